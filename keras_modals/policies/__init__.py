@@ -1,0 +1,3 @@
+from keras_modals.policies.policy import Policy
+
+__all__ = ["Policy"]

@@ -1,0 +1,186 @@
+import math
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from keras_modals.operations import OPERATIONS, PAPER_OPERATIONS
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class Policy:
+    """How often and how strongly each latent operation acts. An immutable value.
+
+    A policy is a list of sub-policies `(operation, probability, magnitude)`. For
+    each sample, `LatentAugmentation` draws how many operations to apply, then
+    walks the sub-policies in a random order, applying each with its probability
+    until that many have been applied. Operations compose: the second acts on the
+    result of the first.
+
+    Args:
+        operations: Mapping from the name of an operation to its probability and
+            magnitude, a pair of floats in `[0, 1]`, or to a list of such pairs
+            where an operation appears several times. Names are
+            `"hard_interpolation"`, `"hard_extrapolation"`, `"gaussian_noise"`,
+            `"difference_transform"` and `"class_mixing"`.
+        operation_counts: Tuple of floats that sum to 1. Entry `n` is the
+            probability that at most `n` operations are applied to a sample.
+            Defaults to the paper's `(0.2, 0.7, 0.1)`.
+
+    Reference:
+
+    - [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+
+    Example:
+
+    >>> policy = keras_modals.Policy({"difference_transform": (0.5, 0.7)})
+    >>> policy.sub_policies
+    (('difference_transform', 0.5, 0.7),)
+    """
+
+    __slots__ = ("_operation_counts", "_sub_policies")
+
+    def __init__(self, operations, operation_counts=(0.2, 0.7, 0.1)):
+        if not isinstance(operations, Mapping) or not operations:
+            raise ValueError(
+                "Invalid value received for argument `operations`. Expected a "
+                "non-empty mapping from operation names to (probability, magnitude) "
+                f"pairs. Received: operations={operations!r}"
+            )
+        unknown = [name for name in operations if name not in OPERATIONS]
+        if unknown:
+            raise ValueError(
+                f"Unknown operation. Expected one of {OPERATIONS}. "
+                f"Received: operation={unknown[0]!r}"
+            )
+        self._sub_policies = tuple(
+            (name, *pair)
+            for name in OPERATIONS
+            if name in operations
+            for pair in _pairs(name, operations[name])
+        )
+        self._operation_counts = _distribution(operation_counts)
+
+    @property
+    def sub_policies(self):
+        """Tuple of `(operation, probability, magnitude)`, in the operations' order."""
+        return self._sub_policies
+
+    @property
+    def operation_counts(self):
+        """Tuple: entry `n` is the probability of applying at most `n` operations."""
+        return self._operation_counts
+
+    @property
+    def operations(self):
+        """Dict from operation name to its list of `(probability, magnitude)`."""
+        operations: dict[str, list] = {}
+        for name, probability, magnitude in self._sub_policies:
+            operations.setdefault(name, []).append((probability, magnitude))
+        return operations
+
+    @classmethod
+    def constant(cls, probability, magnitude, operations=PAPER_OPERATIONS, repeats=2):
+        """The same probability and magnitude everywhere.
+
+        `Policy.constant(0.5, 0.5)` is the fixed policy of the paper's comparison.
+        """
+        return cls({name: [(probability, magnitude)] * repeats for name in operations})
+
+    @classmethod
+    def zero(cls, operations=PAPER_OPERATIONS, repeats=2):
+        """A policy that never moves a latent: where a search starts."""
+        return cls.constant(0.0, 0.0, operations, repeats)
+
+    @classmethod
+    def random(cls, seed=None, operations=PAPER_OPERATIONS, repeats=2):
+        """A policy drawn uniformly from the paper's grid 0.0, 0.1, ..., 1.0."""
+        levels = np.random.default_rng(seed).integers(
+            0, 11, size=(len(operations), repeats, 2)
+        )
+        return cls(
+            {
+                name: [(int(p) / 10, int(m) / 10) for p, m in pairs]
+                for name, pairs in zip(operations, levels, strict=True)
+            }
+        )
+
+    def get_config(self):
+        return {
+            "operations": {
+                name: [list(pair) for pair in pairs]
+                for name, pairs in self.operations.items()
+            },
+            "operation_counts": list(self._operation_counts),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __eq__(self, other):
+        if not isinstance(other, Policy):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self):
+        return hash(self._key())
+
+    def _key(self):
+        return self._sub_policies, self._operation_counts
+
+    def __repr__(self):
+        return f"Policy({self.operations}, operation_counts={self._operation_counts})"
+
+
+def _pairs(name, value):
+    pairs = [value] if _is_pair(value) else value
+    if (
+        not isinstance(pairs, (list, tuple))
+        or not pairs
+        or not all(_is_pair(pair) for pair in pairs)
+    ):
+        raise ValueError(
+            f"Invalid value received for operation '{name}'. Expected a "
+            "(probability, magnitude) pair or a list of such pairs. "
+            f"Received: {name}={value!r}"
+        )
+    return [
+        (
+            _unit_interval(name, "probability", probability),
+            _unit_interval(name, "magnitude", magnitude),
+        )
+        for probability, magnitude in pairs
+    ]
+
+
+def _is_pair(value):
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(isinstance(number, (int, float)) for number in value)
+    )
+
+
+def _unit_interval(name, what, value):
+    if not 0 <= value <= 1:
+        raise ValueError(
+            f"Invalid {what} received for operation '{name}'. Expected a float "
+            f"between 0 and 1. Received: {what}={value}"
+        )
+    return float(value)
+
+
+def _distribution(counts):
+    if (
+        not isinstance(counts, (list, tuple))
+        or len(counts) < 2
+        or not all(isinstance(n, (int, float)) and n >= 0 for n in counts)
+        or not math.isclose(sum(counts), 1.0, abs_tol=1e-6)
+    ):
+        raise ValueError(
+            "Invalid value received for argument `operation_counts`. Expected at "
+            "least two non-negative floats that sum to 1. "
+            f"Received: operation_counts={counts!r}"
+        )
+    return tuple(float(n) for n in counts)
