@@ -1,0 +1,28 @@
+"""The portable form of `keras_modals.backend`, for any Keras backend."""
+
+import keras
+from keras import ops
+
+
+def take_rows(variable, indices):
+    return ops.take(variable, indices, axis=0)
+
+
+def put_rows(variable, indices, rows, after=()):
+    variable.assign(ops.scatter_update(variable, ops.expand_dims(indices, -1), rows))
+
+
+def add_rows(variable, indices, rows):
+    variable.assign_add(ops.segment_sum(rows, indices, num_segments=variable.shape[0]))
+
+
+def add_entries(tensor, indices, values):
+    return tensor + ops.scatter(indices, values, ops.shape(tensor))
+
+
+def uniform(shape, seed):
+    return keras.random.uniform(shape, dtype="float32", seed=seed)
+
+
+def normal(shape, seed):
+    return keras.random.normal(shape, dtype="float32", seed=seed)
