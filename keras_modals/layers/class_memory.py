@@ -1,0 +1,219 @@
+from collections import namedtuple
+
+import keras
+from keras import ops
+
+from keras_modals import backend
+from keras_modals.labels import IGNORED
+
+#: Rows of the moments table. `LAP_*` hold what arrived since the last lap began.
+SHIFT, SUM, SQUARE_SUM, LAP_SUM, LAP_SQUARE_SUM = range(5)
+#: Columns of the counters table.
+COUNT, NEXT_SLOT, LAP_COUNT = range(3)
+
+#: Beyond this, and at NaN, a latent is not finite for us: its square would overflow.
+LARGEST_LATENT = 1e15
+
+ClassStatistics = namedtuple("ClassStatistics", ["count", "mean", "deviation"])
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class ClassMemory(keras.layers.Layer):
+    """The last latents of every class, their hardness, mean and deviation.
+
+    Each class has a ring buffer of `memory_size` latents. Mean and standard
+    deviation are those of the buffer's content, kept by adding what arrives and
+    subtracting what leaves, so that a step costs the same however large the memory
+    is. Two measures keep them exact after any number of steps: sums are taken
+    around a shift close to the class's mean, and a second pair of sums counts only
+    what arrived since the last lap of the ring; when a lap is complete it *is* the
+    content, replaces the first pair, and the class is centred anew.
+
+    All state is float32 (or int32), whatever the dtype policy. The last row of every
+    table is scratch: what must not be remembered is written there.
+
+    Args:
+        num_classes: Integer, the number of classes.
+        memory_size: Integer, how many latents to keep per class.
+
+    Input shape:
+        `(batch, features)`.
+    """
+
+    def __init__(self, num_classes, memory_size, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.memory_size = memory_size
+
+    def build(self, latents_shape):
+        features = latents_shape[-1]
+        classes = self.num_classes + 1
+        slots = self.num_classes * self.memory_size + 1
+
+        def state(name, shape, dtype="float32"):
+            return self.add_weight(
+                name=name,
+                shape=shape,
+                dtype=dtype,
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+            )
+
+        self.latents = state("latents", (slots, features))
+        self.hardness = state("hardness", (slots,))
+        self.moments = state("moments", (classes, 5, features))
+        self.counters = state("counters", (classes, 3), "int32")
+
+    def counts(self, labels):
+        """How many latents each label's class holds, int32, shape of `labels`."""
+        counters = backend.take_rows(self.counters, self._class_rows(labels))
+        count = counters[..., COUNT]
+        return ops.where(labels == IGNORED, ops.zeros_like(count), count)
+
+    def statistics(self, labels):
+        """Count, mean and deviation of each label's class.
+
+        Returns:
+            `ClassStatistics` of int32 `count`, shape `(n,)`, and float32 `mean` and
+            `deviation`, shape `(n, features)`; zeros for a class not yet seen.
+        """
+        moments = backend.take_rows(self.moments, self._class_rows(labels))
+        count = self.counts(labels)
+        divisor = ops.cast(ops.maximum(count, 1), "float32")[:, None]
+        offset = moments[:, SUM] / divisor
+        variance = moments[:, SQUARE_SUM] / divisor - ops.square(offset)
+        return ClassStatistics(
+            count,
+            moments[:, SHIFT] + offset,
+            ops.sqrt(ops.maximum(variance, 0.0)),
+        )
+
+    def take_latents(self, labels, slots):
+        """The latents in `slots` (below `counts(labels)`) of each label's class."""
+        return backend.take_rows(self.latents, self._slot_rows(labels, slots))
+
+    def take_hardness(self, labels, slots):
+        """The hardness of the latents in `slots` of each label's class."""
+        return backend.take_rows(self.hardness, self._slot_rows(labels, slots))
+
+    def update(self, latents, labels, hardness, after=()):
+        """Lets a batch in, oldest latents of the same classes out.
+
+        Args:
+            latents: `(batch, features)`. A row that is not finite is left out.
+            labels: int32 `(batch,)`. An `IGNORED` sample is left out.
+            hardness: `(batch,)`, larger is harder.
+        """
+        latents = ops.cast(latents, "float32")
+        hardness = ops.cast(hardness, "float32")
+        usable = ops.all(ops.abs(latents) < LARGEST_LATENT, axis=-1)
+        known = (labels != IGNORED) & usable
+        rows = ops.where(known, labels, self.num_classes)
+        latents = ops.where(known[:, None], latents, 0.0)
+        hardness = ops.where(known, hardness, 0.0)
+        order = _order_within_class(rows, self.num_classes + 1)
+
+        counters = backend.take_rows(self.counters, rows)
+        count, lap_count = counters[:, COUNT], counters[:, LAP_COUNT]
+        size = self.memory_size
+        # Of more than `size` samples of one class in one batch, the last ones stay.
+        surplus = ops.maximum(order.total - size, 0)
+        kept = known & (order.rank >= surplus)
+        arrivals = order.total - surplus
+        slots = (counters[:, NEXT_SLOT] + order.rank - surplus) % size
+        slot_rows = ops.where(kept, rows * size + slots, self.num_classes * size)
+        evicted = kept & (slots < count)
+        # A latent that arrived in the current lap leaves it as well.
+        evicted_from_lap = kept & (lap_count + order.rank - surplus >= size)
+        lap_done = lap_count + arrivals >= size
+
+        moments = backend.take_rows(self.moments, rows)
+        leaving = backend.take_rows(self.latents, slot_rows)
+        first = ops.take(latents, order.first, axis=0)
+        shift = ops.where((count == 0)[:, None], first, moments[:, SHIFT])
+        arriving = _powers(latents - shift, kept)
+        leaving_all = _powers(leaving - shift, evicted)
+        leaving_lap = _powers(leaving - shift, evicted_from_lap)
+        change = ops.concatenate(
+            [
+                ops.zeros_like(moments[:, :1]),
+                arriving - leaving_all,
+                arriving - leaving_lap,
+            ],
+            axis=1,
+        )
+        backend.add_rows(self.moments, rows, change)
+
+        # Rows of one class now compute, and write, the same values.
+        moments = backend.take_rows(self.moments, rows)
+        new_count = ops.minimum(count + arrivals, size)
+        renewed = _centred(shift, moments[:, LAP_SUM:], size)
+        kept_up = ops.concatenate([shift[:, None], moments[:, SUM:]], axis=1)
+        backend.put_rows(
+            self.moments, rows, ops.where(lap_done[:, None, None], renewed, kept_up)
+        )
+        new_counters = ops.stack(
+            [
+                new_count,
+                (counters[:, NEXT_SLOT] + arrivals) % size,
+                ops.where(lap_done, 0, lap_count + arrivals),
+            ],
+            axis=1,
+        )
+        scratch = (rows == self.num_classes)[:, None]
+        backend.put_rows(self.counters, rows, ops.where(scratch, 0, new_counters))
+        backend.put_rows(self.latents, slot_rows, latents, after=[moments, *after])
+        backend.put_rows(self.hardness, slot_rows, hardness, after=after)
+
+    def _class_rows(self, labels):
+        return ops.where(labels == IGNORED, self.num_classes, labels)
+
+    def _slot_rows(self, labels, slots):
+        scratch = self.num_classes * self.memory_size
+        return ops.where(labels == IGNORED, scratch, labels * self.memory_size + slots)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(num_classes=self.num_classes, memory_size=self.memory_size)
+        return config
+
+
+_Order = namedtuple("_Order", ["rank", "total", "first"])
+
+
+def _order_within_class(rows, num_rows):
+    """Per sample: its place among the batch's samples of its class, how many of
+    them there are, and the index of their first."""
+    indices = ops.arange(ops.shape(rows)[0], dtype="int32")
+    if num_rows <= 128:
+        # Cheaper than sorting, as long as classes are few.
+        is_row = rows[:, None] == ops.arange(num_rows, dtype="int32")
+        counts = ops.cumsum(ops.cast(is_row, "int32"), axis=0)
+        first = ops.min(ops.where(is_row, indices[:, None], ops.shape(rows)[0]), axis=0)
+        return _Order(
+            rank=ops.sum(ops.where(is_row, counts - 1, 0), axis=1),
+            total=ops.take(counts[-1], rows),
+            first=ops.take(first, rows),
+        )
+    order = ops.cast(ops.argsort(rows * ops.shape(rows)[0] + indices), "int32")
+    ordered = ops.take(rows, order)
+    start = ops.cast(ops.searchsorted(ordered, rows), "int32")
+    end = ops.cast(ops.searchsorted(ordered, rows, side="right"), "int32")
+    places = ops.scatter(order[:, None], indices, ops.shape(rows))
+    return _Order(places - start, end - start, ops.take(order, start))
+
+
+def _powers(values, mask):
+    """`(n, 2, features)`: value and square, zero where `mask` is false."""
+    values = ops.where(mask[:, None], values, 0.0)
+    return ops.stack([values, ops.square(values)], axis=1)
+
+
+def _centred(shift, lap, size):
+    """Moments of one full lap, re-expressed around its own mean."""
+    offset = lap[:, 0] / size
+    squares = ops.maximum(lap[:, 1] - lap[:, 0] * offset, 0.0)
+    zeros = ops.zeros_like(offset)
+    return ops.stack([shift + offset, zeros, squares, zeros, zeros], axis=1)

@@ -1,0 +1,51 @@
+"""How hard a latent is: what its probability of being a hard example grows with."""
+
+from keras import ops
+
+HARDNESS = ("loss", "l2", "cosine", "margin", "uniform")
+
+
+def latent_hardness(kind, latents, labels, class_mean):
+    """Hardness that follows from where a latent lies. Larger is harder.
+
+    Args:
+        kind: `"l2"` (distance to the class's centre), `"cosine"` (cosine distance to
+            it), `"margin"` (how much farther it is than the nearest centre of another
+            class of the batch), or `"uniform"`. `"loss"` is not known here; it falls
+            back to `"uniform"`.
+        latents: float32 `(batch, features)`.
+        labels: int32 `(batch,)`.
+        class_mean: `(batch, features)`, the centre of each latent's class.
+
+    Returns:
+        float32 `(batch,)`.
+    """
+    if kind == "l2":
+        return _distance(latents, class_mean)
+    if kind == "cosine":
+        product = ops.sum(_direction(latents) * _direction(class_mean), axis=-1)
+        return 1.0 - product
+    if kind == "margin":
+        distances = ops.sqrt(_square_distances(latents, class_mean))
+        other = labels[:, None] != labels[None, :]
+        nearest_other = ops.min(ops.where(other, distances, 1e9), axis=-1)
+        margin = _distance(latents, class_mean) - nearest_other
+        return ops.where(ops.any(other, axis=-1), margin, 0.0)
+    return ops.zeros_like(latents[:, 0])
+
+
+def _distance(x, y):
+    return ops.sqrt(ops.sum(ops.square(x - y), axis=-1))
+
+
+def _direction(x):
+    return x / ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + 1e-12)
+
+
+def _square_distances(x, y):
+    squares = (
+        ops.sum(ops.square(x), axis=-1)[:, None]
+        + ops.sum(ops.square(y), axis=-1)[None, :]
+        - 2.0 * ops.matmul(x, ops.transpose(y))
+    )
+    return ops.maximum(squares, 0.0)

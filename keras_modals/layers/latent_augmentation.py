@@ -1,0 +1,484 @@
+import math
+import warnings
+from collections import namedtuple
+
+import keras
+from keras import ops
+
+from keras_modals import operations
+from keras_modals.labels import IGNORED, class_indices
+from keras_modals.layers.class_memory import ClassMemory
+from keras_modals.layers.draw import draw_steps, uniform_index
+from keras_modals.layers.hardness import HARDNESS, latent_hardness
+from keras_modals.layers.step_scope import current_scope
+from keras_modals.policies.policy import Policy
+
+Targets = namedtuple("Targets", ["num_views", "partner", "partner_weight"])
+Targets.__doc__ = """What the rows that a head receives are labelled with.
+
+Attributes:
+    num_views: Row `v * batch + i` is view `v` of sample `i`.
+    partner: int32 `(num_views * batch,)`, the sample each row was mixed with, or
+        `None` without `class_mixing`.
+    partner_weight: float32 `(num_views * batch,)`, that sample's share in `[0, 1]`.
+"""
+
+
+#: Chosen by measurement: see `benchmarks/defaults.py`.
+DEFAULT_POLICY = Policy({"difference_transform": (0.5, 0.7)})
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class LatentAugmentation(keras.layers.Layer):
+    """Augments latent vectors during training by moves that preserve their class.
+
+    Put it between the encoder and the head of a classifier and train with
+    `keras_modals.ModalsModel` (or `keras_modals.augment`), which hands it the labels.
+    At inference it is the identity, exactly.
+
+    For each sample, operations of the `policy` are drawn and applied to the latent,
+    using what a memory of the class's recent latents says about it: hard examples,
+    the class's centre and spread, differences between two latents of a class.
+    Probabilities and magnitudes are variables: assigning `layer.policy = policy`
+    takes effect at the next step, with nothing traced again.
+
+    Three differences to the published method, each with a plain argument, since
+    strong moves are known to hurt a learned encoder through its own gradient: a
+    sample may have several views, one of them clean; augmented views train the head
+    alone unless `gradient_to_encoder=True`; the difference transform may borrow the
+    variation of any class. Drawing hard examples costs the same for any
+    `memory_size`: a few latents are drawn and the hardest kept, where the reference
+    code sorts the whole pool; and of the candidates the nearest in direction is
+    taken, where that code takes the farthest.
+
+    Args:
+        num_classes: Integer, the number of classes, at least 2.
+        policy: A `keras_modals.Policy`. Defaults to `keras_modals.DEFAULT_POLICY`.
+        num_views: Integer, how many latents to hand to the head per sample. More
+            than 1 needs `ModalsModel`, which repeats labels and weights to match,
+            or attention to the output shape. Defaults to `4`.
+        clean_view: Boolean, whether the first view is the latent itself. Ignored for
+            `num_views=1`. Defaults to `True`.
+        gradient_to_encoder: Boolean, whether augmented latents send gradient to the
+            encoder or train the head alone. In the latter case the clean view
+            carries the encoder's whole gradient. Defaults to `False`.
+        partners: `"class"` or `"any"`: whether the difference transform takes its
+            two latents from the sample's own class or from that of a random sample of
+            the batch. Defaults to `"any"`.
+        hardness: What makes an example hard: `"loss"` (of the sample when it was
+            last seen), `"l2"`, `"cosine"`, `"margin"` (how close to another class's
+            centre) or `"uniform"`.
+        temperature: Positive float. Hard examples are drawn in proportion to
+            `exp(hardness / temperature)`. Defaults to `1.0`.
+        memory_size: Integer, how many latents to remember per class, at least 2.
+            Defaults to `100`.
+        memory_limit: Integer, a bound in bytes on the memory. Where
+            `num_classes * memory_size` latents do not fit, fewer per class are
+            kept, down to 2; where even those do not fit, building the layer raises.
+            Defaults to 512 MiB.
+        seed: Optional integer to make the draws reproducible.
+
+    Call arguments:
+        latents: Tensor of rank 2 or more; all axes but the first are features, of
+            fixed size.
+        labels: Class labels, in the forms that `ModalsModel` takes. Optional inside
+            `ModalsModel`, whose labels are used.
+        training: Boolean, whether to augment.
+
+    Input shape:
+        `(batch, ...)`, every axis but the first of known size.
+
+    Output shape:
+        The input's at inference; `(num_views * batch, ...)` in training: all of the
+        first view, then all of the second, and so on.
+
+    Reference:
+
+    - [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+
+    Example:
+
+    >>> layer = keras_modals.LatentAugmentation(num_classes=2, num_views=1, seed=0)
+    >>> latents = keras.random.normal((8, 16), seed=0)
+    >>> labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
+    >>> layer(latents, labels=labels, training=True).shape
+    TensorShape([8, 16])
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        policy=None,
+        num_views=4,
+        clean_view=True,
+        gradient_to_encoder=False,
+        partners="any",
+        hardness="loss",
+        temperature=1.0,
+        memory_size=100,
+        memory_limit=2**29,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if policy is None:
+            policy = DEFAULT_POLICY
+        elif isinstance(policy, dict):
+            policy = keras.saving.deserialize_keras_object(policy)
+        if not isinstance(policy, Policy):
+            raise ValueError(
+                "Invalid value received for argument `policy`. Expected a "
+                f"`keras_modals.Policy`. Received: policy={policy!r}"
+            )
+        _check_integer("num_classes", num_classes, 2)
+        _check_integer("num_views", num_views, 1)
+        _check_integer("memory_size", memory_size, 2)
+        _check_integer("memory_limit", memory_limit, 1)
+        _check_choice("partners", partners, ("class", "any"))
+        _check_choice("hardness", hardness, HARDNESS)
+        if not (isinstance(temperature, (int, float)) and temperature > 0):
+            raise ValueError(
+                "Invalid value received for argument `temperature`. Expected a "
+                f"positive float. Received: temperature={temperature}"
+            )
+        self.num_classes = num_classes
+        self.num_views = num_views
+        self.clean_view = clean_view
+        self.gradient_to_encoder = gradient_to_encoder
+        self.partners = partners
+        self.hardness = hardness
+        self.temperature = temperature
+        self.memory_size = memory_size
+        self.memory_limit = memory_limit
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built_policy = policy
+        self._operations = tuple(name for name, _, _ in policy.sub_policies)
+        self._warned = False
+        self.supports_masking = True
+
+    # State ---------------------------------------------------------------
+
+    def build(self, latents_shape):
+        features = latents_shape[1:]
+        if len(latents_shape) < 2 or any(size is None for size in features):
+            raise ValueError(
+                "`LatentAugmentation` needs latents of rank 2 or more whose axes, "
+                "other than the first, have known sizes. Pool or flatten sequences "
+                f"of variable length first. Received: latents of shape {latents_shape}"
+            )
+        num_features = math.prod(features)
+        self.memory = ClassMemory(
+            self.num_classes, self._fitting_memory_size(num_features), name="memory"
+        )
+        self.memory.build((None, num_features))
+        _, probabilities, magnitudes = zip(*self.built_policy.sub_policies, strict=True)
+        self.probabilities = self._policy_variable("probabilities", probabilities)
+        self.magnitudes = self._policy_variable("magnitudes", magnitudes)
+
+    def _fitting_memory_size(self, num_features):
+        class_bytes = self.num_classes * num_features * 4
+        fitting = self.memory_limit // class_bytes
+        if fitting < 2:
+            raise ValueError(
+                f"The latents have {num_features} features and there are "
+                f"{self.num_classes} classes: a memory of 2 latents per class takes "
+                f"{2 * class_bytes} bytes. Insert the layer where latents are "
+                "narrower, or raise `memory_limit`. "
+                f"Received: memory_limit={self.memory_limit}"
+            )
+        return min(self.memory_size, fitting)
+
+    def _policy_variable(self, name, values):
+        return self.add_weight(
+            name=name,
+            shape=(len(values),),
+            dtype="float32",
+            initializer=lambda shape, dtype: ops.convert_to_tensor(values, dtype),
+            trainable=False,
+            autocast=False,
+        )
+
+    @property
+    def num_features(self):
+        """The number of features of a latent, all axes but the first taken together."""
+        return self.memory.latents.shape[-1]
+
+    @property
+    def changes_rows(self):
+        """Whether outputs in training are not one row per sample with its label."""
+        return self.num_views > 1 or "class_mixing" in self._operations
+
+    @property
+    def needs_losses(self):
+        """Whether the samples' losses are of use to `remember`."""
+        return self.hardness == "loss" and "hard_interpolation" in self._operations
+
+    @property
+    def policy(self):
+        """The `Policy` in force: current probabilities and magnitudes.
+
+        Can be assigned a policy with the same operations; nothing is traced again.
+        """
+        if not self.built:
+            return self.built_policy
+        operations_: dict[str, list] = {}
+        values = zip(
+            self._operations,
+            ops.convert_to_numpy(self.probabilities).tolist(),
+            ops.convert_to_numpy(self.magnitudes).tolist(),
+            strict=True,
+        )
+        for name, probability, magnitude in values:
+            pair = (round(probability, 6), round(magnitude, 6))
+            operations_.setdefault(name, []).append(pair)
+        return Policy(operations_, self.built_policy.operation_counts)
+
+    @policy.setter
+    def policy(self, policy):
+        names = tuple(name for name, _, _ in policy.sub_policies)
+        counts = self.built_policy.operation_counts
+        if names != self._operations or policy.operation_counts != counts:
+            raise ValueError(
+                "A policy assigned to a layer must have the operations and operation "
+                "counts that the layer was made with: "
+                f"{self._operations} and {counts}. Received: {policy}"
+            )
+        if not self.built:
+            self.built_policy = policy
+            return
+        _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
+        self.probabilities.assign(probabilities)
+        self.magnitudes.assign(magnitudes)
+
+    # Call ----------------------------------------------------------------
+
+    def call(self, latents, labels=None, training=None):
+        if not training:
+            return latents
+        scope = current_scope()
+        if labels is not None:
+            labels = class_indices(labels, self.num_classes)
+        elif scope is not None:
+            labels = scope.labels
+        else:
+            self._warn_without_labels()
+            return latents
+
+        flat = ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
+        outputs, targets = self.apply(flat, labels, self.draw(labels))
+        if scope is not None and labels is scope.labels:
+            scope.layer, scope.latents, scope.targets = self, flat, targets
+        elif targets.partner is not None:
+            raise ValueError(
+                "`class_mixing` mixes labels as well, which a call by hand cannot "
+                "return. Use `ModalsModel`, or call `layer.draw` and `layer.apply`."
+            )
+        else:
+            self.remember(flat, labels)
+        return ops.reshape(outputs, (-1, *latents.shape[1:]))
+
+    def remember(self, latents, labels, losses=None, after=()):
+        """Updates the class memory with a batch of clean latents.
+
+        Args:
+            latents: `(batch, features)`.
+            labels: int32 class indices, `(batch,)`.
+            losses: Optional `(batch,)`, the samples' losses for `hardness="loss"`.
+        """
+        latents = ops.cast(ops.stop_gradient(latents), "float32")
+        if self.hardness == "loss" and losses is not None:
+            hardness = ops.stop_gradient(losses)
+        else:
+            mean = self.memory.statistics(labels).mean
+            hardness = latent_hardness(self.hardness, latents, labels, mean)
+        self.memory.update(latents, labels, hardness, after)
+
+    def draw(self, labels):
+        """Draws all randomness of one application: a list of `Draw`, one per step."""
+        return draw_steps(
+            self.built_policy,
+            self.probabilities,
+            self.magnitudes,
+            ops.shape(labels)[0],
+            self._augmented_views(),
+            self.num_features,
+            self.seed_generator,
+        )
+
+    def apply(self, latents, labels, draw):
+        """Applies a draw. A function of its arguments and of the class memory.
+
+        Args:
+            latents: `(batch, features)`.
+            labels: int32 class indices, `(batch,)`.
+            draw: As returned by `draw`.
+
+        Returns:
+            Pair of the outputs, `(num_views * batch, features)`, and their `Targets`.
+        """
+        views = self._augmented_views()
+        source = ops.cast(latents, "float32")
+        if not self.gradient_to_encoder:
+            source = ops.stop_gradient(source)
+        moved, partner, weight = self._walk(source, labels, draw, views)
+        moved = ops.cast(moved, latents.dtype)
+        if views == self.num_views:
+            if not self.gradient_to_encoder:
+                # What no operation was drawn for trains the encoder.
+                untouched = ops.all(ops.stack([s.sub_policy for s in draw]) < 0, axis=0)
+                moved = ops.where(untouched[:, None], _tile(latents, views), moved)
+            return moved, Targets(views, partner, weight)
+
+        if not self.gradient_to_encoder:
+            # The clean view, one of several, carries the encoder's whole gradient.
+            held = ops.stop_gradient(latents)
+            latents = held + self.num_views * (latents - held)
+        if partner is not None:
+            partner = ops.concatenate([_row_indices(labels), partner])
+            weight = ops.concatenate([ops.zeros_like(source[:, 0]), weight])
+        return (
+            ops.concatenate([latents, moved]),
+            Targets(self.num_views, partner, weight),
+        )
+
+    def _walk(self, source, labels, draw, views):
+        """Takes `views` copies of `source` through the operations of `draw`.
+
+        Returns the moved rows and, where classes are mixed, each row's partner in the
+        batch and the partner's weight.
+        """
+        row_labels = _tile(labels, views)
+        statistics = self.memory.statistics(row_labels)
+        rows = _Rows(row_labels, statistics, source, labels)
+        moved = _tile(source, views)
+        weight = ops.zeros_like(moved[:, 0])
+        for step in draw:
+            before = moved
+            for name in dict.fromkeys(self._operations):
+                lookup = getattr(self, f"_{name}_lookup")
+                possible, *arguments = lookup(before, rows, step)
+                chosen = self._is_chosen(name, step) & (row_labels != IGNORED)
+                chosen = chosen & possible
+                operation = getattr(operations, name)
+                after = operation(before, step.magnitude[:, None], *arguments)
+                moved = ops.where(chosen[:, None], after, moved)
+                if name == "class_mixing":
+                    # A second mixing moves further towards the same partner.
+                    share = step.magnitude * (1.0 - weight)
+                    weight = ops.where(chosen, weight + share, weight)
+        if "class_mixing" not in self._operations:
+            return moved, None, None
+        partner = uniform_index(draw[0].mixing, ops.shape(labels)[0])
+        return moved, partner, weight
+
+    # What each operation looks up: where it is possible, and its further arguments.
+
+    def _hard_interpolation_lookup(self, latents, rows, step):
+        labels = rows.labels[:, None, None]
+        count = rows.statistics.count
+        slots = uniform_index(step.hard, count[:, None, None])
+        hardness = self.memory.take_hardness(labels, slots)
+        score = hardness / self.temperature + step.gumbel
+        winner = ops.argmax(score, axis=-1)[..., None]
+        slots = ops.take_along_axis(slots, winner, axis=-1)[..., 0]
+        candidates = self.memory.take_latents(labels[..., 0], slots)
+        mean = rows.statistics.mean
+        similarity = _cosine(candidates - mean[:, None], (latents - mean)[:, None])
+        nearest = ops.argmax(ops.stop_gradient(similarity), axis=-1)[:, None, None]
+        return count >= 1, ops.take_along_axis(candidates, nearest, axis=1)[:, 0]
+
+    def _hard_extrapolation_lookup(self, latents, rows, step):
+        return rows.statistics.count >= 1, rows.statistics.mean
+
+    def _gaussian_noise_lookup(self, latents, rows, step):
+        return rows.statistics.count >= 2, rows.statistics.deviation, step.noise
+
+    def _difference_transform_lookup(self, latents, rows, step):
+        labels, count = rows.labels, rows.statistics.count
+        if self.partners == "any":
+            sample = uniform_index(step.partner, ops.shape(rows.batch_labels)[0])
+            labels = ops.take(rows.batch_labels, sample)
+            count = self.memory.counts(labels)
+        first = uniform_index(step.pair[:, 0], count)
+        others = uniform_index(step.pair[:, 1], count - 1)
+        second = (first + 1 + others) % ops.maximum(count, 1)
+        return (
+            count >= 2,
+            self.memory.take_latents(labels, first),
+            self.memory.take_latents(labels, second),
+        )
+
+    def _class_mixing_lookup(self, latents, rows, step):
+        partner = uniform_index(step.mixing, ops.shape(rows.batch_labels)[0])
+        known = ops.take(rows.batch_labels, partner) != IGNORED
+        return known, ops.take(rows.batch_latents, partner, axis=0)
+
+    # Keras ---------------------------------------------------------------
+
+    def _augmented_views(self):
+        return self.num_views - (self.clean_view and self.num_views > 1)
+
+    def _warn_without_labels(self):
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"The layer '{self.name}' was called in training without labels and "
+                "does nothing. Make the model a `keras_modals.ModalsModel`, or turn "
+                "it into one with `keras_modals.augment(model)`: its `fit` hands the "
+                "labels to the layer. By hand, call "
+                "`layer(latents, labels=labels, training=True)`.",
+                stacklevel=2,
+            )
+
+    def compute_output_shape(self, latents_shape, labels_shape=None):
+        return latents_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            num_classes=self.num_classes,
+            policy=keras.saving.serialize_keras_object(self.built_policy),
+            num_views=self.num_views,
+            clean_view=self.clean_view,
+            gradient_to_encoder=self.gradient_to_encoder,
+            partners=self.partners,
+            hardness=self.hardness,
+            temperature=self.temperature,
+            memory_size=self.memory_size,
+            memory_limit=self.memory_limit,
+            seed=self.seed,
+        )
+        return config
+
+
+_Rows = namedtuple("_Rows", ["labels", "statistics", "batch_latents", "batch_labels"])
+
+
+def _row_indices(tensor):
+    return ops.arange(ops.shape(tensor)[0], dtype="int32")
+
+
+def _tile(tensor, views):
+    return ops.concatenate([tensor] * views) if views > 1 else tensor
+
+
+def _cosine(x, y):
+    norms = ops.sum(ops.square(x), axis=-1) * ops.sum(ops.square(y), axis=-1)
+    return ops.sum(x * y, axis=-1) / ops.sqrt(norms + 1e-12)
+
+
+def _check_integer(name, value, least):
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected an integer of at "
+            f"least {least}. Received: {name}={value!r}"
+        )
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected one of {choices}. "
+            f"Received: {name}={value!r}"
+        )

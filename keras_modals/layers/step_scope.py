@@ -1,0 +1,41 @@
+"""How labels reach a layer during a training step, and clean latents leave it.
+
+The train step opens a scope around the model's call; the layer looks it up. Scopes
+are thread-local, since distribution strategies run replicas in threads.
+"""
+
+import threading
+
+_local = threading.local()
+
+
+class StepScope:
+    """One training step of one replica.
+
+    Args:
+        labels: int32 class indices of shape `(batch,)`.
+
+    Attributes:
+        layer: The `LatentAugmentation` that ran in this scope, or `None`.
+        latents: Its clean latents, `(batch, features)`.
+        targets: Its `Targets`: how its outputs relate to the batch's samples.
+    """
+
+    def __init__(self, labels):
+        self.labels = labels
+        self.layer = None
+        self.latents = None
+        self.targets = None
+
+    def __enter__(self):
+        self._outer = current_scope()
+        _local.scope = self
+        return self
+
+    def __exit__(self, *_):
+        _local.scope = self._outer
+
+
+def current_scope():
+    """The innermost open `StepScope` of this thread, or `None`."""
+    return getattr(_local, "scope", None)

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_modals.labels import IGNORED
+from keras_modals.layers.class_memory import ClassMemory, _order_within_class
+
+
+class Reference:
+    """A plain list per class."""
+
+    def __init__(self, num_classes, memory_size):
+        self.size = memory_size
+        self.rows = {label: [] for label in range(num_classes)}
+
+    def update(self, latents, labels, hardness):
+        for row, label, hard in zip(latents, labels, hardness, strict=True):
+            if label != IGNORED and np.all(np.isfinite(row)):
+                self.rows[label] = [*self.rows[label], (row, hard)][-self.size :]
+
+
+def built(num_classes, memory_size, features):
+    memory = ClassMemory(num_classes, memory_size)
+    memory.build((None, features))
+    return memory
+
+
+def compiled_update(memory):
+    return tf.function(memory.update, autograph=False, jit_compile=True)
+
+
+def assert_same(memory, reference, rtol=1e-4):
+    for label, rows in reference.rows.items():
+        labels = np.array([label], "int32")
+        statistics = memory.statistics(labels)
+        assert int(statistics.count[0]) == len(rows) == int(memory.counts(labels)[0])
+        if not rows:
+            assert not np.any(statistics.mean)
+            assert not np.any(statistics.deviation)
+            continue
+        latents = np.array([row for row, _ in rows], "float64")
+        scale = latents.std(0).max() + np.abs(latents).max() * 1e-3
+        np.testing.assert_allclose(
+            statistics.mean[0], latents.mean(0), atol=rtol * scale
+        )
+        np.testing.assert_allclose(
+            statistics.deviation[0], latents.std(0), atol=rtol * scale
+        )
+        slots = np.arange(len(rows))
+        held = memory.take_latents(np.repeat(labels, len(rows)), slots)
+        hardness = memory.take_hardness(np.repeat(labels, len(rows)), slots)
+        pairs = sorted(zip(np.asarray(hardness), np.asarray(held).tolist()))
+        expected = sorted((hard, row.tolist()) for row, hard in rows)
+        assert pairs == expected
+
+
+def run(memory, reference, rng, steps, batch, scale, shift=lambda step: 0.0):
+    update = compiled_update(memory)
+    features = memory.latents.shape[1]
+    for step in range(steps):
+        latents = rng.normal(size=(batch, features)) * scale(step) + shift(step)
+        latents = latents.astype("float32")
+        labels = rng.integers(-1, memory.num_classes, batch).astype("int32")
+        hardness = rng.normal(size=batch).astype("float32")
+        update(latents, labels, hardness)
+        reference.update(latents, labels, hardness)
+
+
+def test_matches_numpy_after_10000_updates(rng):
+    memory, reference = built(5, 20, 4), Reference(5, 20)
+    run(memory, reference, rng, 10_000, 6, lambda step: 1.0)
+    assert_same(memory, reference)
+
+
+def test_matches_numpy_while_latents_drift_and_collapse(rng):
+    memory, reference = built(3, 30, 4), Reference(3, 30)
+    run(memory, reference, rng, 1500, 8, lambda t: 10.0 ** -(t / 500), lambda t: t / 50)
+    assert_same(memory, reference)
+
+
+def test_matches_numpy_at_every_stage(rng):
+    """Empty, partly filled, just full, in the first lap, at and after its end."""
+    memory, reference = built(3, 7, 2), Reference(3, 7)
+    for _ in range(40):
+        run(memory, reference, rng, 1, 3, lambda step: 1.0)
+        assert_same(memory, reference)
+
+
+def test_more_samples_of_a_class_than_it_remembers(rng):
+    memory, reference = built(2, 4, 3), Reference(2, 4)
+    for _ in range(5):
+        run(memory, reference, rng, 1, 32, lambda step: 1.0)
+        assert_same(memory, reference)
+
+
+@pytest.mark.parametrize("value", [1e6, -3.0, 1e-6])
+def test_constant_latents_have_no_deviation(value):
+    memory = built(2, 5, 3)
+    latents = np.full((4, 3), value, "float32")
+    for _ in range(7):
+        memory.update(latents, np.array([0, 0, 1, 0], "int32"), np.zeros(4, "float32"))
+    statistics = memory.statistics(np.array([0, 1], "int32"))
+    np.testing.assert_array_equal(statistics.mean, latents[:2])
+    np.testing.assert_array_equal(statistics.deviation, np.zeros((2, 3)))
+
+
+def test_what_must_not_enter_does_not(rng):
+    memory = built(2, 5, 3)
+    latents = rng.normal(size=(5, 3)).astype("float32")
+    latents[1, 0], latents[2, 1], latents[3, 2] = np.nan, np.inf, -1e30
+    labels = np.array([0, 0, 0, 0, IGNORED], "int32")
+    memory.update(latents, labels, np.arange(5, dtype="float32"))
+    counts = memory.counts(np.array([0, 1, IGNORED], "int32"))
+    np.testing.assert_array_equal(counts, [1, 0, 0])
+    for variable in memory.weights:
+        assert np.all(np.isfinite(variable))
+    np.testing.assert_array_equal(
+        memory.statistics(np.array([0], "int32")).mean[0], latents[0]
+    )
+
+
+@pytest.mark.parametrize("num_rows", [9, 1000])
+def test_order_within_class(num_rows, rng):
+    rows = rng.integers(0, 9, 50).astype("int32")
+    order = tf.function(
+        lambda rows: _order_within_class(rows, num_rows),
+        jit_compile=True,
+        input_signature=[tf.TensorSpec([None], "int32")],
+    )(rows)
+    for index, row in enumerate(rows):
+        assert order.rank[index] == np.sum(rows[:index] == row)
+        assert order.total[index] == np.sum(rows == row)
+        assert order.first[index] == np.flatnonzero(rows == row)[0]
+
+
+def test_state_is_float32_under_mixed_precision():
+    memory = ClassMemory(2, 5, dtype="mixed_float16")
+    memory.build((None, 3))
+    dtypes = {weight.name: weight.dtype for weight in memory.weights}
+    assert dtypes == {
+        "latents": "float32",
+        "hardness": "float32",
+        "moments": "float32",
+        "counters": "int32",
+    }

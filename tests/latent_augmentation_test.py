@@ -1,0 +1,449 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from contract import check_layer_contract
+
+from keras_modals import LatentAugmentation, Policy, operations
+from keras_modals.labels import IGNORED
+from keras_modals.layers.draw import CANDIDATE_POOL, CANDIDATES, NO_OPERATION, Draw
+from keras_modals.layers.hardness import HARDNESS, latent_hardness
+
+NUM_CLASSES, FEATURES, BATCH = 3, 4, 6
+
+
+def one(operation, magnitude=0.5):
+    return Policy({operation: (1.0, magnitude)}, operation_counts=(0.0, 1.0))
+
+
+def filled(rng, policy, per_class=10, **arguments):
+    """A layer whose classes have `per_class` latents, around different centres."""
+    arguments = {"num_views": 1, "memory_size": 20, "seed": 0, **arguments}
+    layer = LatentAugmentation(NUM_CLASSES, policy, **arguments)
+    layer.build((None, FEATURES))
+    labels = np.repeat(np.arange(NUM_CLASSES), per_class).astype("int32")
+    latents = rng.normal(size=(len(labels), FEATURES)) + 10 * labels[:, None]
+    layer.remember(latents.astype("float32"), labels)
+    return layer, latents.astype("float32"), labels
+
+
+def injected(rng, num_rows, sub_policy=0, magnitude=0.5):
+    def uniform(*shape):
+        return rng.uniform(size=(num_rows, *shape)).astype("float32")
+
+    return Draw(
+        sub_policy=np.broadcast_to(np.int32(sub_policy), num_rows).copy(),
+        magnitude=np.full(num_rows, magnitude, "float32"),
+        hard=uniform(CANDIDATES, CANDIDATE_POOL),
+        gumbel=rng.gumbel(size=(num_rows, CANDIDATES, CANDIDATE_POOL)).astype(
+            "float32"
+        ),
+        partner=uniform(),
+        pair=uniform(2),
+        noise=rng.normal(size=(num_rows, FEATURES)).astype("float32"),
+        mixing=uniform(),
+    )
+
+
+def expected_move(name, z, label, index, batch, held, hardness, draw, partners):
+    """One latent, in plain Python: held latents are in the order of their slots."""
+    latents, labels = batch
+    own = held[label]
+    m = draw.magnitude[index]
+    if name == "hard_extrapolation":
+        return z + m * (z - own.mean(0))
+    if name == "gaussian_noise":
+        return z + m * draw.noise[index] * own.std(0)
+    if name == "difference_transform":
+        pool = own
+        if partners == "any":
+            pool = held[labels[int(draw.partner[index] * len(labels))]]
+        count = len(pool)
+        first = int(draw.pair[index, 0] * count)
+        second = (first + 1 + int(draw.pair[index, 1] * (count - 1))) % count
+        assert first != second
+        return z + m * (pool[first] - pool[second])
+    if name == "class_mixing":
+        partner = latents[int(draw.mixing[index] * len(latents))]
+        return (1 - m) * z + m * partner
+    best = []
+    for candidate in range(CANDIDATES):
+        slots = (draw.hard[index, candidate] * len(own)).astype(int)
+        score = hardness[label][slots] + draw.gumbel[index, candidate]
+        best.append(own[slots[score.argmax()]])
+    centred = z - own.mean(0)
+    cosines = [
+        (h - own.mean(0))
+        @ centred
+        / np.linalg.norm(h - own.mean(0))
+        / np.linalg.norm(centred)
+        for h in best
+    ]
+    return z + m * (best[int(np.argmax(cosines))] - z)
+
+
+@pytest.mark.parametrize("partners", ["class", "any"])
+@pytest.mark.parametrize("name", operations.OPERATIONS)
+def test_operation_matches_loops_with_injected_draws(name, partners, rng):
+    layer, held_latents, held_labels = filled(
+        rng, one(name), partners=partners, hardness="l2"
+    )
+    held = [held_latents[held_labels == label] for label in range(NUM_CLASSES)]
+    hardness = [
+        np.asarray(layer.memory.take_hardness(np.full(10, label), np.arange(10)))
+        for label in range(NUM_CLASSES)
+    ]
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 2, 1], "int32")
+    draw = injected(rng, BATCH)
+    outputs, _ = layer.apply(latents, labels, [draw])
+    for index in range(BATCH):
+        expected = expected_move(
+            name,
+            latents[index],
+            labels[index],
+            index,
+            (latents, labels),
+            held,
+            hardness,
+            draw,
+            partners,
+        )
+        np.testing.assert_allclose(outputs[index], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_operations_compose(rng):
+    policy = Policy({"hard_extrapolation": (1, 0.5), "gaussian_noise": (1, 0.5)})
+    layer, held, held_labels = filled(rng, policy)
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.zeros(BATCH, "int32")
+    first, second = injected(rng, BATCH, 1, 0.3), injected(rng, BATCH, 0, 0.7)
+    outputs, _ = layer.apply(latents, labels, [first, second])
+    own = held[held_labels == 0]
+    after_first = latents + 0.3 * first.noise * own.std(0)
+    expected = after_first + 0.7 * (after_first - own.mean(0))
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4)
+
+
+def test_no_operation_is_the_identity(rng):
+    layer, _, _ = filled(rng, Policy.constant(0.5, 0.5))
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    draws = [injected(rng, BATCH, NO_OPERATION)] * 2
+    outputs, _ = layer.apply(latents, np.zeros(BATCH, "int32"), draws)
+    np.testing.assert_array_equal(outputs, latents)
+
+
+@pytest.mark.parametrize("per_class", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "required"),
+    [
+        ("hard_interpolation", 1),
+        ("hard_extrapolation", 1),
+        ("gaussian_noise", 2),
+        ("difference_transform", 2),
+    ],
+)
+def test_small_classes_are_left_alone(name, required, per_class, rng):
+    layer, _, _ = filled(rng, one(name), per_class=max(per_class, 1), partners="class")
+    if per_class == 0:
+        layer, _, _ = filled(rng, one(name), per_class=1, partners="class")
+        for variable in layer.memory.weights:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 2, 1], "int32")
+    outputs, _ = layer.apply(latents, labels, [injected(rng, BATCH)])
+    moved = np.any(np.asarray(outputs) != latents, axis=1)
+    assert np.all(np.isfinite(outputs))
+    assert np.all(moved == (per_class >= required))
+
+
+@pytest.mark.parametrize("name", operations.OPERATIONS)
+def test_samples_without_a_class_are_left_alone(name, rng):
+    layer, _, _ = filled(rng, one(name))
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.array([0, IGNORED, 2, IGNORED, 2, 1], "int32")
+    outputs, targets = layer.apply(latents, labels, [injected(rng, BATCH)])
+    ignored = labels == IGNORED
+    np.testing.assert_array_equal(np.asarray(outputs)[ignored], latents[ignored])
+    if targets.partner is not None:
+        weight = np.asarray(targets.partner_weight)
+        assert np.all(weight[ignored] == 0)
+        assert np.all(weight[labels[np.asarray(targets.partner)] == IGNORED] == 0)
+
+
+@pytest.mark.parametrize("shape", [(8,), (4, 3), (2, 3, 2)])
+def test_identity_at_inference(shape, rng):
+    layer = LatentAugmentation(NUM_CLASSES, Policy.constant(1.0, 1.0))
+    latents = rng.normal(size=(BATCH, *shape)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 2, 1])
+    for arguments in ({}, {"training": False}, {"labels": labels, "training": False}):
+        np.testing.assert_array_equal(layer(latents, **arguments), latents)
+
+
+@pytest.mark.parametrize("shape", [(8,), (4, 3), (2, 3, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_by_hand(shape, dtype, rng):
+    layer = LatentAugmentation(
+        NUM_CLASSES, Policy.constant(1.0, 1.0), num_views=1, dtype=dtype, seed=0
+    )
+    labels = np.array([0, 1, 2, 0, 2, 1])
+    for step in range(3):
+        latents = rng.normal(size=(BATCH, *shape)).astype(layer.compute_dtype)
+        outputs = layer(latents, labels=labels, training=True)
+        assert outputs.shape == latents.shape
+        assert outputs.dtype == layer.compute_dtype
+        assert np.all(np.isfinite(np.asarray(outputs, "float32")))
+        unmoved = np.array_equal(outputs, latents)
+        # At first no class has been seen.
+        assert unmoved == (step == 0)
+    counts = layer.memory.counts(np.arange(NUM_CLASSES, dtype="int32"))
+    np.testing.assert_array_equal(counts, [6, 6, 6])
+
+
+def test_views(rng):
+    layer, _, _ = filled(rng, one("hard_extrapolation"), num_views=4)
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 2, 1])
+    outputs = np.asarray(layer(latents, labels=labels, training=True))
+    outputs = outputs.reshape(4, BATCH, FEATURES)
+    np.testing.assert_array_equal(outputs[0], latents)
+    assert np.all(outputs[1:] != latents)
+    np.testing.assert_array_equal(outputs[1], outputs[2])
+    layer, _, _ = filled(rng, one("gaussian_noise"), num_views=2, clean_view=False)
+    outputs = np.asarray(layer(latents, labels=labels, training=True))
+    outputs = outputs.reshape(2, BATCH, FEATURES)
+    assert np.all(outputs != latents)
+    assert np.all(outputs[0] != outputs[1])
+
+
+def gradient(layer, latents, labels, draws, upstream):
+    points = tf.constant(latents)
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        outputs, _ = layer.apply(points, labels, draws)
+        total = tf.reduce_sum(outputs * upstream)
+    return tape.gradient(total, points)
+
+
+def test_gradient_to_encoder(rng):
+    """On by request; else the clean view carries all of it."""
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 2, 1], "int32")
+    policy = one("hard_extrapolation")
+    draws = [injected(rng, BATCH, magnitude=0.5)]
+    upstream = rng.normal(size=(2, BATCH, FEATURES)).astype("float32")
+    flat = upstream.reshape(-1, FEATURES)
+
+    layer, _, _ = filled(rng, policy, num_views=2, gradient_to_encoder=True)
+    result = gradient(layer, latents, labels, draws, flat)
+    np.testing.assert_allclose(result, upstream[0] + 1.5 * upstream[1], rtol=1e-5)
+
+    layer, _, _ = filled(rng, policy, num_views=2)
+    result = gradient(layer, latents, labels, draws, flat)
+    np.testing.assert_allclose(result, 2 * upstream[0], rtol=1e-5)
+
+    layer, _, _ = filled(rng, policy, num_views=1)
+    draws[0].sub_policy[:3] = NO_OPERATION
+    result = gradient(layer, latents, labels, draws, upstream[0])
+    np.testing.assert_array_equal(result[:3], upstream[0, :3])
+    np.testing.assert_array_equal(result[3:], np.zeros((3, FEATURES)))
+
+
+def test_class_mixing_weights_compose(rng):
+    policy = Policy({"class_mixing": (1.0, 1.0), "gaussian_noise": (1.0, 0.5)})
+    layer, _, _ = filled(rng, policy, num_views=2)
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 2, 1], "int32")
+    draw = injected(rng, BATCH, sub_policy=1, magnitude=0.25)
+    outputs, targets = layer.apply(latents, labels, [draw, draw])
+    partner = (draw.mixing * BATCH).astype(int)
+    np.testing.assert_array_equal(targets.partner, [*range(BATCH), *partner])
+    expected = np.repeat([0.0, 1 - 0.75**2], BATCH)
+    np.testing.assert_allclose(targets.partner_weight, expected, rtol=1e-6)
+    share = expected[BATCH:, None]
+    np.testing.assert_allclose(
+        outputs[BATCH:], (1 - share) * latents + share * latents[partner], rtol=1e-5
+    )
+
+
+def test_class_mixing_by_hand_is_refused(rng):
+    layer, latents, labels = filled(rng, one("class_mixing"))
+    with pytest.raises(ValueError, match="mixes labels"):
+        layer(latents, labels=labels, training=True)
+
+
+@pytest.mark.parametrize("kind", HARDNESS)
+def test_hardness_matches_loops(kind, rng):
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 2, 1], "int32")
+    centres = rng.normal(size=(NUM_CLASSES, FEATURES)).astype("float32")
+    result = latent_hardness(kind, latents, labels, centres[labels])
+    for z, label, value in zip(latents, labels, result, strict=True):
+        own = centres[label]
+        others = [np.linalg.norm(z - centres[c]) for c in range(3) if c != label]
+        expected = {
+            "loss": 0.0,
+            "uniform": 0.0,
+            "l2": np.linalg.norm(z - own),
+            "cosine": 1 - z @ own / np.linalg.norm(z) / np.linalg.norm(own),
+            "margin": np.linalg.norm(z - own) - min(others),
+        }[kind]
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_margin_of_a_single_class_is_zero(rng):
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.zeros(BATCH, "int32")
+    assert not np.any(latent_hardness("margin", latents, labels, latents * 0))
+
+
+def test_hard_examples_are_drawn_in_proportion(rng):
+    """With one candidate of a class of two, harder by log 4: Gumbel-max among
+    `CANDIDATE_POOL` uniform draws."""
+    layer, _, _ = filled(rng, one("hard_interpolation", 1.0), hardness="loss")
+    latents = np.zeros((2, FEATURES), "float32")
+    latents[0, 0] = latents[1, 1] = 1.0
+    for variable in layer.memory.weights:
+        variable.assign(np.zeros(variable.shape, variable.dtype))
+    layer.remember(latents, np.zeros(2, "int32"), np.array([np.log(4), 0], "float32"))
+    size = 20_000
+    batch = np.full((size, FEATURES), 0.3, "float32")
+    outputs, _ = layer.apply(
+        batch, np.zeros(size, "int32"), layer.draw(np.zeros(size, "int32"))
+    )
+    harder = np.mean(np.asarray(outputs)[:, 0] == 1.0)
+    numbers = rng.integers(0, 2, (size, CANDIDATES, CANDIDATE_POOL))
+    score = np.where(numbers == 0, np.log(4), 0) + rng.gumbel(size=numbers.shape)
+    winners = np.take_along_axis(numbers, score.argmax(-1)[..., None], -1)[..., 0]
+    # Both lie at right angles to the batch's latents: the first candidate is taken.
+    assert abs(harder - np.mean(winners[:, 0] == 0)) < 4 * np.sqrt(0.5 / size)
+
+
+def test_policy_is_a_variable(rng):
+    layer, _, _ = filled(rng, one("gaussian_noise", 0.0))
+    labels = np.zeros(BATCH, "int32")
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    traces = []
+
+    @tf.function(autograph=False)
+    def augment():
+        traces.append(1)
+        return layer.apply(latents, labels, layer.draw(labels))[0]
+
+    np.testing.assert_array_equal(augment(), latents)
+    layer.policy = one("gaussian_noise", 0.7)
+    assert layer.policy == one("gaussian_noise", 0.7)
+    assert np.all(np.asarray(augment()) != latents)
+    assert len(traces) == 1
+    with pytest.raises(ValueError, match="must have the operations"):
+        layer.policy = Policy.zero()
+
+
+def test_policy_can_be_assigned_before_building():
+    layer = LatentAugmentation(NUM_CLASSES, one("gaussian_noise", 0.0))
+    layer.policy = one("gaussian_noise", 0.7)
+    layer.build((None, FEATURES))
+    assert layer.policy == one("gaussian_noise", 0.7)
+
+
+def test_memory_limit_keeps_fewer_latents():
+    layer = LatentAugmentation(10, memory_size=100, memory_limit=10 * 8 * 4 * 30)
+    layer.build((None, 8))
+    assert layer.memory.memory_size == 30
+    layer = LatentAugmentation(10, memory_size=100, memory_limit=100)
+    with pytest.raises(ValueError, match="memory_limit=100"):
+        layer.build((None, 8))
+
+
+def test_without_labels_warns_once(rng):
+    layer = LatentAugmentation(NUM_CLASSES)
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    with pytest.warns(UserWarning, match="ModalsModel"):
+        np.testing.assert_array_equal(layer(latents, training=True), latents)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(latents, training=True)
+
+
+def test_in_a_plain_model_warns_once_and_is_the_identity(rng):
+    inputs = keras.Input((FEATURES,))
+    latents = LatentAugmentation(NUM_CLASSES)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(NUM_CLASSES)(latents))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss)
+    x = rng.normal(size=(12, FEATURES)).astype("float32")
+    with pytest.warns(UserWarning, match="ModalsModel") as record:
+        model.fit(x, np.arange(12) % 3, epochs=2, batch_size=5, verbose=0)
+    assert len(record) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {
+            "policy": Policy.random(0),
+            "num_views": 2,
+            "clean_view": False,
+            "gradient_to_encoder": True,
+            "partners": "class",
+            "hardness": "margin",
+            "temperature": 0.5,
+            "memory_size": 7,
+            "memory_limit": 10**6,
+            "seed": 3,
+        },
+    ],
+)
+@pytest.mark.parametrize("shape", [(BATCH, 5), (BATCH, 2, 3)])
+def test_contract(arguments, shape):
+    arguments = {"num_classes": NUM_CLASSES, **arguments}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*without labels")
+        layer = check_layer_contract(LatentAugmentation, arguments, shape, shape)
+    names = {weight.name for weight in layer.weights}
+    assert names == {
+        "probabilities",
+        "magnitudes",
+        "latents",
+        "hardness",
+        "moments",
+        "counters",
+    }
+    assert not layer.trainable_weights
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 1}, "num_classes=1"),
+        ({"num_classes": 2.5}, "num_classes=2.5"),
+        ({"num_views": 0}, "num_views=0"),
+        ({"memory_size": 1}, "memory_size=1"),
+        ({"policy": "random"}, "policy='random'"),
+        ({"partners": "all"}, "partners='all'"),
+        ({"hardness": "entropy"}, "hardness='entropy'"),
+        ({"temperature": 0}, "temperature=0"),
+    ],
+)
+def test_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        LatentAugmentation(**{"num_classes": 3, **arguments})
+
+
+def test_refuses_unknown_sizes():
+    with pytest.raises(ValueError, match="variable length"):
+        LatentAugmentation(3)(keras.Input((None, 4)))
+
+
+def test_seeds(rng):
+    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 2, 1])
+    results = []
+    for seed in (1, 1, 2):
+        layer, _, _ = filled(np.random.default_rng(0), one("gaussian_noise"), seed=seed)
+        results.append(np.asarray(layer(latents, labels=labels, training=True)))
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.all(results[0] != results[2])
