@@ -1,0 +1,28 @@
+"""Modality-agnostic data augmentation in the latent space, for Keras 3."""
+
+from keras_modals.layers.latent_augmentation import DEFAULT_POLICY, LatentAugmentation
+from keras_modals.losses.triplet_selector import TripletSelector
+from keras_modals.metrics.gaussian_distance import GaussianDistance
+from keras_modals.models.augment import augment
+from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
+from keras_modals.models.modals_model import (
+    DEFAULT_PRIOR_WEIGHT,
+    DEFAULT_TRIPLET_WEIGHT,
+    ModalsModel,
+)
+from keras_modals.policies.policy import Policy
+from keras_modals.version import __version__
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "DEFAULT_PRIOR_WEIGHT",
+    "DEFAULT_TRIPLET_WEIGHT",
+    "GaussianDiscriminator",
+    "GaussianDistance",
+    "LatentAugmentation",
+    "ModalsModel",
+    "Policy",
+    "TripletSelector",
+    "__version__",
+    "augment",
+]

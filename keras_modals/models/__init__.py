@@ -1,0 +1,5 @@
+from keras_modals.models.augment import augment
+from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
+from keras_modals.models.modals_model import ModalsModel
+
+__all__ = ["GaussianDiscriminator", "ModalsModel", "augment"]

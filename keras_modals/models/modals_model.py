@@ -1,0 +1,406 @@
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_modals.labels import check_label_array
+from keras_modals.layers.latent_augmentation import LatentAugmentation
+from keras_modals.losses.triplet_selector import TripletSelector
+from keras_modals.metrics.gaussian_distance import GaussianDistance
+from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
+from keras_modals.models.graph import copy_graph, downstream, find_layers
+from keras_modals.training import train_step
+from keras_modals.training.outputs import by_output, output_names
+
+TRIPLET_LOGS = ("triplet_loss",)
+PRIOR_LOGS = (
+    "adversarial_loss",
+    "discriminator_loss",
+    "discriminator_accuracy",
+    "prior_distance",
+)
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class ModalsModel(keras.Model):
+    """A Functional model that trains with MODALS around its `LatentAugmentation`.
+
+    In `fit`, the layer's labels are those of the batch; the head learns from augmented
+    latents; a triplet loss separates the classes of the clean latents; and a
+    discriminator can draw them towards `N(0, I)`. Encoder and head minimize
+
+    `(1 - triplet_weight) * task + triplet_weight * triplet
+    + prior_weight * adversarial`
+
+    where `task` is whatever `compile` was given. Everything else is as in
+    `keras.Model`: data, callbacks, metrics, `evaluate`, `predict`, `save`. `loss` and
+    `val_loss` in the logs are the task's loss, so that they compare with each other
+    and with those of a plain model; the other terms have names of their own.
+
+    Args:
+        inputs: Input tensor, or structure of them, as in `keras.Model`.
+        outputs: Output tensor, or structure of them, of a graph that contains one
+            `LatentAugmentation`.
+        name: Name of the model.
+        discriminator: A `GaussianDiscriminator`, `"auto"` (one with its defaults, made
+            when `compile` asks for a prior) or `None`. Defaults to `"auto"`.
+        label_output: Name of the output whose targets are the class labels. Needed
+            with several outputs.
+
+    Reference:
+
+    - [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+
+    Example:
+
+    >>> inputs = keras.Input((8,))
+    >>> latents = keras.layers.Dense(16, "relu")(inputs)
+    >>> latents = keras_modals.LatentAugmentation(num_classes=3)(latents)
+    >>> outputs = keras.layers.Dense(3, "softmax")(latents)
+    >>> model = keras_modals.ModalsModel(inputs, outputs)
+    >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> x, y = np.random.normal(size=(32, 8)), np.arange(32) % 3
+    >>> history = model.fit(x, y, verbose=0)
+    """
+
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        name=None,
+        *,
+        discriminator="auto",
+        label_output=None,
+        **kwargs,
+    ):
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        layers = find_layers(self, LatentAugmentation)
+        if len(layers) != 1:
+            raise ValueError(
+                "The graph of a `ModalsModel` must contain exactly one "
+                "`LatentAugmentation` layer. "
+                f"Received: {[layer.name for layer in layers]}"
+            )
+        names = output_names(self)
+        if label_output is None and len(names) > 1:
+            raise ValueError(
+                "A model with several outputs must say whose targets are the class "
+                f"labels. Received: label_output=None, outputs={names}"
+            )
+        if label_output is not None and label_output not in names:
+            raise ValueError(
+                "Invalid value received for argument `label_output`. Expected one of "
+                f"{names}. Received: label_output={label_output!r}"
+            )
+        if isinstance(discriminator, dict):
+            discriminator = keras.saving.deserialize_keras_object(discriminator)
+        if not (
+            discriminator in (None, "auto")
+            or isinstance(discriminator, GaussianDiscriminator)
+        ):
+            raise ValueError(
+                "Invalid value received for argument `discriminator`. Expected a "
+                '`GaussianDiscriminator`, "auto" or None. '
+                f"Received: discriminator={discriminator!r}"
+            )
+        self.label_output = label_output
+        self.makes_discriminator = discriminator == "auto"
+        self.discriminator: Any = None
+        if isinstance(discriminator, GaussianDiscriminator):
+            self._add_discriminator(discriminator)
+        self.augmented_outputs = self._find_augmented_outputs(layers[0], names)
+        self.triplet_weight = self._loss_weight("triplet_weight")
+        self.prior_weight = self._loss_weight("prior_weight")
+        self.uses_triplet = self.uses_prior = False
+        self.triplet_loss = self.discriminator_optimizer = None
+        self.triplet_seed_generator = None
+        self.loss_trackers = {
+            name: GaussianDistance(name)
+            if name == "prior_distance"
+            else keras.metrics.Mean(name)
+            for name in TRIPLET_LOGS + PRIOR_LOGS
+        }
+        self.loss_trackers["prior_distance"].build(layers[0].num_features)
+
+    @property
+    def latent_augmentation(self):
+        """The model's `LatentAugmentation` layer."""
+        return find_layers(self, LatentAugmentation)[0]
+
+    def _loss_weight(self, name):
+        return self.add_weight(
+            name=name, shape=(), initializer="zeros", trainable=False, autocast=False
+        )
+
+    def _add_discriminator(self, discriminator):
+        if not discriminator.built:
+            discriminator.build((None, self.latent_augmentation.num_features))
+        self.discriminator = discriminator
+
+    def _find_augmented_outputs(self, layer, names):
+        """The outputs whose rows the layer multiplies or mixes."""
+        if not layer.changes_rows:
+            return []
+        if layer not in self.layers:
+            raise ValueError(
+                f"The layer '{layer.name}' lies in a nested model. There, its outputs "
+                "must have one row per sample, with one label. Insert it in the outer "
+                "model, or use `num_views=1` and a policy without `class_mixing`. "
+                f"Received: num_views={layer.num_views}"
+            )
+        reached, merging = downstream(self, layer)
+        if merging and layer.num_views > 1:
+            raise ValueError(
+                f"With several views, every input of a layer after '{layer.name}' must "
+                "come through it, since it has more rows. Another branch of the graph "
+                f"meets it in: {sorted(merging)}. Use `num_views=1`, or insert the "
+                f"layer after they meet. Received: num_views={layer.num_views}"
+            )
+        layer_names = {
+            id(tensor): layer_name
+            for tensor, layer_name in zip(self.outputs, self.output_names, strict=True)
+        }
+        outputs = by_output(self.output, names)
+        return [name for name in names if layer_names[id(outputs[name])] in reached]
+
+    # Compile -------------------------------------------------------------
+
+    def compile(
+        self,
+        *args,
+        triplet_loss="triplet_selector",
+        triplet_weight=None,
+        prior_weight=None,
+        discriminator_optimizer=None,
+        **kwargs,
+    ):
+        """Configures the model for training, as `keras.Model.compile` does.
+
+        Args:
+            *args, **kwargs: What `keras.Model.compile` takes: `optimizer`, `loss`,
+                `metrics` and so on.
+            triplet_loss: A `keras.losses.Loss` of (labels, clean latents), or `None`.
+                Defaults to a `TripletSelector`.
+            triplet_weight: Float in `[0, 1)`. At 0, or with no `triplet_loss`, the
+                term is not computed. Defaults to `keras_modals.DEFAULT_TRIPLET_WEIGHT`.
+            prior_weight: Non-negative float. At 0 there is no discriminator step.
+                Defaults to 0: in our measurements a prior of any weight cost accuracy
+                more often than it gained.
+            discriminator_optimizer: The discriminator's optimizer. Defaults to the
+                paper's SGD, with a learning rate of 0.01 and momentum 0.9.
+        """
+        super().compile(*args, **kwargs)
+        self.triplet_loss = _get_triplet_loss(triplet_loss)
+        if triplet_weight is None:
+            triplet_weight = DEFAULT_TRIPLET_WEIGHT
+        if prior_weight is None:
+            prior_weight = DEFAULT_PRIOR_WEIGHT
+        _check_weight("triplet_weight", triplet_weight, below=1.0)
+        _check_weight("prior_weight", prior_weight)
+        self.triplet_weight.assign(triplet_weight)
+        self.prior_weight.assign(prior_weight)
+        self.uses_triplet = self.triplet_loss is not None and triplet_weight > 0
+        self.uses_prior = prior_weight > 0
+        # Tracked, so that its state is saved with the model's.
+        self.triplet_seed_generator = getattr(self.triplet_loss, "seed_generator", None)
+
+        self.discriminator_optimizer = None
+        if self.uses_prior:
+            if self.discriminator is None:
+                if not self.makes_discriminator:
+                    raise ValueError(
+                        "A prior needs a discriminator, and the model was made with "
+                        f"`discriminator=None`. Received: prior_weight={prior_weight}"
+                    )
+                self._add_discriminator(GaussianDiscriminator())
+            self.discriminator_optimizer = self._get_discriminator_optimizer(
+                discriminator_optimizer
+            )
+
+    def _get_discriminator_optimizer(self, optimizer):
+        if optimizer is None:
+            optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = keras.optimizers.LossScaleOptimizer
+        if isinstance(self.optimizer, scaled) and not isinstance(optimizer, scaled):
+            optimizer = scaled(optimizer)
+        optimizer.build(self.discriminator.trainable_variables)
+        return optimizer
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config is not None:
+            serialize = keras.saving.serialize_keras_object
+            config.update(
+                triplet_loss=serialize(self.triplet_loss),
+                triplet_weight=float(self.triplet_weight.numpy()),
+                prior_weight=float(self.prior_weight.numpy()),
+                discriminator_optimizer=serialize(self.discriminator_optimizer),
+            )
+        return config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    # Training ------------------------------------------------------------
+
+    @property
+    def trainable_variables(self):
+        """Those of encoder and head, which the model's own optimizer updates."""
+        return self._without_discriminator(super().trainable_variables)
+
+    @property
+    def trainable_weights(self):
+        return self._without_discriminator(super().trainable_weights)
+
+    @property
+    def discriminator_variables(self):
+        """Variables that the discriminator's optimizer updates; none without prior."""
+        return self.discriminator.trainable_variables if self.uses_prior else []
+
+    def _without_discriminator(self, variables):
+        if getattr(self, "discriminator", None) is None:
+            return variables
+        others = {id(variable) for variable in self.discriminator.variables}
+        return [variable for variable in variables if id(variable) not in others]
+
+    def train_step(self, data):
+        return train_step(self, data)
+
+    def test_step(self, *args):
+        return self._task_logs(super().test_step(*args))
+
+    def update_loss_metrics(self, objective, batch_size):
+        """Adds one step's losses to what the logs show."""
+        loss_tracker = next(m for m in self.metrics if m.name == "loss")
+        loss_tracker.update_state(objective.task_loss, sample_weight=batch_size)
+        for name, value in objective.logs.items():
+            self.loss_trackers[name].update_state(value, sample_weight=batch_size)
+        if self.uses_prior:
+            latents, _, _ = objective.memory
+            self.loss_trackers["prior_distance"].update_state(latents)
+
+    @property
+    def metrics(self):
+        unused: tuple[str, ...] = () if self.uses_triplet else TRIPLET_LOGS
+        if not self.uses_prior:
+            unused += PRIOR_LOGS
+        trackers = [id(self.loss_trackers[name]) for name in unused]
+        return [metric for metric in super().metrics if id(metric) not in trackers]
+
+    def _task_logs(self, logs):
+        return {
+            name: value
+            for name, value in logs.items()
+            if name not in TRIPLET_LOGS + PRIOR_LOGS
+        }
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        self._check_labels(y)
+        return super().fit(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        self._check_labels(y)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def _check_labels(self, y):
+        """Refuses arrays of labels that the layer cannot use."""
+        if y is None:
+            return
+        names = output_names(self)
+        labels = by_output(y, names)[self.label_output or names[0]]
+        check_label_array(
+            ops.convert_to_numpy(labels), self.latent_augmentation.num_classes
+        )
+
+    # Saving ---------------------------------------------------------------
+
+    def save_own_variables(self, store):
+        """Saves the loss weights, and the seeds of all layers, which Keras leaves out:
+        training goes on after loading as it would have without."""
+        for name, variable in self._own_state().items():
+            store[name] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store):
+        for name, variable in self._own_state().items():
+            if name in store.keys():  # noqa: SIM118, a store is no mapping
+                variable.assign(store[name])
+
+    def _own_state(self):
+        state = {
+            "triplet_weight": self.triplet_weight,
+            "prior_weight": self.prior_weight,
+        }
+        owners = {str(index): layer for index, layer in enumerate(self.layers)}
+        if self.discriminator is not None:
+            owners["discriminator"] = self.discriminator
+        for name, layer in owners.items():
+            weights = {id(weight) for weight in layer.weights}
+            seeds = [v for v in layer.variables if id(v) not in weights]
+            for index, seed in enumerate(seeds):
+                state[f"seed_{name}_{index}"] = seed
+        if self.triplet_seed_generator is not None:
+            state["seed_triplet_loss"] = self.triplet_seed_generator.state
+        return state
+
+    # Leaving keras_modals -------------------------------------------------
+
+    def inference_model(self):
+        """The trained model as a plain `keras.Model`, without `LatentAugmentation`.
+
+        Its file loads where keras_modals is not installed. Weights are copied.
+        """
+
+        def skip_augmentation(layer, *args, **kwargs):
+            if isinstance(layer, LatentAugmentation):
+                return args[0]
+            return layer(*args, **kwargs)
+
+        if self.latent_augmentation not in self.layers:
+            raise ValueError(
+                "The `LatentAugmentation` layer lies in a nested model, and cannot be "
+                "taken out of it. Insert it in the outer model."
+            )
+        return copy_graph(self, skip_augmentation)
+
+    def export(self, filepath, *args, **kwargs):
+        """Exports `inference_model()`: what serves needs no memory of classes."""
+        return self.inference_model().export(filepath, *args, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        discriminator = self.discriminator
+        if discriminator is None:
+            discriminator = "auto" if self.makes_discriminator else None
+        config.update(
+            discriminator=keras.saving.serialize_keras_object(discriminator),
+            label_output=self.label_output,
+        )
+        return config
+
+
+#: Chosen by measurement: see `benchmarks/defaults.py`.
+DEFAULT_TRIPLET_WEIGHT = 0.01
+DEFAULT_PRIOR_WEIGHT = 0.0
+
+
+def _get_triplet_loss(loss):
+    if loss == "triplet_selector":
+        return TripletSelector()
+    if loss is None or isinstance(loss, keras.losses.Loss):
+        return loss
+    raise ValueError(
+        "Invalid value received for argument `triplet_loss`. Expected a "
+        '`keras.losses.Loss` of labels and latents, "triplet_selector" or None. '
+        f"Received: triplet_loss={loss!r}"
+    )
+
+
+def _check_weight(name, value, below=math.inf):
+    if not (isinstance(value, (int, float)) and 0 <= value < below):
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected a float in "
+            f"[0, {below}). Received: {name}={value}"
+        )

@@ -1,0 +1,75 @@
+"""Targets and weights that match a head's rows: several views, or two labels, each."""
+
+from keras import ops
+
+from keras_modals.training.outputs import by_output, like_predictions, output_names
+
+
+def view_data(model, targets, y, y_pred, sample_weight):
+    """One target and weight per row, for metrics: the sample's own.
+
+    Args:
+        model: The `ModalsModel`.
+        targets: The `Targets` of the step.
+        y, y_pred, sample_weight: Targets and weights of the batch, predictions of
+            every row.
+
+    Returns:
+        `(y, y_pred, sample_weight)`.
+    """
+    if targets.num_views == 1:
+        return y, y_pred, sample_weight
+    names = output_names(model)
+
+    def tile_all(structure):
+        entries = {
+            name: _tile(entry, targets) if name in model.augmented_outputs else entry
+            for name, entry in by_output(structure, names).items()
+        }
+        return like_predictions(entries, y_pred)
+
+    if sample_weight is not None:
+        sample_weight = tile_all(sample_weight)
+    return tile_all(y), y_pred, sample_weight
+
+
+def loss_data(model, targets, y, y_pred, sample_weight):
+    """As `view_data`, for the loss: where classes are mixed, a row appears twice, once
+    with each of its two labels, weighted by their shares."""
+    if targets.partner is None:
+        return view_data(model, targets, y, y_pred, sample_weight)
+    names = output_names(model)
+    mixed_y, mixed_pred, mixed_weight = {}, {}, {}
+    y, predictions = by_output(y, names), by_output(y_pred, names)
+    weights = by_output(sample_weight, names)
+    for name in names:
+        target, prediction, weight = y[name], predictions[name], weights[name]
+        if name in model.augmented_outputs and target is not None:
+            if weight is None:
+                weight = ops.ones(ops.shape(target)[:1], dtype="float32")
+            partner = ops.take(target, targets.partner, axis=0)
+            target = ops.concatenate([_tile(target, targets), partner], axis=0)
+            prediction = ops.concatenate([prediction, prediction], axis=0)
+            weight = _shared_weight(weight, targets)
+        mixed_y[name], mixed_pred[name] = target, prediction
+        mixed_weight[name] = weight
+    return tuple(
+        like_predictions(entries, y_pred)
+        for entries in (mixed_y, mixed_pred, mixed_weight)
+    )
+
+
+def _tile(tensor, targets):
+    if tensor is None or targets.num_views == 1:
+        return tensor
+    return ops.concatenate([tensor] * targets.num_views, axis=0)
+
+
+def _shared_weight(weight, targets):
+    share = targets.partner_weight
+    share = ops.reshape(share, (-1, *[1] * (len(weight.shape) - 1)))
+    weight = ops.cast(weight, share.dtype)
+    own = _tile(weight, targets) * (1.0 - share)
+    partner = ops.take(weight, targets.partner, axis=0) * share
+    # Losses are means over rows, of which there are now twice as many.
+    return 2.0 * ops.concatenate([own, partner], axis=0)

@@ -1,0 +1,30 @@
+"""The training step on TensorFlow."""
+
+import keras
+import tensorflow as tf
+
+from keras_modals.training.objective import compute_objective
+
+
+def train_step(model, data):
+    """One forward pass of the encoder, one backward pass, two optimizers."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    variables = model.trainable_variables
+    discriminator_variables = model.discriminator_variables
+    with tf.GradientTape() as tape:
+        objective = compute_objective(model, x, y, sample_weight)
+        total = model.optimizer.scale_loss(objective.model_loss)
+        if discriminator_variables:
+            total += model.discriminator_optimizer.scale_loss(
+                objective.discriminator_loss
+            )
+    gradients = tape.gradient(total, variables + discriminator_variables)
+    count = len(variables)
+    model.optimizer.apply(gradients[:count], variables)
+    if discriminator_variables:
+        model.discriminator_optimizer.apply(gradients[count:], discriminator_variables)
+    model.latent_augmentation.remember(*objective.memory, after=[objective.task_loss])
+    batch_size = tf.shape(keras.tree.flatten(x)[0])[0]
+    model.update_loss_metrics(objective, batch_size)
+    y, y_pred, sample_weight = objective.metric_data
+    return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)

@@ -1,0 +1,149 @@
+import keras
+import numpy as np
+import pytest
+from problems import NUM_CLASSES, compile_, make_data, plain_model
+
+from keras_modals import LatentAugmentation, ModalsModel, Policy, augment
+
+
+def sequential():
+    return keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(16, "relu", name="hidden"),
+            keras.layers.Dense(6, name="latents"),
+            keras.layers.Dense(NUM_CLASSES, name="head"),
+            keras.layers.Softmax(name="softmax"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("build", [plain_model, sequential])
+@pytest.mark.parametrize(
+    ("layer", "after"),
+    [(None, "latents"), ("latents", "latents"), ("hidden", "hidden")],
+)
+def test_inserts_and_keeps_weights(build, layer, after, rng):
+    x, y = make_data(rng)
+    model = compile_(build())
+    model.fit(x, y, verbose=0)
+    before = model.get_weights()
+    expected = model.predict(x, verbose=0)
+    augmented = augment(model, layer, memory_size=7)
+    assert isinstance(augmented, ModalsModel)
+    names = [layer.name for layer in augmented.layers]
+    added = augmented.latent_augmentation
+    assert names.index(added.name) == names.index(after) + 1
+    assert added.num_classes == NUM_CLASSES
+    assert added.memory_size == 7
+    np.testing.assert_array_equal(augmented.predict(x, verbose=0), expected)
+    augmented.fit(x, y, verbose=0)
+    # The original is left as it was.
+    for weight, value in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+
+def test_compiles_as_the_original():
+    model = compile_(plain_model(), keras.optimizers.SGD(0.123, momentum=0.7))
+    augmented = augment(model)
+    assert augmented.compiled
+    assert augmented.optimizer is not model.optimizer
+    config = augmented.optimizer.get_config()
+    np.testing.assert_allclose(
+        [config["learning_rate"], config["momentum"]], [0.123, 0.7]
+    )
+    assert augmented.loss == "sparse_categorical_crossentropy"
+    assert not augment(plain_model()).compiled
+
+
+def test_settings_that_cannot_be_copied(rng):
+    class Custom(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+    model = compile_(plain_model(), loss=Custom())
+    with pytest.warns(UserWarning, match="call `compile` on it"):
+        augmented = augment(model)
+    assert not augmented.compiled
+
+
+def test_inputs_keep_their_names(rng):
+    x, y = make_data(rng)
+    inputs = {name: keras.Input((4,), name=name) for name in ("first", "second")}
+    hidden = keras.layers.Concatenate()(list(inputs.values()))
+    hidden = keras.layers.Dense(6, "relu")(hidden)
+    outputs = {"kind": keras.layers.Dense(NUM_CLASSES, "softmax", name="k")(hidden)}
+    augmented = augment(keras.Model(inputs, outputs), policy=Policy.constant(0.5, 0.5))
+    compile_(augmented)
+    named = {"first": x[:, :4], "second": x[:, 4:]}
+    augmented.fit(named, {"kind": y}, verbose=0)
+    assert set(augmented.predict(named, verbose=0)) == {"kind"}
+
+
+def test_seeds_and_statistics_of_layers_are_kept(rng):
+    inputs = keras.Input((8,))
+    hidden = keras.layers.BatchNormalization(name="norm")(inputs)
+    hidden = keras.layers.Dropout(0.5, seed=3, name="dropout")(hidden)
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
+    model = compile_(keras.Model(inputs, outputs))
+    x, y = make_data(rng)
+    model.fit(x, y, epochs=2, verbose=0)
+    augmented = augment(model)
+    for name in ("norm", "dropout"):
+        for old, new in zip(
+            model.get_layer(name).variables,
+            augmented.get_layer(name).variables,
+            strict=True,
+        ):
+            np.testing.assert_array_equal(old, new)
+
+
+def test_several_outputs_need_a_name():
+    inputs = keras.Input((8,))
+    hidden = keras.layers.Dense(6, "relu", name="hidden")(inputs)
+    kind = keras.layers.Dense(NUM_CLASSES, "softmax", name="kind")(hidden)
+    size = keras.layers.Dense(1, name="size")(hidden)
+    model = keras.Model(inputs, [size, kind])
+    with pytest.raises(ValueError, match="several outputs"):
+        augment(model, num_classes=3)
+    augmented = augment(model, label_output="kind")
+    assert augmented.latent_augmentation.num_classes == NUM_CLASSES
+    assert augmented.augmented_outputs == ["kind"]
+    assert augment(model, "hidden", label_output="kind").augmented_outputs == [
+        "size",
+        "kind",
+    ]
+
+
+def test_refuses(rng):
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ValueError, match="subclassed model"):
+        augment(Subclassed())
+    with pytest.raises(ValueError, match="Sequential model needs an"):
+        augment(keras.Sequential([keras.layers.Dense(3)]))
+    with pytest.raises(ValueError, match=r"\['hidden', 'latents', 'head'\].*'z'"):
+        augment(plain_model(), "z")
+    with pytest.raises(ValueError, match="already"):
+        augment(augment(plain_model()))
+    inputs = keras.Input((8, 4))
+    sequence = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+    with pytest.raises(ValueError, match="Pass `num_classes`"):
+        augment(sequence)
+    inputs = keras.Input((8,))
+    with pytest.raises(ValueError, match="no layer with weights"):
+        augment(keras.Model(inputs, keras.layers.Softmax()(inputs)))
+    head = sequential()
+    inputs = keras.Input((8,))
+    with pytest.raises(ValueError, match="is a model"):
+        augment(keras.Model(inputs, head(inputs)))
+    shared = keras.layers.Dense(8, name="shared")
+    twice = keras.Model(inputs, shared(shared(inputs)))
+    with pytest.raises(ValueError, match="used several times"):
+        augment(twice)
+    with pytest.raises(ValueError, match="num_views=0"):
+        augment(plain_model(), num_views=0)
+    assert LatentAugmentation(3).num_classes == 3

@@ -1,0 +1,132 @@
+import keras
+import numpy as np
+import pytest
+from contract import check_layer_contract
+from scipy import stats
+
+from keras_modals import (
+    GaussianDiscriminator,
+    GaussianDistance,
+    LatentAugmentation,
+    ModalsModel,
+    Policy,
+)
+
+
+def test_contract():
+    arguments = {"hidden_units": [16, 8], "activation": "tanh", "seed": 1}
+    layer = check_layer_contract(GaussianDiscriminator, arguments, (6, 5), (6, 1))
+    assert [tuple(w.shape) for w in layer.trainable_weights] == [
+        (5, 16),
+        (16,),
+        (16, 8),
+        (8,),
+        (8, 1),
+        (1,),
+    ]
+
+
+def test_samples_the_prior():
+    discriminator = GaussianDiscriminator((8,), seed=0)
+    with pytest.raises(ValueError, match="Build the discriminator"):
+        discriminator.sample_prior(3)
+    discriminator.build((None, 4, 3))
+    samples = np.asarray(discriminator.sample_prior(2000))
+    assert samples.shape == (2000, 4, 3)
+    assert stats.kstest(samples.ravel(), "norm").pvalue > 0.001
+    assert np.any(samples != np.asarray(discriminator.sample_prior(2000)))
+
+
+def test_losses_match_cross_entropy(rng):
+    discriminator = GaussianDiscriminator()
+    latent, prior = rng.normal(size=(2, 7, 1)).astype("float32")
+
+    def cross_entropy(logits, label):
+        p = 1 / (1 + np.exp(-logits))
+        return -np.mean(np.log(p if label else 1 - p))
+
+    np.testing.assert_allclose(
+        discriminator.discriminator_loss(latent, prior),
+        (cross_entropy(latent, 0) + cross_entropy(prior, 1)) / 2,
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        discriminator.encoder_loss(latent), cross_entropy(latent, 1), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        discriminator.accuracy(latent, prior),
+        (np.mean(latent < 0) + np.mean(prior > 0)) / 2,
+    )
+
+
+def test_losses_are_finite_for_extreme_logits():
+    discriminator = GaussianDiscriminator()
+    extreme = np.array([[1e4], [-1e4]], "float32")
+    assert np.isfinite(discriminator.discriminator_loss(extreme, extreme))
+    assert np.isfinite(discriminator.encoder_loss(extreme))
+
+
+def test_distance_matches_numpy(rng):
+    metric = GaussianDistance()
+    assert float(metric.result()) == 0
+    latents = rng.normal(2.0, 3.0, size=(60, 2, 4)).astype("float32")
+    for batch in np.split(latents, 4):
+        metric.update_state(batch)
+    flat = latents.reshape(60, 8)
+    expected = np.mean(flat.mean(0) ** 2 + (flat.std(0) - 1) ** 2)
+    np.testing.assert_allclose(metric.result(), expected, rtol=1e-5)
+    metric.reset_state()
+    metric.update_state(latents, sample_weight=np.arange(60) < 30)
+    flat = flat[:30]
+    expected = np.mean(flat.mean(0) ** 2 + (flat.std(0) - 1) ** 2)
+    np.testing.assert_allclose(metric.result(), expected, rtol=1e-5)
+    revived = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert revived.get_config() == metric.get_config()
+
+
+def test_draws_an_encoder_to_the_prior(rng):
+    """What the discriminator is for: latents that start far from N(0, I) end near it,
+    in their means, deviations and correlations."""
+    labels = rng.integers(0, 3, 1500)
+    x = rng.normal(size=(1500, 6)) @ rng.normal(size=(6, 6)) + 2 * np.eye(3, 6)[labels]
+    x = x.astype("float32")
+    inputs = keras.Input((6,))
+    hidden = keras.layers.Dense(64, "relu")(inputs)
+    latents = keras.layers.Dense(4, name="latents")(hidden)
+    augmented = LatentAugmentation(3, Policy.zero())(latents)
+    outputs = keras.layers.Dense(3, "softmax")(augmented)
+    model = ModalsModel(
+        inputs, outputs, discriminator=GaussianDiscriminator((64, 32), seed=0)
+    )
+    model.compile(
+        keras.optimizers.Adam(5e-4, beta_1=0.5),
+        "sparse_categorical_crossentropy",
+        triplet_loss=None,
+        prior_weight=1.0,
+        discriminator_optimizer=keras.optimizers.Adam(2e-3, beta_1=0.5),
+    )
+    encoder = keras.Model(inputs, latents)
+
+    def moments():
+        z = encoder.predict(x, verbose=0)
+        correlation = np.corrcoef(z.T) - np.eye(4)
+        return (
+            np.abs(z.mean(0)).max(),
+            np.abs(z.std(0) - 1).max(),
+            np.abs(correlation).mean(),
+        )
+
+    before = moments()
+    history = model.fit(x, labels, batch_size=100, epochs=40, verbose=0).history
+    after = moments()
+    assert max(after) < 0.15
+    assert all(a < 0.5 * b for a, b in zip(after, before, strict=True))
+    distance = history["prior_distance"]
+    assert distance[-1] < 0.02
+    assert distance[-1] < 0.1 * distance[0]
+
+
+@pytest.mark.parametrize("hidden_units", [(), (0,), (16, -1), (2.5,)])
+def test_refuses(hidden_units):
+    with pytest.raises(ValueError, match="hidden_units="):
+        GaussianDiscriminator(hidden_units)

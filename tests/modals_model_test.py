@@ -1,0 +1,602 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+from problems import (
+    FEATURES,
+    NUM_CLASSES,
+    compile_,
+    make_data,
+    modals_model,
+    plain_model,
+)
+
+import keras_modals
+from keras_modals import LatentAugmentation, ModalsModel, Policy, TripletSelector
+
+OFF = {"triplet_weight": 0.0, "prior_weight": 0.0}
+EVERYTHING = {"triplet_weight": 0.1, "prior_weight": 0.1}
+STRONG = Policy.constant(0.8, 0.5)
+MIXING = Policy({"class_mixing": (1.0, 1.0)}, operation_counts=(0.0, 1.0))
+
+
+def weights_of(model, names=("hidden", "latents", "head")):
+    return [w for name in names for w in model.get_layer(name).get_weights()]
+
+
+def assert_weights_close(first, second, **tolerance):
+    for a, b in zip(weights_of(first), weights_of(second), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+# What is off costs nothing and changes nothing ----------------------------------
+
+
+@pytest.mark.parametrize("num_views", [1, 4])
+def test_with_a_zero_policy_it_trains_as_the_plain_model(num_views, rng):
+    x, y = make_data(rng)
+    plain = plain_model()
+    model = modals_model(plain, policy=Policy.zero(), num_views=num_views)
+    compile_(plain, keras.optimizers.SGD(0.1))
+    compile_(model, keras.optimizers.SGD(0.1), **OFF)
+    arguments = {"batch_size": 20, "epochs": 3, "shuffle": False, "verbose": 0}
+    plain_history = plain.fit(x, y, **arguments).history
+    history = model.fit(x, y, **arguments).history
+    assert_weights_close(plain, model, rtol=1e-4, atol=1e-6)
+    assert history.keys() == plain_history.keys()
+    for name, values in history.items():
+        np.testing.assert_allclose(values, plain_history[name], rtol=1e-4)
+
+
+def test_encoder_trains_as_in_the_plain_model_while_the_head_is_augmented(rng):
+    """The clean view carries the encoder's whole gradient."""
+    x, y = make_data(rng)
+    plain = plain_model()
+    model = modals_model(plain, policy=STRONG, num_views=3)
+    for each in (plain, model):
+        each.get_layer("head").trainable = False
+    compile_(plain, keras.optimizers.SGD(0.1))
+    compile_(model, keras.optimizers.SGD(0.1), **OFF)
+    arguments = {"batch_size": 20, "epochs": 3, "shuffle": False, "verbose": 0}
+    plain.fit(x, y, **arguments)
+    model.fit(x, y, **arguments)
+    assert_weights_close(plain, model, rtol=1e-3, atol=1e-5)
+
+
+def test_switched_off_parts_are_absent(rng):
+    x, y = make_data(rng)
+    model = compile_(modals_model(), **OFF)
+    assert set(model.fit(x, y, verbose=0).history) == {"accuracy", "loss"}
+    assert model.discriminator_variables == []
+    without = compile_(modals_model(), triplet_loss=None, triplet_weight=0.5)
+    assert set(without.fit(x, y, verbose=0).history) == {"accuracy", "loss"}
+    graph = tf.function(model.train_step).get_concrete_function((x, y)).graph
+    names = " ".join(operation.name for operation in graph.get_operations())
+    assert "triplet" not in names
+    assert "discriminator" not in names
+
+
+def test_zero_weight_none_and_no_discriminator_can_be_combined(rng):
+    model = ModalsModel(*_graph(), discriminator=None)
+    compile_(model, triplet_loss=None)
+    assert not model.uses_prior
+    with pytest.raises(ValueError, match="discriminator=None"):
+        compile_(model, prior_weight=0.1)
+
+
+def _graph(policy=STRONG, **layer):
+    inputs = keras.Input((FEATURES,))
+    latents = keras.layers.Dense(6)(inputs)
+    latents = LatentAugmentation(NUM_CLASSES, policy, **layer)(latents)
+    return inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(latents)
+
+
+# The step ------------------------------------------------------------------------
+
+
+def test_one_step_matches_the_written_objective(rng):
+    """New weights after one SGD step, from gradients of the terms taken one by one."""
+    x, y = make_data(rng, 24)
+    model = modals_model(policy=Policy.zero(), num_views=1)
+    compile_(
+        model,
+        keras.optimizers.SGD(0.1),
+        triplet_loss=TripletSelector(5.0, "all"),
+        triplet_weight=0.2,
+        prior_weight=0.3,
+        discriminator_optimizer=keras.optimizers.SGD(0.2),
+    )
+    encoder = keras.Model(model.input, model.get_layer("latents").output)
+    head, discriminator = model.get_layer("head"), model.discriminator
+    state = discriminator.seed_generator.state
+    before = np.asarray(state)
+    with tf.GradientTape(persistent=True) as tape:
+        z = encoder(x)
+        prediction = head(z)
+        losses = keras.losses.sparse_categorical_crossentropy(y, prediction)
+        triplet = model.triplet_loss(y, z)
+        adversarial = tf.reduce_mean(tf.nn.softplus(-discriminator(z)))
+        total = 0.8 * tf.reduce_mean(losses) + 0.2 * triplet + 0.3 * adversarial
+        prior = discriminator.sample_prior(24)
+        told = discriminator.discriminator_loss(
+            discriminator(tf.stop_gradient(z)), discriminator(prior)
+        )
+    state.assign(before)
+    variables = [*model.trainable_variables, *discriminator.trainable_variables]
+    expected = [
+        variable - rate * gradient
+        for rate, loss, group in (
+            (0.1, total, model.trainable_variables),
+            (0.2, told, discriminator.trainable_variables),
+        )
+        for variable, gradient in zip(group, tape.gradient(loss, group), strict=True)
+    ]
+    model.run_eagerly = True
+    logs = model.train_on_batch(x, y, return_dict=True)
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-4, atol=1e-6)
+    for name, value in (
+        ("loss", tf.reduce_mean(losses)),
+        ("triplet_loss", triplet),
+        ("adversarial_loss", adversarial),
+        ("discriminator_loss", told),
+    ):
+        np.testing.assert_allclose(logs[name], value, rtol=1e-5)
+
+
+def test_encoder_runs_forward_once(rng):
+    calls = []
+
+    class Counting(keras.layers.Dense):
+        def call(self, inputs):
+            calls.append(1)
+            return super().call(inputs)
+
+    inputs = keras.Input((FEATURES,))
+    latents = Counting(6)(inputs)
+    latents = LatentAugmentation(NUM_CLASSES, STRONG)(latents)
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(latents)
+    model = compile_(ModalsModel(inputs, outputs), run_eagerly=True, **EVERYTHING)
+    x, y = make_data(rng, 30)
+    model.train_on_batch(x, y)
+    calls.clear()
+    model.train_on_batch(x, y)
+    assert len(calls) == 1
+
+
+def test_class_memory_holds_the_clean_latents_of_the_batch(rng):
+    x, y = make_data(rng, 30)
+    model = compile_(modals_model(policy=STRONG), keras.optimizers.SGD(0.0))
+    encoder = keras.Model(model.input, model.get_layer("latents").output)
+    latents = np.asarray(encoder(x))
+    model.fit(x, y, batch_size=30, verbose=0, shuffle=False)
+    memory = model.latent_augmentation.memory
+    for label in range(NUM_CLASSES):
+        statistics = memory.statistics(np.array([label], "int32"))
+        own = latents[y == label]
+        assert int(statistics.count[0]) == 10
+        np.testing.assert_allclose(statistics.mean[0], own.mean(0), atol=1e-5)
+        np.testing.assert_allclose(statistics.deviation[0], own.std(0), atol=1e-4)
+
+
+def test_memory_keeps_the_losses_of_the_clean_view(rng):
+    x, y = make_data(rng, 30)
+    model = modals_model(policy=STRONG, hardness="loss")
+    compile_(model, keras.optimizers.SGD(0.0))
+    expected = keras.losses.sparse_categorical_crossentropy(y, model(x))
+    model.fit(x, y, batch_size=30, verbose=0, shuffle=False)
+    memory = model.latent_augmentation.memory
+    for label in range(NUM_CLASSES):
+        held = memory.take_hardness(np.full(10, label, "int32"), np.arange(10))
+        np.testing.assert_allclose(held, np.asarray(expected)[y == label], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "form"),
+    [
+        ("categorical_crossentropy", lambda y: np.eye(NUM_CLASSES)[y]),
+        (keras.losses.SparseCategoricalCrossentropy(), lambda y: y),
+        (keras.losses.CategoricalFocalCrossentropy(), lambda y: np.eye(NUM_CLASSES)[y]),
+        ("sparse_categorical_crossentropy", lambda y: y[:, None]),
+        (
+            lambda y, p: ops.mean(keras.losses.categorical_crossentropy(y, p)),
+            lambda y: np.eye(NUM_CLASSES, dtype="float32")[y],
+        ),
+    ],
+    ids=["one-hot", "class", "focal", "column", "reduced"],
+)
+@pytest.mark.parametrize("policy", [STRONG, MIXING], ids=["paper", "mixing"])
+def test_losses_and_label_forms(loss, form, policy, rng):
+    x, y = make_data(rng)
+    model = compile_(modals_model(policy=policy), loss=loss, **EVERYTHING)
+    history = model.fit(x, form(y), batch_size=40, epochs=2, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+
+
+@pytest.mark.parametrize("form", [lambda y: y, lambda y: y[:, None].astype("float32")])
+def test_binary_head(form, rng):
+    x, y = make_data(rng)
+    inputs = keras.Input((FEATURES,))
+    hidden = keras.layers.Dense(6, "relu")(inputs)
+    outputs = keras.layers.Dense(1, "sigmoid")(hidden)
+    model = keras_modals.augment(keras.Model(inputs, outputs), policy=STRONG)
+    assert model.latent_augmentation.num_classes == 2
+    compile_(model, "sgd", loss="binary_crossentropy", **EVERYTHING)
+    history = model.fit(x, form((y > 0).astype("int32")), epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    memory = model.latent_augmentation.memory
+    np.testing.assert_array_equal(memory.counts(np.array([0, 1])), [64, 100])
+
+
+def test_sample_and_class_weights(rng):
+    """Weight 0 is absence, and class weights are sample weights, as in Keras."""
+    x, y = make_data(rng)
+    weight = np.where(y == 0, 0.0, 2.0).astype("float32")
+    models = [modals_model(plain_model(), policy=Policy.zero()) for _ in range(3)]
+    for model in models:
+        model.set_weights(models[0].get_weights())
+        compile_(model, keras.optimizers.SGD(0.1), **OFF)
+    arguments = {"batch_size": 32, "shuffle": False, "verbose": 0}
+    models[0].fit(x, y, sample_weight=weight, **arguments)
+    models[1].fit(x, y, class_weight={0: 0.0, 1: 2.0, 2: 2.0}, **arguments)
+    assert_weights_close(models[0], models[1], rtol=1e-6)
+    plain = plain_model()
+    plain.set_weights(weights_of(modals_model(plain, policy=Policy.zero())))
+    for name in ("hidden", "latents", "head"):
+        plain.get_layer(name).set_weights(models[2].get_layer(name).get_weights())
+    compile_(plain, keras.optimizers.SGD(0.1))
+    plain.fit(x, y, sample_weight=weight, **arguments)
+    assert_weights_close(models[0], plain, rtol=1e-4, atol=1e-6)
+
+
+def test_class_mixing_loss_sees_both_labels_and_metrics_the_true_ones(rng):
+    x, y = make_data(rng, 24)
+    weight = rng.uniform(0.5, 2, 24).astype("float32")
+    model = modals_model(policy=MIXING, num_views=2)
+    compile_(model, keras.optimizers.SGD(0.0), **OFF)
+    layer = model.latent_augmentation
+    state = layer.seed_generator.state
+    before = np.asarray(state)
+    encoder = keras.Model(model.input, model.get_layer("latents").output)
+    outputs, targets = layer.apply(ops.convert_to_tensor(encoder(x)), y, layer.draw(y))
+    prediction = np.asarray(model.get_layer("head")(outputs))
+    share = np.asarray(targets.partner_weight)
+    partner = np.asarray(targets.partner)
+    rows = np.arange(48)
+    own = -np.log(prediction[rows, np.tile(y, 2)]) * np.tile(weight, 2)
+    other = -np.log(prediction[rows, y[partner]]) * weight[partner]
+    expected = np.mean((1 - share) * own + share * other)
+    correct = prediction.argmax(1) == np.tile(y, 2)
+    state.assign(before)
+    model.run_eagerly = True
+    logs = model.train_on_batch(x, y, sample_weight=weight, return_dict=True)
+    np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(logs["accuracy"], np.mean(correct), rtol=1e-5)
+
+
+def test_regularizers_count_once(rng):
+    x, y = make_data(rng, 24)
+    inputs = keras.Input((FEATURES,))
+    hidden = keras.layers.Dense(6, kernel_regularizer=keras.regularizers.L2(0.5))(
+        inputs
+    )
+    plain = keras.Model(inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(hidden))
+    for policy in (Policy.zero(), Policy.zero(("class_mixing",), 1)):
+        model = keras_modals.augment(plain, policy=policy)
+        compile_(model, keras.optimizers.SGD(0.0), **OFF)
+        compile_(plain, keras.optimizers.SGD(0.0))
+        np.testing.assert_allclose(
+            model.train_on_batch(x, y), plain.train_on_batch(x, y), rtol=1e-5
+        )
+
+
+# As in Keras ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", [STRONG, MIXING], ids=["paper", "mixing"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"jit_compile": True},
+        {"jit_compile": False},
+        {"run_eagerly": True},
+        {"steps_per_execution": 2},
+        {"optimizer": lambda: keras.optimizers.Adam(1e-3, clipnorm=0.1)},
+        {"optimizer": lambda: keras.optimizers.SGD(1e-2, global_clipnorm=0.1)},
+    ],
+    ids=["jit", "no-jit", "eager", "steps", "clipnorm", "global_clipnorm"],
+)
+def test_ways_to_train(policy, arguments, rng):
+    x, y = make_data(rng)
+    if "optimizer" in arguments:
+        arguments = {"optimizer": arguments["optimizer"]()}
+    model = compile_(modals_model(policy=policy), **EVERYTHING, **arguments)
+    history = model.fit(
+        x, y, batch_size=20, epochs=2, validation_data=(x, y), verbose=0
+    ).history
+    assert set(history) == {
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "triplet_loss",
+        "adversarial_loss",
+        "discriminator_loss",
+        "discriminator_accuracy",
+        "prior_distance",
+    }
+    assert all(np.isfinite(values).all() for values in history.values())
+    counts = model.latent_augmentation.memory.counts(np.arange(NUM_CLASSES))
+    np.testing.assert_array_equal(counts, [64, 64, 64])
+
+
+def test_evaluate_matches_the_plain_model(rng):
+    x, y = make_data(rng)
+    model = compile_(modals_model(policy=STRONG), **EVERYTHING)
+    model.fit(x, y, epochs=2, verbose=0)
+    plain = compile_(model.inference_model())
+    expected = plain.evaluate(x, y, return_dict=True, verbose=0)
+    result = model.evaluate(x, y, return_dict=True, verbose=0)
+    assert result.keys() == expected.keys() == {"loss", "accuracy"}
+    for name, value in expected.items():
+        np.testing.assert_allclose(result[name], value, rtol=1e-6)
+    np.testing.assert_array_equal(
+        model.predict(x, verbose=0), plain.predict(x, verbose=0)
+    )
+
+
+def test_data_as_users_have_it(rng):
+    x, y = make_data(rng)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            part = slice(index * 20, (index + 1) * 20)
+            return x[part], y[part]
+
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(20)
+    generator = ((x[i : i + 20], y[i : i + 20]) for i in range(0, 96, 20))
+    for data, steps in (
+        ((dataset,), None),
+        ((dataset.repeat(),), 3),
+        ((Batches(),), None),
+        ((generator,), 5),
+        ((ops.convert_to_tensor(x), ops.convert_to_tensor(y)), None),
+    ):
+        model = compile_(modals_model(policy=STRONG), **EVERYTHING)
+        history = model.fit(*data, steps_per_epoch=steps, shuffle=False, verbose=0)
+        assert np.isfinite(history.history["loss"]).all()
+        counts = model.latent_augmentation.memory.counts(np.arange(NUM_CLASSES))
+        assert sum(counts) == (60 if steps == 3 else 96)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(dtype, rng):
+    x, y = make_data(rng, 300)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        model = modals_model(policy=STRONG)
+        compile_(
+            model, keras.optimizers.Adam(1e-2), triplet_weight=0.1, prior_weight=0.01
+        )
+        scaled = keras.optimizers.LossScaleOptimizer
+        for optimizer in (model.optimizer, model.discriminator_optimizer):
+            assert isinstance(optimizer, scaled) == (dtype == "mixed_float16")
+        before = weights_of(model)
+        history = model.fit(x, y, batch_size=50, epochs=15, verbose=0).history
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert history["accuracy"][-1] > 0.8
+    assert history["loss"][-1] < history["loss"][0]
+    assert any(np.any(a != b) for a, b in zip(before, weights_of(model), strict=True))
+    memory = model.latent_augmentation.memory
+    statistics = memory.statistics(np.arange(NUM_CLASSES, dtype="int32"))
+    assert np.all(np.isfinite(statistics.deviation))
+
+
+@pytest.mark.parametrize("structure", ["dict", "list"])
+@pytest.mark.parametrize("policy", [STRONG, MIXING], ids=["paper", "mixing"])
+def test_dict_inputs_and_several_outputs(structure, policy, rng):
+    x, y = make_data(rng)
+    first, second = keras.Input((4,), name="first"), keras.Input((4,), name="second")
+    hidden = keras.layers.Concatenate()([first, second])
+    hidden = keras.layers.Dense(6, "relu")(hidden)
+    latents = LatentAugmentation(NUM_CLASSES, policy, num_views=3)(hidden)
+    outputs = {
+        "kind": keras.layers.Dense(NUM_CLASSES, "softmax", name="kind")(latents),
+        "size": keras.layers.Dense(1, name="size")(latents),
+        "before": keras.layers.Dense(1, name="before")(hidden),
+    }
+    amount = x.sum(axis=1, keepdims=True)
+    losses = dict.fromkeys(outputs, "mse")
+    losses["kind"] = "sparse_categorical_crossentropy"
+    targets = {"kind": y, "size": amount, "before": amount}
+    weights = dict.fromkeys(outputs, np.linspace(0, 1, 96, dtype="float32"))
+    if structure == "list":
+        outputs, losses, targets, weights = (
+            list(value.values()) for value in (outputs, losses, targets, weights)
+        )
+    inputs = {"first": first, "second": second}
+    with pytest.raises(ValueError, match="label_output=None"):
+        ModalsModel(inputs, outputs)
+    model = ModalsModel(inputs, outputs, label_output="kind")
+    assert sorted(model.augmented_outputs) == ["kind", "size"]
+    model.compile("adam", losses, **EVERYTHING)
+    for sample_weight in (None, weights):
+        history = model.fit(
+            {"first": x[:, :4], "second": x[:, 4:]},
+            targets,
+            sample_weight=sample_weight,
+            verbose=0,
+        ).history
+        assert np.isfinite(history["loss"]).all()
+
+
+def test_callbacks_see_the_users_optimizer(rng):
+    x, y = make_data(rng)
+    model = modals_model(policy=STRONG)
+    compile_(model, keras.optimizers.SGD(0.5), **EVERYTHING)
+    rates = []
+
+    def note_rate(*_):
+        rates.append(float(model.optimizer.learning_rate))
+
+    callbacks = [
+        keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 / (epoch + 1)),
+        keras.callbacks.EarlyStopping("val_loss", restore_best_weights=True),
+        keras.callbacks.LambdaCallback(on_epoch_end=note_rate),
+    ]
+    model.fit(x, y, epochs=3, verbose=0, validation_data=(x, y), callbacks=callbacks)
+    np.testing.assert_allclose(rates, [0.5 / (n + 1) for n in range(len(rates))])
+
+
+def test_assigning_a_policy_or_weight_traces_nothing_again(rng):
+    x, y = make_data(rng)
+    traces = []
+
+    class Tracing(keras.layers.Layer):
+        def call(self, inputs, training=None):
+            traces.append(bool(training))
+            return inputs
+
+    inputs = keras.Input((FEATURES,))
+    latents = LatentAugmentation(NUM_CLASSES, STRONG)(keras.layers.Dense(6)(inputs))
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(Tracing()(latents))
+    model = compile_(ModalsModel(inputs, outputs), **EVERYTHING)
+    model.fit(x, y, batch_size=32, verbose=0)
+    count = len(traces)
+    model.latent_augmentation.policy = Policy.constant(0.1, 0.9)
+    model.triplet_weight.assign(0.3)
+    model.prior_weight.assign(0.0)
+    model.fit(x, y, batch_size=32, verbose=0)
+    assert len(traces) == count
+
+
+def test_seeds(rng):
+    x, y = make_data(rng)
+
+    def train(seed):
+        keras.utils.set_random_seed(0)
+        model = modals_model(policy=STRONG, seed=seed)
+        compile_(model, **EVERYTHING)
+        model.fit(x, y, batch_size=20, epochs=2, verbose=0)
+        return weights_of(model)
+
+    first, same, other = train(1), train(1), train(2)
+    for a, b in zip(first, same, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(np.any(a != b) for a, b in zip(first, other, strict=True))
+
+
+# Bad input --------------------------------------------------------------------------
+
+
+def test_refuses_a_graph_without_or_with_two_layers():
+    inputs = keras.Input((FEATURES,))
+    hidden = keras.layers.Dense(4)(inputs)
+    with pytest.raises(ValueError, match=r"exactly one .* Received: \[\]"):
+        ModalsModel(inputs, keras.layers.Dense(3)(hidden))
+    twice = LatentAugmentation(3, name="b")(LatentAugmentation(3, name="a")(hidden))
+    with pytest.raises(ValueError, match=r"Received: \['a', 'b'\]"):
+        ModalsModel(inputs, keras.layers.Dense(3)(twice))
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_refuses_a_branch_that_meets_several_views(clean, rng):
+    inputs = keras.Input((FEATURES,))
+    hidden = keras.layers.Dense(4)(inputs)
+    bypass = keras.layers.Dense(4)(hidden)
+
+    def build(num_views):
+        latents = LatentAugmentation(NUM_CLASSES, STRONG, num_views, clean_view=clean)(
+            hidden
+        )
+        merged = keras.layers.Add(name="meeting")([latents, bypass])
+        return ModalsModel(inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(merged))
+
+    with pytest.raises(ValueError, match=r"meets it in: \['meeting'\]"):
+        build(2)
+    x, y = make_data(rng)
+    history = compile_(build(1), **OFF).fit(x, y, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_nested_layer(rng):
+    inner_inputs = keras.Input((FEATURES,))
+    x, y = make_data(rng)
+
+    def build(num_views):
+        latents = LatentAugmentation(NUM_CLASSES, STRONG, num_views, name="inner")
+        inner = keras.Model(inner_inputs, latents(inner_inputs))
+        inputs = keras.Input((FEATURES,))
+        return ModalsModel(
+            inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(inner(inputs))
+        )
+
+    with pytest.raises(ValueError, match="'inner' lies in a nested model"):
+        build(2)
+    model = compile_(build(1), **OFF)
+    assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
+    with pytest.raises(ValueError, match="nested model"):
+        model.inference_model()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (lambda y: y - 1, "a label of -1"),
+        (lambda y: y + 1, "a label of 3"),
+        (lambda y: y + 0.5, "Regression"),
+        (lambda y: np.ones((96, 3)), "Multi-label"),
+        (lambda y: np.ones((96, 5)), r"shape \(96, 5\)"),
+        (lambda y: None, "y=None"),
+    ],
+)
+def test_refuses_labels_before_the_first_step(labels, message, rng):
+    x, y = make_data(rng)
+    model = compile_(modals_model(policy=STRONG), **EVERYTHING)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=message):
+        model.fit(x, labels(y), verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_labels_out_of_range_in_a_stream_touch_no_memory(rng):
+    x, y = make_data(rng)
+    # Keras's own loss must not stumble over such a label: mask it there.
+    model = modals_model(policy=STRONG)
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    model.compile("sgd", loss, **EVERYTHING)
+    dataset = tf.data.Dataset.from_tensor_slices((x, np.where(y == 1, -1, y))).batch(32)
+    history = model.fit(dataset, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    counts = model.latent_augmentation.memory.counts(np.arange(NUM_CLASSES))
+    np.testing.assert_array_equal(counts, [32, 0, 32])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"triplet_weight": float("nan")}, "triplet_weight=nan"),
+        ({"triplet_weight": 1.0}, "triplet_weight=1.0"),
+        ({"triplet_weight": -0.1}, "triplet_weight=-0.1"),
+        ({"prior_weight": float("nan")}, "prior_weight=nan"),
+        ({"prior_weight": -1}, "prior_weight=-1"),
+        ({"triplet_loss": "contrastive"}, "triplet_loss='contrastive'"),
+    ],
+)
+def test_refuses_compile_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        compile_(modals_model(), **arguments)
+
+
+def test_refuses_constructor_arguments():
+    with pytest.raises(ValueError, match="label_output='kind'"):
+        ModalsModel(*_graph(), label_output="kind")
+    with pytest.raises(ValueError, match="discriminator='none'"):
+        ModalsModel(*_graph(), discriminator="none")

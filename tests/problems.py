@@ -1,0 +1,42 @@
+"""A small classification problem, and models for it."""
+
+import keras
+import numpy as np
+
+import keras_modals
+
+NUM_CLASSES, FEATURES = 3, 8
+
+
+def make_data(rng, size=96):
+    labels = np.arange(size) % NUM_CLASSES
+    x = rng.normal(size=(size, FEATURES)) + 2 * np.eye(NUM_CLASSES, FEATURES)[labels]
+    return x.astype("float32"), labels.astype("int32")
+
+
+def plain_model(dropout=0.0):
+    inputs = keras.Input((FEATURES,), name="features")
+    hidden = keras.layers.Dense(16, "relu", name="hidden")(inputs)
+    if dropout:
+        hidden = keras.layers.Dropout(dropout, seed=0)(hidden)
+    latents = keras.layers.Dense(6, name="latents")(hidden)
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax", name="head")(latents)
+    return keras.Model(inputs, outputs)
+
+
+def modals_model(model=None, discriminator=None, **layer):
+    return keras_modals.augment(
+        model or plain_model(),
+        discriminator=discriminator or keras_modals.GaussianDiscriminator((8,), seed=0),
+        **{"seed": 0, **layer},
+    )
+
+
+def compile_(model, optimizer="adam", **arguments):
+    model.compile(
+        optimizer,
+        arguments.pop("loss", "sparse_categorical_crossentropy"),
+        metrics=["accuracy"],
+        **arguments,
+    )
+    return model
