@@ -1,0 +1,227 @@
+"""Measures candidates for the package's defaults, on validation data only.
+
+    KERAS_MODALS_DATA=folder python benchmarks/defaults.py run [--seeds 3] [...]
+    python benchmarks/defaults.py table
+
+Each finished run is a line of `benchmarks/results/defaults.csv`; a second call goes on
+where the first stopped. The table shows the change against `none`, paired by seed,
+with its standard error. Scores are means over the last five epochs.
+"""
+
+import argparse
+import csv
+import pathlib
+import statistics
+
+import data
+import keras
+import models
+import numpy as np
+
+import keras_modals
+from keras_modals import Policy, TripletSelector
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "defaults.csv"
+FIELDS = ["dataset", "method", "seed", "accuracy", "loss"]
+
+EPOCHS = {"mlp": 60, "cnn_1d": 60, "cnn_2d": 20, "bilstm": 20}
+
+
+def one(operation, probability, magnitude):
+    return Policy({operation: (probability, magnitude)}, operation_counts=(0.0, 1.0))
+
+
+def method(triplet=None, triplet_weight=0.0, prior_weight=0.0, **layer):
+    compile_ = {
+        "triplet_loss": triplet,
+        "triplet_weight": triplet_weight,
+        "prior_weight": prior_weight,
+    }
+    return layer, compile_
+
+
+DIFFERENCE = one("difference_transform", 1.0, 0.7)
+MIXING = one("class_mixing", 1.0, 1.0)
+ZERO = Policy.zero(("difference_transform",), 1)
+PLAIN_ROWS = {"num_views": 1, "policy": ZERO}
+MIXUP = {"num_views": 1, "policy": MIXING, "gradient_to_encoder": True}
+
+#: Name to arguments of the layer and of `compile`; `none` is the plain model.
+METHODS = {
+    "none": None,
+    "difference": method(policy=DIFFERENCE),
+    "difference, encoder too": method(policy=DIFFERENCE, gradient_to_encoder=True),
+    "difference, one view": method(
+        policy=DIFFERENCE, num_views=1, gradient_to_encoder=True
+    ),
+    "difference, own class": method(policy=DIFFERENCE, partners="class"),
+    "paper policy": method(
+        policy=Policy.constant(0.5, 0.5),
+        num_views=1,
+        gradient_to_encoder=True,
+        partners="class",
+    ),
+    "paper policy, head only": method(policy=Policy.constant(0.5, 0.5)),
+    "gaussian": method(policy=one("gaussian_noise", 1.0, 0.7)),
+    "extrapolation": method(policy=one("hard_extrapolation", 1.0, 0.5)),
+    "mixing": method(**MIXUP),
+    "mixing, clean view too": method(
+        policy=MIXING, num_views=2, gradient_to_encoder=True
+    ),
+    "mixing, head only": method(policy=MIXING),
+    "triplet random 0.01": method(TripletSelector(1.0, "random"), 0.01, **PLAIN_ROWS),
+    "triplet random 0.1": method(TripletSelector(1.0, "random"), 0.1, **PLAIN_ROWS),
+    "triplet cosine 0.1": method(
+        TripletSelector(0.5, "random", "cosine"), 0.1, **PLAIN_ROWS
+    ),
+    "triplet cosine 0.3": method(
+        TripletSelector(0.5, "random", "cosine"), 0.3, **PLAIN_ROWS
+    ),
+    "triplet cosine 0.3, mixing, clean view too": method(
+        TripletSelector(0.5, "random", "cosine"),
+        0.3,
+        policy=MIXING,
+        num_views=2,
+        gradient_to_encoder=True,
+    ),
+    "triplet cosine 0.3, difference": method(
+        TripletSelector(0.5, "random", "cosine"), 0.3, policy=DIFFERENCE
+    ),
+    "mixing, four views": method(policy=MIXING, gradient_to_encoder=True),
+    "prior 0.01": method(prior_weight=0.01, **PLAIN_ROWS),
+    **{
+        f"hard interpolation, {hardness}": method(
+            policy=one("hard_interpolation", 1.0, 0.5), hardness=hardness
+        )
+        for hardness in ("loss", "l2", "cosine", "margin", "uniform")
+    },
+}
+
+
+def build(dataset, name, seed):
+    model = getattr(models, dataset.encoder)(
+        dataset.train[0].shape[1:], dataset.num_classes
+    )
+    settings = {
+        "optimizer": keras.optimizers.Adam(1e-3, clipnorm=5.0),
+        "loss": "sparse_categorical_crossentropy",
+        "metrics": ["accuracy"],
+        # Compiling takes longer than such small runs gain by it.
+        "jit_compile": False,
+    }
+    if METHODS[name] is None:
+        model.compile(**settings)
+        return model
+    layer, compile_ = METHODS[name]
+    model = keras_modals.augment(model, seed=seed, **layer)
+    model.compile(**settings, **compile_)
+    return model
+
+
+def run(dataset_name, name, seed, last=5):
+    """Trains one model; mean validation accuracy and loss of the last epochs."""
+    keras.utils.clear_session()
+    dataset = data.load(dataset_name, seed)
+    keras.utils.set_random_seed(seed)
+    model = build(dataset, name, seed)
+    x, y = dataset.valid
+    valid = (x[:1500], y[:1500])
+    epochs = EPOCHS[dataset.encoder]
+    size = len(dataset.train[0])
+    arguments = {"batch_size": min(50, size // 2), "verbose": 0}
+    model.fit(*dataset.train, epochs=epochs - last, **arguments)
+    history = model.fit(
+        *dataset.train,
+        validation_data=valid,
+        validation_batch_size=500,
+        initial_epoch=epochs - last,
+        epochs=epochs,
+        **arguments,
+    ).history
+    return np.mean(history["val_accuracy"]), np.mean(history["val_loss"])
+
+
+def read_results():
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open() as file:
+        return list(csv.DictReader(file))
+
+
+def run_all(arguments):
+    RESULTS.parent.mkdir(exist_ok=True)
+    done = {(row["dataset"], row["method"], int(row["seed"])) for row in read_results()}
+    if not done:
+        RESULTS.write_text(",".join(FIELDS) + "\n")
+    todo = [
+        (dataset, name, seed)
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+        for dataset in arguments.datasets
+        for name in arguments.methods
+        if (dataset, name, seed) not in done
+    ]
+    for number, (dataset, name, seed) in enumerate(todo):
+        accuracy, loss = run(dataset, name, seed)
+        with RESULTS.open("a", newline="") as file:
+            csv.writer(file).writerow(
+                [dataset, name, seed, f"{accuracy:.5f}", f"{loss:.5f}"]
+            )
+        print(f"{number + 1}/{len(todo)} {dataset} {name} {seed}: {accuracy:.4f}")
+
+
+def print_table(_):
+    rows = read_results()
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    score = {}
+    for row in rows:
+        key = (row["dataset"], row["method"])
+        score.setdefault(key, {})[row["seed"]] = (
+            100 * float(row["accuracy"]),
+            float(row["loss"]),
+        )
+    print("| method | " + " | ".join(datasets) + " | mean | worst |")
+    print("|---" * (len(datasets) + 3) + "|")
+    for name in METHODS:
+        cells, means = [], []
+        for dataset in datasets:
+            runs, none = score.get((dataset, name), {}), score[dataset, "none"]
+            if name == "none":
+                mean = statistics.mean(value for value, _ in runs.values())
+                loss = statistics.mean(value for _, value in runs.values())
+                cells.append(f"{mean:.1f} ({loss:.2f}, n={len(runs)})")
+                continue
+            both = [seed for seed in runs if seed in none]
+            if not both:
+                cells.append("")
+                continue
+            changes = [runs[seed][0] - none[seed][0] for seed in both]
+            losses = statistics.mean(runs[seed][1] - none[seed][1] for seed in both)
+            means.append(statistics.mean(changes))
+            error = (
+                statistics.stdev(changes) / len(changes) ** 0.5
+                if len(changes) > 1
+                else float("nan")
+            )
+            cells.append(f"{means[-1]:+.1f} ({error:.1f}), {losses:+.2f}")
+        summary = (
+            f"{statistics.mean(means):+.2f} | {min(means):+.1f}" if means else " | "
+        )
+        print(f"| {name} | " + " | ".join(cells) + f" | {summary} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("run")
+    command.add_argument("--datasets", nargs="+", default=list(data.LOADERS))
+    command.add_argument("--methods", nargs="+", default=list(METHODS))
+    command.add_argument("--seeds", type=int, default=3)
+    command.add_argument("--first-seed", type=int, default=0)
+    command.set_defaults(function=run_all)
+    commands.add_parser("table").set_defaults(function=print_table)
+    arguments = parser.parse_args()
+    arguments.function(arguments)
+
+
+if __name__ == "__main__":
+    main()
