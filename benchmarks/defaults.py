@@ -62,6 +62,7 @@ METHODS = {
         partners="class",
     ),
     "paper policy, head only": method(policy=Policy.constant(0.5, 0.5)),
+    "difference, mild": method(policy=one("difference_transform", 1.0, 0.4)),
     "gaussian": method(policy=one("gaussian_noise", 1.0, 0.7)),
     "extrapolation": method(policy=one("hard_extrapolation", 1.0, 0.5)),
     "mixing": method(**MIXUP),

@@ -372,6 +372,13 @@ class LatentAugmentation(keras.layers.Layer):
         partner = uniform_index(draw[0].mixing, ops.shape(labels)[0])
         return moved, partner, weight
 
+    def _is_chosen(self, name, step):
+        chosen = ops.zeros_like(step.sub_policy, dtype="bool")
+        for index, operation in enumerate(self._operations):
+            if operation == name:
+                chosen = chosen | (step.sub_policy == index)
+        return chosen
+
     # What each operation looks up: where it is possible, and its further arguments.
 
     def _hard_interpolation_lookup(self, latents, rows, step):
