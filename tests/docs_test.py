@@ -1,0 +1,35 @@
+"""The examples in docstrings run and print what they say."""
+
+import doctest
+import importlib
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+
+import keras_modals
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(keras_modals.__path__, "keras_modals.")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    names = {"keras": keras, "np": np, "keras_modals": keras_modals}
+    result = doctest.testmod(module, extraglobs=names)
+    assert result.failed == 0
+
+
+def test_every_public_name_has_an_example_or_is_a_value():
+    for name in keras_modals.__all__:
+        value = getattr(keras_modals, name)
+        if isinstance(value, type) or callable(value):
+            assert ">>>" in value.__doc__, name
+
+
+def test_version():
+    assert keras_modals.__version__.count(".") == 2
