@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from problems import NUM_CLASSES, compile_, make_data, plain_model
 
 from keras_modals import LatentAugmentation, ModalsModel, Policy, augment
@@ -37,6 +38,8 @@ def test_inserts_and_keeps_weights(build, layer, after, rng):
     assert added.num_classes == NUM_CLASSES
     assert added.memory_size == 7
     np.testing.assert_array_equal(augmented.predict(x, verbose=0), expected)
+    # Layers know their one place in the graph.
+    keras.Model(augmented.input, augmented.get_layer("latents").output)
     augmented.fit(x, y, verbose=0)
     # The original is left as it was.
     for weight, value in zip(model.get_weights(), before, strict=True):
@@ -97,6 +100,40 @@ def test_seeds_and_statistics_of_layers_are_kept(rng):
             strict=True,
         ):
             np.testing.assert_array_equal(old, new)
+
+
+def test_what_layers_keep_beside_weights_is_copied(rng):
+    """Statistics that were adapted, and vocabularies, in the copy and its copy."""
+    x, _ = make_data(rng)
+    words = np.array(["a", "b", "c", "b"] * 24)
+    normalization, lookup = keras.layers.Normalization(), keras.layers.StringLookup()
+    normalization.adapt(3 * x + 5)
+    lookup.adapt(words)
+    inputs = {
+        "numbers": keras.Input((8,), name="numbers"),
+        "word": keras.Input((1,), name="word", dtype="string"),
+    }
+    embedded = keras.layers.Embedding(4, 3)(lookup(inputs["word"]))
+    hidden = keras.layers.Concatenate()(
+        [normalization(inputs["numbers"]), keras.layers.Flatten()(embedded)]
+    )
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
+    model = keras.Model(inputs, outputs)
+    data = {"numbers": tf.constant(x), "word": tf.constant(words[:, None])}
+    expected = model.predict(data, verbose=0)
+    augmented = augment(model)
+    for copy in (augmented, augmented.inference_model()):
+        np.testing.assert_allclose(copy.predict(data, verbose=0), expected, rtol=1e-6)
+
+
+def test_refuses_a_training_step_of_its_own():
+    class Custom(keras.Model):
+        def train_step(self, data):
+            return {}
+
+    inputs = keras.Input((8,))
+    with pytest.raises(ValueError, match="training step of its own"):
+        augment(Custom(inputs, keras.layers.Dense(3)(inputs)))
 
 
 def test_several_outputs_need_a_name():

@@ -62,6 +62,5 @@ def check_loss_contract(loss_class, arguments, y_true, y_pred):
         (values * weights).sum(),
         rtol=1e-5,
     )
-    half = loss_class(**arguments, dtype="float16")(y_true, y_pred)
-    assert keras.backend.standardize_dtype(half.dtype) == "float16"
+    half = loss_class(**arguments)(y_true, y_pred.astype("float16"))
     assert np.isfinite(half)

@@ -107,6 +107,12 @@ def test_noise_is_standard_normal_and_independent_within_a_sample():
     assert np.abs(covariance - np.eye(len(covariance))).max() < 6.5 / np.sqrt(size)
 
 
+def test_noise_does_not_repeat_in_a_small_batch():
+    steps = draw(Policy.constant(0.5, 0.5), rows=1, views=3)
+    noise = np.concatenate([step.noise for step in steps])
+    assert len(np.unique(noise[:, 0])) == 6
+
+
 def test_gumbel_has_its_mean_and_variance():
     steps = draw(Policy.constant(0.5, 0.5), 4000)
     gumbel = np.asarray(steps[0].gumbel).ravel()

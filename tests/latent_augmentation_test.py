@@ -8,6 +8,7 @@ from contract import check_layer_contract
 
 from keras_modals import LatentAugmentation, Policy, operations
 from keras_modals.labels import IGNORED
+from keras_modals.layers.class_memory import ClassStatistics
 from keras_modals.layers.draw import CANDIDATE_POOL, CANDIDATES, NO_OPERATION, Draw
 from keras_modals.layers.hardness import HARDNESS, latent_hardness
 
@@ -244,11 +245,23 @@ def test_gradient_to_encoder(rng):
     result = gradient(layer, latents, labels, draws, flat)
     np.testing.assert_allclose(result, 2 * upstream[0], rtol=1e-5)
 
-    layer, _, _ = filled(rng, policy, num_views=1)
-    draws[0].sub_policy[:3] = NO_OPERATION
+    layer, _, _ = filled(rng, policy, num_views=1, gradient_to_encoder=False)
+    draws[0].sub_policy[:2] = NO_OPERATION
+    labels[2] = IGNORED
     result = gradient(layer, latents, labels, draws, upstream[0])
     np.testing.assert_array_equal(result[:3], upstream[0, :3])
     np.testing.assert_array_equal(result[3:], np.zeros((3, FEATURES)))
+
+
+def test_gradient_to_encoder_defaults_to_what_trains_it():
+    for arguments, expected in (
+        ({}, False),
+        ({"num_views": 1}, True),
+        ({"num_views": 3, "clean_view": False}, True),
+        ({"num_views": 1, "gradient_to_encoder": False}, False),
+    ):
+        layer = LatentAugmentation(NUM_CLASSES, **arguments)
+        assert layer.gradient_to_encoder == expected
 
 
 def test_class_mixing_weights_compose(rng):
@@ -279,7 +292,8 @@ def test_hardness_matches_loops(kind, rng):
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
     centres = rng.normal(size=(NUM_CLASSES, FEATURES)).astype("float32")
-    result = latent_hardness(kind, latents, labels, centres[labels])
+    statistics = ClassStatistics(np.full(BATCH, 5), centres[labels], None)
+    result = latent_hardness(kind, latents, labels, statistics)
     for z, label, value in zip(latents, labels, result, strict=True):
         own = centres[label]
         others = [np.linalg.norm(z - centres[c]) for c in range(3) if c != label]
@@ -293,10 +307,20 @@ def test_hardness_matches_loops(kind, rng):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_margin_knows_no_centre_of_what_was_not_seen(rng):
+    latents = rng.normal(size=(3, FEATURES)).astype("float32")
+    labels = np.array([0, IGNORED, 1], "int32")
+    mean = latents * np.array([[1], [0], [0]], "float32")
+    count = np.array([5, 0, 0], "int32")
+    statistics = ClassStatistics(count, mean, mean)
+    assert float(latent_hardness("margin", latents, labels, statistics)[0]) == 0
+
+
 def test_margin_of_a_single_class_is_zero(rng):
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.zeros(BATCH, "int32")
-    assert not np.any(latent_hardness("margin", latents, labels, latents * 0))
+    statistics = ClassStatistics(np.full(BATCH, 5), latents * 0, latents * 0)
+    assert not np.any(latent_hardness("margin", latents, labels, statistics))
 
 
 def test_hard_examples_are_drawn_in_proportion(rng):
@@ -342,8 +366,9 @@ def test_policy_is_a_variable(rng):
 
 
 def test_policy_can_be_assigned_before_building():
-    layer = LatentAugmentation(NUM_CLASSES, one("gaussian_noise", 0.0))
+    layer = LatentAugmentation(np.int64(NUM_CLASSES), one("gaussian_noise", 0.0))
     layer.policy = one("gaussian_noise", 0.7)
+    assert layer.from_config(layer.get_config()).policy == one("gaussian_noise", 0.7)
     layer.build((None, FEATURES))
     assert layer.policy == one("gaussian_noise", 0.7)
 
@@ -447,3 +472,29 @@ def test_seeds(rng):
         results.append(np.asarray(layer(latents, labels=labels, training=True)))
     np.testing.assert_array_equal(results[0], results[1])
     assert np.all(results[0] != results[2])
+
+
+def test_a_step_never_reads_the_memory_whole(rng):
+    """Nothing in the graph of a step is as long as the memory, or as all classes."""
+    layer = LatentAugmentation(
+        1009, Policy.constant(0.5, 0.5), memory_size=13, hardness="margin", seed=0
+    )
+    layer.build((None, FEATURES))
+
+    @tf.function(autograph=False)
+    def step(latents, labels):
+        outputs, _ = layer.apply(latents, labels, layer.draw(labels))
+        layer.remember(latents, labels)
+        return outputs
+
+    graph = step.get_concrete_function(
+        np.zeros((BATCH, FEATURES), "float32"), np.zeros(BATCH, "int32")
+    ).graph
+    sizes = {
+        size
+        for operation in graph.get_operations()
+        for tensor in operation.outputs
+        if tensor.shape.rank is not None
+        for size in tensor.shape
+    }
+    assert max(sizes) < 1009

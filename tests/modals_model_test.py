@@ -291,6 +291,104 @@ def test_regularizers_count_once(rng):
         )
 
 
+@pytest.mark.parametrize("num_views", [1, 3])
+@pytest.mark.parametrize("policy", [Policy.zero(), MIXING], ids=["zero", "mixing"])
+def test_sums_do_not_grow_with_the_views(num_views, policy, rng):
+    """At magnitude zero, a summed loss and its step are those of the plain model."""
+    x, y = make_data(rng, 24)
+    plain = plain_model()
+    model = modals_model(plain, policy=policy, num_views=num_views)
+    if policy is MIXING:
+        still = {"class_mixing": (0.0, 0.0)}
+        model.latent_augmentation.policy = Policy(still, operation_counts=(0.0, 1.0))
+    for each in (plain, model):
+        off = OFF if each is model else {}
+        loss = keras.losses.SparseCategoricalCrossentropy(reduction="sum")
+        compile_(each, keras.optimizers.SGD(0.01), loss=loss, **off)
+    expected = plain.train_on_batch(x, y, return_dict=True)["loss"]
+    result = model.train_on_batch(x, y, return_dict=True)["loss"]
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+    assert_weights_close(plain, model, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer", [{"num_views": 1}, {"num_views": 2, "clean_view": False}]
+)
+def test_the_encoder_trains_with_any_views(layer, rng):
+    x, y = make_data(rng)
+    model = compile_(modals_model(**layer), keras.optimizers.SGD(0.1), **OFF)
+    before = weights_of(model)
+    model.fit(x, y, epochs=2, verbose=0)
+    for old, new in zip(before, weights_of(model), strict=True):
+        assert np.any(old != new)
+
+
+def test_a_label_output_without_a_loss(rng):
+    x, y = make_data(rng)
+    inputs = keras.Input((FEATURES,))
+    latents = LatentAugmentation(NUM_CLASSES, STRONG)(inputs)
+    kind = keras.layers.Dense(NUM_CLASSES, "softmax", name="kind")(latents)
+    size = keras.layers.Dense(1, name="size")(kind)
+    model = ModalsModel(inputs, {"kind": kind, "size": size}, label_output="kind")
+    model.compile("sgd", {"kind": None, "size": "mse"})
+    history = model.fit(x, {"kind": y, "size": x[:, :1]}, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    with pytest.raises(ValueError, match="no labels for the output 'kind'"):
+        model.fit(x, {"size": x[:, :1]}, verbose=0)
+
+
+def test_a_head_shared_with_a_clean_branch(rng):
+    x, y = make_data(rng)
+    inputs = keras.Input((FEATURES,))
+    hidden = keras.layers.Dense(6)(inputs)
+    head = keras.layers.Dense(NUM_CLASSES, "softmax")
+    augmented = head(LatentAugmentation(NUM_CLASSES, STRONG)(hidden))
+    outputs = {"augmented": augmented, "clean": head(hidden)}
+    model = ModalsModel(inputs, outputs, label_output="augmented")
+    assert model.augmented_outputs == ["augmented"]
+    model.compile("sgd", dict.fromkeys(outputs, "sparse_categorical_crossentropy"))
+    history = model.fit(x, dict.fromkeys(outputs, y), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_labels_given_to_the_layer_in_the_graph(rng):
+    x, y = make_data(rng)
+    inputs = {
+        "x": keras.Input((FEATURES,), name="x"),
+        "y": keras.Input((), dtype="int32", name="y"),
+    }
+    latents = LatentAugmentation(NUM_CLASSES, STRONG)(inputs["x"], labels=inputs["y"])
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(latents)
+    model = compile_(ModalsModel(inputs, outputs), **EVERYTHING)
+    model.fit({"x": x, "y": np.zeros_like(y)}, y, verbose=0)
+    counts = model.latent_augmentation.memory.counts(np.arange(NUM_CLASSES))
+    np.testing.assert_array_equal(counts, [96, 0, 0])
+
+
+def test_a_layer_used_twice_is_refused(rng):
+    x, y = make_data(rng)
+    inputs = keras.Input((FEATURES,))
+    layer = LatentAugmentation(NUM_CLASSES, STRONG, num_views=1)
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(layer(layer(inputs)))
+    model = compile_(ModalsModel(inputs, outputs))
+    with pytest.raises(ValueError, match="called twice"):
+        model.fit(x, y, verbose=0)
+
+
+def test_refuses_a_discriminator_of_another_shape():
+    discriminator = keras_modals.GaussianDiscriminator()
+    discriminator.build((None, 2, 3))
+    with pytest.raises(ValueError, match=r"latents of shape \(2, 3\)"):
+        ModalsModel(*_graph(), discriminator=discriminator)
+
+
+def test_refuses_a_regression_head():
+    inputs = keras.Input((FEATURES,))
+    latents = LatentAugmentation(NUM_CLASSES)(inputs)
+    with pytest.raises(ValueError, match="num_classes=3"):
+        ModalsModel(inputs, keras.layers.Dense(1)(latents))
+
+
 # As in Keras ----------------------------------------------------------------------
 
 
@@ -512,9 +610,9 @@ def test_refuses_a_branch_that_meets_several_views(clean, rng):
     bypass = keras.layers.Dense(4)(hidden)
 
     def build(num_views):
-        latents = LatentAugmentation(NUM_CLASSES, STRONG, num_views, clean_view=clean)(
-            hidden
-        )
+        latents = LatentAugmentation(
+            NUM_CLASSES, STRONG, num_views=num_views, clean_view=clean
+        )(hidden)
         merged = keras.layers.Add(name="meeting")([latents, bypass])
         return ModalsModel(inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(merged))
 
@@ -530,7 +628,9 @@ def test_nested_layer(rng):
     x, y = make_data(rng)
 
     def build(num_views):
-        latents = LatentAugmentation(NUM_CLASSES, STRONG, num_views, name="inner")
+        latents = LatentAugmentation(
+            NUM_CLASSES, STRONG, num_views=num_views, name="inner"
+        )
         inner = keras.Model(inner_inputs, latents(inner_inputs))
         inputs = keras.Input((FEATURES,))
         return ModalsModel(

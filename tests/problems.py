@@ -33,6 +33,8 @@ def modals_model(model=None, discriminator=None, **layer):
 
 
 def compile_(model, optimizer="adam", **arguments):
+    """Compiles a model, without XLA unless asked: it takes seconds per model."""
+    arguments.setdefault("jit_compile", False)
     model.compile(
         optimizer,
         arguments.pop("loss", "sparse_categorical_crossentropy"),

@@ -105,6 +105,8 @@ class ClassMemory(keras.layers.Layer):
             latents: `(batch, features)`. A row that is not finite is left out.
             labels: int32 `(batch,)`. An `IGNORED` sample is left out.
             hardness: `(batch,)`, larger is harder.
+            after: Tensors that depend on what was read from the memory in this step.
+                Writing after them lets XLA write in place: see `backend`.
         """
         latents = ops.cast(latents, "float32")
         hardness = ops.cast(hardness, "float32")

@@ -8,7 +8,7 @@ from keras_modals import backend
 
 #: A hard example is the nearest in direction of `CANDIDATES` latents, each the winner
 #: of `CANDIDATE_POOL` uniformly drawn ones in proportion to exp(hardness).
-CANDIDATES, CANDIDATE_POOL = 2, 4
+CANDIDATES, CANDIDATE_POOL = 2, 8
 
 NO_OPERATION = -1
 
@@ -121,8 +121,10 @@ def _shared_noise(shape, views, num_steps, seed):
     Normal numbers are what is expensive. Each view and step of a sample takes those of
     another sample of the batch, so that what one sample meets is independent.
     """
-    noise = backend.normal(shape, seed)
-    rolled = [ops.roll(noise, turn, axis=0) for turn in range(views * num_steps)]
+    batch_size, features = shape
+    turns = views * num_steps
+    noise = backend.normal((ops.maximum(batch_size, turns), features), seed)
+    rolled = [ops.roll(noise, turn, axis=0)[:batch_size] for turn in range(turns)]
     return [
         ops.concatenate(rolled[step * views : (step + 1) * views])
         for step in range(num_steps)

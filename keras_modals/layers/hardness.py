@@ -5,7 +5,7 @@ from keras import ops
 HARDNESS = ("loss", "l2", "cosine", "margin", "uniform")
 
 
-def latent_hardness(kind, latents, labels, class_mean):
+def latent_hardness(kind, latents, labels, statistics):
     """Hardness that follows from where a latent lies. Larger is harder.
 
     Args:
@@ -15,11 +15,13 @@ def latent_hardness(kind, latents, labels, class_mean):
             back to `"uniform"`.
         latents: float32 `(batch, features)`.
         labels: int32 `(batch,)`.
-        class_mean: `(batch, features)`, the centre of each latent's class.
+        statistics: The `ClassStatistics` of each latent's class. Classes not yet seen
+            have no centre.
 
     Returns:
         float32 `(batch,)`.
     """
+    class_mean = statistics.mean
     if kind == "l2":
         return _distance(latents, class_mean)
     if kind == "cosine":
@@ -28,6 +30,7 @@ def latent_hardness(kind, latents, labels, class_mean):
     if kind == "margin":
         distances = ops.sqrt(_square_distances(latents, class_mean))
         other = labels[:, None] != labels[None, :]
+        other = other & (statistics.count > 0)[None, :]
         nearest_other = ops.min(ops.where(other, distances, 1e9), axis=-1)
         margin = _distance(latents, class_mean) - nearest_other
         return ops.where(ops.any(other, axis=-1), margin, 0.0)

@@ -1,4 +1,5 @@
 import math
+import numbers
 import warnings
 from collections import namedtuple
 
@@ -25,7 +26,9 @@ Attributes:
 
 
 #: Chosen by measurement: see `benchmarks/defaults.py`.
-DEFAULT_POLICY = Policy({"difference_transform": (0.5, 0.7)})
+DEFAULT_POLICY = Policy(
+    {"difference_transform": (1.0, 0.7)}, operation_counts=(0.0, 1.0)
+)
 
 
 @keras.saving.register_keras_serializable("keras_modals")
@@ -47,9 +50,9 @@ class LatentAugmentation(keras.layers.Layer):
     sample may have several views, one of them clean; augmented views train the head
     alone unless `gradient_to_encoder=True`; the difference transform may borrow the
     variation of any class. Drawing hard examples costs the same for any
-    `memory_size`: a few latents are drawn and the hardest kept, where the reference
-    code sorts the whole pool; and of the candidates the nearest in direction is
-    taken, where that code takes the farthest.
+    `memory_size`: each of two candidates is drawn by hardness from eight latents of
+    the class, where the paper draws a share of the whole class; of the candidates the
+    nearest in direction is taken, where the reference code takes the farthest.
 
     Args:
         num_classes: Integer, the number of classes, at least 2.
@@ -60,22 +63,25 @@ class LatentAugmentation(keras.layers.Layer):
         clean_view: Boolean, whether the first view is the latent itself. Ignored for
             `num_views=1`. Defaults to `True`.
         gradient_to_encoder: Boolean, whether augmented latents send gradient to the
-            encoder or train the head alone. In the latter case the clean view
-            carries the encoder's whole gradient. Defaults to `False`.
+            encoder or train the head alone. In the latter case the encoder learns
+            from the clean view, which carries its whole gradient, or else from what
+            no operation moved. Defaults to `None`: `False` with a clean view, else
+            `True`.
         partners: `"class"` or `"any"`: whether the difference transform takes its
             two latents from the sample's own class or from that of a random sample of
             the batch. Defaults to `"any"`.
         hardness: What makes an example hard: `"loss"` (of the sample when it was
             last seen), `"l2"`, `"cosine"`, `"margin"` (how close to another class's
-            centre) or `"uniform"`.
-        temperature: Positive float. Hard examples are drawn in proportion to
-            `exp(hardness / temperature)`. Defaults to `1.0`.
+            centre it is, of those in the batch) or `"uniform"`. Defaults to `"loss"`.
+        temperature: Positive float. Of a few latents of the class drawn uniformly, one
+            is taken in proportion to `exp(hardness / temperature)`. Defaults to `1.0`.
         memory_size: Integer, how many latents to remember per class, at least 2.
             Defaults to `100`.
         memory_limit: Integer, a bound in bytes on the memory. Where
             `num_classes * memory_size` latents do not fit, fewer per class are
-            kept, down to 2; where even those do not fit, building the layer raises.
-            Defaults to 512 MiB.
+            kept, down to 2; where even those do not fit, building the layer raises
+            (the class's statistics, which take as much as 5 latents, would not fit
+            either). Defaults to 512 MiB.
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
@@ -109,9 +115,10 @@ class LatentAugmentation(keras.layers.Layer):
         self,
         num_classes,
         policy=None,
+        *,
         num_views=4,
         clean_view=True,
-        gradient_to_encoder=False,
+        gradient_to_encoder=None,
         partners="any",
         hardness="loss",
         temperature=1.0,
@@ -125,34 +132,28 @@ class LatentAugmentation(keras.layers.Layer):
             policy = DEFAULT_POLICY
         elif isinstance(policy, dict):
             policy = keras.saving.deserialize_keras_object(policy)
-        if not isinstance(policy, Policy):
-            raise ValueError(
-                "Invalid value received for argument `policy`. Expected a "
-                f"`keras_modals.Policy`. Received: policy={policy!r}"
-            )
-        _check_integer("num_classes", num_classes, 2)
-        _check_integer("num_views", num_views, 1)
-        _check_integer("memory_size", memory_size, 2)
-        _check_integer("memory_limit", memory_limit, 1)
+        _check_policy(policy)
         _check_choice("partners", partners, ("class", "any"))
         _check_choice("hardness", hardness, HARDNESS)
-        if not (isinstance(temperature, (int, float)) and temperature > 0):
+        if not (isinstance(temperature, numbers.Real) and float(temperature) > 0):
             raise ValueError(
                 "Invalid value received for argument `temperature`. Expected a "
                 f"positive float. Received: temperature={temperature}"
             )
-        self.num_classes = num_classes
-        self.num_views = num_views
-        self.clean_view = clean_view
-        self.gradient_to_encoder = gradient_to_encoder
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.num_views = _integer("num_views", num_views, 1)
+        self.clean_view = bool(clean_view)
+        if gradient_to_encoder is None:
+            gradient_to_encoder = not self.has_clean_view
+        self.gradient_to_encoder = bool(gradient_to_encoder)
         self.partners = partners
         self.hardness = hardness
-        self.temperature = temperature
-        self.memory_size = memory_size
-        self.memory_limit = memory_limit
+        self.temperature = float(temperature)
+        self.memory_size = _integer("memory_size", memory_size, 2)
+        self.memory_limit = _integer("memory_limit", memory_limit, 1)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.built_policy = policy
+        self._policy = policy
         self._operations = tuple(name for name, _, _ in policy.sub_policies)
         self._warned = False
         self.supports_masking = True
@@ -172,7 +173,7 @@ class LatentAugmentation(keras.layers.Layer):
             self.num_classes, self._fitting_memory_size(num_features), name="memory"
         )
         self.memory.build((None, num_features))
-        _, probabilities, magnitudes = zip(*self.built_policy.sub_policies, strict=True)
+        _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
         self.probabilities = self._policy_variable("probabilities", probabilities)
         self.magnitudes = self._policy_variable("magnitudes", magnitudes)
 
@@ -205,6 +206,11 @@ class LatentAugmentation(keras.layers.Layer):
         return self.memory.latents.shape[-1]
 
     @property
+    def has_clean_view(self):
+        """Whether the first of several views is the latent itself."""
+        return self.clean_view and self.num_views > 1
+
+    @property
     def changes_rows(self):
         """Whether outputs in training are not one row per sample with its label."""
         return self.num_views > 1 or "class_mixing" in self._operations
@@ -221,7 +227,7 @@ class LatentAugmentation(keras.layers.Layer):
         Can be assigned a policy with the same operations; nothing is traced again.
         """
         if not self.built:
-            return self.built_policy
+            return self._policy
         operations_: dict[str, list] = {}
         values = zip(
             self._operations,
@@ -232,12 +238,13 @@ class LatentAugmentation(keras.layers.Layer):
         for name, probability, magnitude in values:
             pair = (round(probability, 6), round(magnitude, 6))
             operations_.setdefault(name, []).append(pair)
-        return Policy(operations_, self.built_policy.operation_counts)
+        return Policy(operations_, self._policy.operation_counts)
 
     @policy.setter
     def policy(self, policy):
+        _check_policy(policy)
         names = tuple(name for name, _, _ in policy.sub_policies)
-        counts = self.built_policy.operation_counts
+        counts = self._policy.operation_counts
         if names != self._operations or policy.operation_counts != counts:
             raise ValueError(
                 "A policy assigned to a layer must have the operations and operation "
@@ -245,7 +252,7 @@ class LatentAugmentation(keras.layers.Layer):
                 f"{self._operations} and {counts}. Received: {policy}"
             )
         if not self.built:
-            self.built_policy = policy
+            self._policy = policy
             return
         _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
         self.probabilities.assign(probabilities)
@@ -267,8 +274,8 @@ class LatentAugmentation(keras.layers.Layer):
 
         flat = ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
         outputs, targets = self.apply(flat, labels, self.draw(labels))
-        if scope is not None and labels is scope.labels:
-            scope.layer, scope.latents, scope.targets = self, flat, targets
+        if scope is not None:
+            scope.leave(self, flat, labels, targets)
         elif targets.partner is not None:
             raise ValueError(
                 "`class_mixing` mixes labels as well, which a call by hand cannot "
@@ -285,19 +292,20 @@ class LatentAugmentation(keras.layers.Layer):
             latents: `(batch, features)`.
             labels: int32 class indices, `(batch,)`.
             losses: Optional `(batch,)`, the samples' losses for `hardness="loss"`.
+            after: As in `ClassMemory.update`.
         """
         latents = ops.cast(ops.stop_gradient(latents), "float32")
         if self.hardness == "loss" and losses is not None:
             hardness = ops.stop_gradient(losses)
         else:
-            mean = self.memory.statistics(labels).mean
-            hardness = latent_hardness(self.hardness, latents, labels, mean)
+            statistics = self.memory.statistics(labels)
+            hardness = latent_hardness(self.hardness, latents, labels, statistics)
         self.memory.update(latents, labels, hardness, after)
 
     def draw(self, labels):
         """Draws all randomness of one application: a list of `Draw`, one per step."""
         return draw_steps(
-            self.built_policy,
+            self._policy,
             self.probabilities,
             self.magnitudes,
             ops.shape(labels)[0],
@@ -321,13 +329,12 @@ class LatentAugmentation(keras.layers.Layer):
         source = ops.cast(latents, "float32")
         if not self.gradient_to_encoder:
             source = ops.stop_gradient(source)
-        moved, partner, weight = self._walk(source, labels, draw, views)
+        moved, touched, partner, weight = self._walk(source, labels, draw, views)
         moved = ops.cast(moved, latents.dtype)
-        if views == self.num_views:
+        if not self.has_clean_view:
             if not self.gradient_to_encoder:
-                # What no operation was drawn for trains the encoder.
-                untouched = ops.all(ops.stack([s.sub_policy for s in draw]) < 0, axis=0)
-                moved = ops.where(untouched[:, None], _tile(latents, views), moved)
+                # What no operation moved trains the encoder.
+                moved = ops.where(touched[:, None], moved, _tile(latents, views))
             return moved, Targets(views, partner, weight)
 
         if not self.gradient_to_encoder:
@@ -345,14 +352,15 @@ class LatentAugmentation(keras.layers.Layer):
     def _walk(self, source, labels, draw, views):
         """Takes `views` copies of `source` through the operations of `draw`.
 
-        Returns the moved rows and, where classes are mixed, each row's partner in the
-        batch and the partner's weight.
+        Returns the moved rows, which of them an operation moved and, where classes are
+        mixed, each row's partner in the batch and the partner's weight.
         """
         row_labels = _tile(labels, views)
         statistics = self.memory.statistics(row_labels)
         rows = _Rows(row_labels, statistics, source, labels)
         moved = _tile(source, views)
         weight = ops.zeros_like(moved[:, 0])
+        touched = ops.zeros_like(row_labels, dtype="bool")
         for step in draw:
             before = moved
             for name in dict.fromkeys(self._operations):
@@ -363,14 +371,15 @@ class LatentAugmentation(keras.layers.Layer):
                 operation = getattr(operations, name)
                 after = operation(before, step.magnitude[:, None], *arguments)
                 moved = ops.where(chosen[:, None], after, moved)
+                touched = touched | chosen
                 if name == "class_mixing":
                     # A second mixing moves further towards the same partner.
                     share = step.magnitude * (1.0 - weight)
                     weight = ops.where(chosen, weight + share, weight)
         if "class_mixing" not in self._operations:
-            return moved, None, None
+            return moved, touched, None, None
         partner = uniform_index(draw[0].mixing, ops.shape(labels)[0])
-        return moved, partner, weight
+        return moved, touched, partner, weight
 
     def _is_chosen(self, name, step):
         chosen = ops.zeros_like(step.sub_policy, dtype="bool")
@@ -424,7 +433,7 @@ class LatentAugmentation(keras.layers.Layer):
     # Keras ---------------------------------------------------------------
 
     def _augmented_views(self):
-        return self.num_views - (self.clean_view and self.num_views > 1)
+        return self.num_views - 1 if self.has_clean_view else self.num_views
 
     def _warn_without_labels(self):
         if not self._warned:
@@ -445,7 +454,7 @@ class LatentAugmentation(keras.layers.Layer):
         config = super().get_config()
         config.update(
             num_classes=self.num_classes,
-            policy=keras.saving.serialize_keras_object(self.built_policy),
+            policy=keras.saving.serialize_keras_object(self.policy),
             num_views=self.num_views,
             clean_view=self.clean_view,
             gradient_to_encoder=self.gradient_to_encoder,
@@ -475,12 +484,22 @@ def _cosine(x, y):
     return ops.sum(x * y, axis=-1) / ops.sqrt(norms + 1e-12)
 
 
-def _check_integer(name, value, least):
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def _check_policy(policy):
+    if not isinstance(policy, Policy):
+        raise ValueError(
+            "Invalid value received for argument `policy`. Expected a "
+            f"`keras_modals.Policy`. Received: policy={policy!r}"
+        )
+
+
+def _integer(name, value, least):
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or value < least:
         raise ValueError(
             f"Invalid value received for argument `{name}`. Expected an integer of at "
             f"least {least}. Received: {name}={value!r}"
         )
+    return int(value)
 
 
 def _check_choice(name, value, choices):

@@ -16,6 +16,7 @@ class StepScope:
         labels: int32 class indices of shape `(batch,)`.
 
     Attributes:
+        labels: The labels that the layer used: as given, or passed to it by hand.
         layer: The `LatentAugmentation` that ran in this scope, or `None`.
         latents: Its clean latents, `(batch, features)`.
         targets: Its `Targets`: how its outputs relate to the batch's samples.
@@ -26,6 +27,16 @@ class StepScope:
         self.layer = None
         self.latents = None
         self.targets = None
+
+    def leave(self, layer, latents, labels, targets):
+        """Called by the layer, with what the step needs of it."""
+        if self.layer is not None:
+            raise ValueError(
+                f"The layer '{layer.name}' was called twice in one training step. Use "
+                "it once, where the latents are."
+            )
+        self.layer, self.latents = layer, latents
+        self.labels, self.targets = labels, targets
 
     def __enter__(self):
         self._outer = current_scope()

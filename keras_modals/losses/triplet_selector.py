@@ -1,4 +1,5 @@
 import math
+import numbers
 
 import keras
 from keras import ops
@@ -10,6 +11,9 @@ DISTANCES = ("squared_euclidean", "cosine")
 
 #: The distance of what is no negative: farther than anything.
 _FAR = 1e30
+
+#: Beyond this, and at NaN, an embedding takes no part.
+_LARGEST = 1e13
 
 
 @keras.saving.register_keras_serializable("keras_modals")
@@ -25,7 +29,10 @@ class TripletSelector(keras.losses.Loss):
     nothing is sorted.
 
     Value and gradient are finite for any batch: duplicates, no positives, no
-    negatives, one sample, no active triplet, rows that are not finite (left out).
+    negatives, one sample, no active triplet; rows that are not finite, or too large to
+    be squared, are left out. Computed in float32 for embeddings of any dtype, distances
+    from inner products around the batch's mean: those much smaller than the spread of
+    the batch lose digits.
 
     The value of sample `i` before reduction is the sum over the triplets with anchor
     `i`, scaled so that the mean over the batch is the mean over triplets. Sample
@@ -36,17 +43,16 @@ class TripletSelector(keras.losses.Loss):
         mining: Which active negatives of a pair are chosen: `"random"` (one of them),
             `"semihard"` (a random one of those with a loss below the margin, farther
             than the positive), `"hardest"` (the nearest) or `"all"`.
-            Defaults to `"all"`.
+            Defaults to `"random"`, the paper's choice.
         distance: `"squared_euclidean"` or `"cosine"` (one minus the cosine of the
             angle). Defaults to `"squared_euclidean"`.
         seed: Optional integer to make random mining reproducible.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: As in `keras.losses.Loss`. Computed in float32 in any case.
 
     Call arguments:
         y_true: Class indices, `(batch,)` or `(batch, 1)`, or one-hot rows. A sample
-            with a negative index takes no part.
+            with a negative index, or a row of zeros, takes no part.
         y_pred: Embeddings, `(batch, ...)`; all axes but the first are features.
 
     Reference:
@@ -66,15 +72,15 @@ class TripletSelector(keras.losses.Loss):
     def __init__(
         self,
         margin=1.0,
-        mining="all",
+        mining="random",
         distance="squared_euclidean",
         seed=None,
         reduction="sum_over_batch_size",
         name="triplet_selector",
-        dtype=None,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        if not (isinstance(margin, (int, float)) and 0 < margin < math.inf):
+        # Labels pass through the loss's dtype too: half precision would merge classes.
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        if not (isinstance(margin, numbers.Real) and 0 < float(margin) < math.inf):
             raise ValueError(
                 "Invalid value received for argument `margin`. Expected a positive "
                 f"float. Received: margin={margin}"
@@ -89,7 +95,7 @@ class TripletSelector(keras.losses.Loss):
                 "Invalid value received for argument `distance`. Expected one of "
                 f"{DISTANCES}. Received: distance={distance!r}"
             )
-        self.margin = margin
+        self.margin = float(margin)
         self.mining = mining
         self.distance = distance
         self.seed = seed
@@ -99,7 +105,7 @@ class TripletSelector(keras.losses.Loss):
         embeddings = ops.cast(y_pred, "float32")
         embeddings = ops.reshape(embeddings, (ops.shape(embeddings)[0], -1))
         labels = _flat_labels(y_true)
-        finite = ops.all(ops.isfinite(embeddings), axis=-1)
+        finite = ops.all(ops.abs(embeddings) < _LARGEST, axis=-1)
         labels = ops.where(finite, labels, -1)
         embeddings = ops.where(finite[:, None], embeddings, 0.0)
 
@@ -110,7 +116,7 @@ class TripletSelector(keras.losses.Loss):
         sums = ops.sum(coefficients * distances, axis=1) + self.margin * counts
         total = ops.maximum(ops.sum(counts), 1.0)
         scale = ops.cast(ops.shape(labels)[0], "float32") / total
-        return ops.cast(sums * scale, self.dtype)
+        return sums * scale
 
     # Each returns, float32, the coefficients `(batch, batch)` of the distances in the
     # sum of losses of a row's anchor, and the number `(batch,)` of its triplets.
@@ -191,7 +197,8 @@ def pairwise_distances(embeddings, distance):
 
 def _flat_labels(y_true):
     if len(y_true.shape) == 2 and y_true.shape[1] != 1:
-        return ops.cast(ops.argmax(y_true, axis=1), "int32")
+        is_class = ops.any(y_true > 0, axis=1)
+        return ops.where(is_class, ops.cast(ops.argmax(y_true, axis=1), "int32"), -1)
     return ops.cast(ops.reshape(y_true, (-1,)), "int32")
 
 

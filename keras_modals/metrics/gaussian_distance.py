@@ -26,7 +26,7 @@ class GaussianDistance(keras.metrics.Metric):
     1.0
     """
 
-    def __init__(self, name="prior_distance", dtype="float32"):
+    def __init__(self, name="gaussian_distance", dtype="float32"):
         super().__init__(name=name, dtype=dtype)
         self._moments: Any = None
 

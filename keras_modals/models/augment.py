@@ -45,15 +45,19 @@ def augment(
     >>> augmented = keras_modals.augment(model, layer="features")
     >>> augmented.compile("adam", "sparse_categorical_crossentropy")
     """
-    graph = _graph(model)
-    present = find_layers(graph, LatentAugmentation)
+    present = (
+        find_layers(model, LatentAugmentation) if isinstance(model, keras.Model) else []
+    )
     if present:
         raise ValueError(
             "The model has a `LatentAugmentation` layer already. "
             f"Received: {[found.name for found in present]}"
         )
+    graph = _graph(model)
     names = output_names(graph)
-    output = by_output(graph.output, names)[label_output or names[0]]
+    # An unknown name is refused by `ModalsModel`, which knows several outputs as well.
+    label_name = label_output if label_output in names else names[0]
+    output = by_output(graph.output, names)[label_name]
     if num_classes is None:
         num_classes = _infer_num_classes(output)
     augmentation = LatentAugmentation(num_classes, **layer_arguments)
@@ -76,16 +80,20 @@ def augment(
 def _graph(model):
     """The model as a plain Functional one."""
     try:
-        if isinstance(model, keras.Model):
+        if isinstance(model, keras.Model) and _trains_as_keras_does(model):
             return plain(model)
     except (AttributeError, IndexError, TypeError, ValueError):
         pass
     raise ValueError(
         "`augment` rebuilds the graph of a built Functional or Sequential model. A "
-        "subclassed model has none: build its layers into a Functional model with a "
-        "`LatentAugmentation` instead. A Sequential model needs an `Input`, or a first "
-        f"call. Received: model={model!r}"
+        "subclassed model has none, or a training step of its own: build its layers "
+        "into a Functional model with a `LatentAugmentation` instead. A Sequential "
+        f"model needs an `Input`, or a first call. Received: model={model!r}"
     )
+
+
+def _trains_as_keras_does(model):
+    return type(model).train_step is keras.Model.train_step
 
 
 def _infer_num_classes(output):

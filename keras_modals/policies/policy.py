@@ -1,4 +1,5 @@
 import math
+import numbers
 from collections.abc import Mapping
 
 import keras
@@ -23,9 +24,10 @@ class Policy:
             where an operation appears several times. Names are
             `"hard_interpolation"`, `"hard_extrapolation"`, `"gaussian_noise"`,
             `"difference_transform"` and `"class_mixing"`.
-        operation_counts: Tuple of floats that sum to 1. Entry `n` is the
-            probability that at most `n` operations are applied to a sample.
-            Defaults to the paper's `(0.2, 0.7, 0.1)`.
+        operation_counts: Tuple of floats that sum to 1. Entry `n` is the probability
+            of drawing `n` as the number of operations to apply to a sample; fewer are
+            applied where the walk ends before. Defaults to the paper's
+            `(0.2, 0.7, 0.1)`.
 
     Reference:
 
@@ -68,7 +70,7 @@ class Policy:
 
     @property
     def operation_counts(self):
-        """Tuple: entry `n` is the probability of applying at most `n` operations."""
+        """Tuple: entry `n` is the probability of drawing `n` operations to apply."""
         return self._operation_counts
 
     @property
@@ -158,24 +160,25 @@ def _is_pair(value):
     return (
         isinstance(value, (list, tuple))
         and len(value) == 2
-        and all(isinstance(number, (int, float)) for number in value)
+        and all(isinstance(number, numbers.Real) for number in value)
     )
 
 
 def _unit_interval(name, what, value):
+    value = float(value)
     if not 0 <= value <= 1:
         raise ValueError(
             f"Invalid {what} received for operation '{name}'. Expected a float "
             f"between 0 and 1. Received: {what}={value}"
         )
-    return float(value)
+    return value
 
 
 def _distribution(counts):
     if (
         not isinstance(counts, (list, tuple))
         or len(counts) < 2
-        or not all(isinstance(n, (int, float)) and n >= 0 for n in counts)
+        or not all(isinstance(n, numbers.Real) and float(n) >= 0 for n in counts)
         or not math.isclose(sum(counts), 1.0, abs_tol=1e-6)
     ):
         raise ValueError(

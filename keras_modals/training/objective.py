@@ -42,6 +42,7 @@ def compute_objective(model, x, y, sample_weight):
     labels = class_indices(label_targets, layer.num_classes)
     with StepScope(labels) as scope:
         y_pred = model(x, training=True)
+    labels = scope.labels
 
     batch = (model, scope.targets, y, y_pred, sample_weight)
     task_loss = model.compute_loss(x, *loss_data(*batch), training=True)
@@ -64,10 +65,8 @@ def compute_objective(model, x, y, sample_weight):
         model_loss += weight * ops.cast(adversarial_loss, model_loss.dtype)
 
     losses = None
-    if layer.needs_losses:
-        loss = model.loss
-        if isinstance(loss, (dict, list, tuple)):
-            loss = by_output(loss, names)[label_output]
+    loss = by_output(model.loss, names)[label_output]
+    if layer.needs_losses and loss is not None:
         losses = _sample_losses(
             loss, label_targets, by_output(y_pred, names)[label_output]
         )

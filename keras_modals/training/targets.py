@@ -36,9 +36,10 @@ def view_data(model, targets, y, y_pred, sample_weight):
 def loss_data(model, targets, y, y_pred, sample_weight):
     """As `view_data`, for the loss: where classes are mixed, a row appears twice, once
     with each of its two labels, weighted by their shares."""
-    if targets.partner is None:
-        return view_data(model, targets, y, y_pred, sample_weight)
     names = output_names(model)
+    summed = _summed_outputs(model, names)
+    if targets.partner is None and not summed:
+        return view_data(model, targets, y, y_pred, sample_weight)
     mixed_y, mixed_pred, mixed_weight = {}, {}, {}
     y, predictions = by_output(y, names), by_output(y_pred, names)
     weights = by_output(sample_weight, names)
@@ -47,10 +48,17 @@ def loss_data(model, targets, y, y_pred, sample_weight):
         if name in model.augmented_outputs and target is not None:
             if weight is None:
                 weight = ops.ones(ops.shape(target)[:1], dtype="float32")
-            partner = ops.take(target, targets.partner, axis=0)
-            target = ops.concatenate([_tile(target, targets), partner], axis=0)
-            prediction = ops.concatenate([prediction, prediction], axis=0)
-            weight = _shared_weight(weight, targets)
+            rows = _tile(target, targets)
+            row_weight = _tile(weight, targets)
+            # A mean over rows divides by `num_views` per sample, a sum by nothing.
+            factor = 1.0 / targets.num_views if name in summed else 1.0
+            if targets.partner is not None:
+                partner = ops.take(target, targets.partner, axis=0)
+                rows = ops.concatenate([rows, partner], axis=0)
+                prediction = ops.concatenate([prediction, prediction], axis=0)
+                row_weight = _both_shares(row_weight, weight, targets)
+                factor *= 1.0 if name in summed else 2.0
+            target, weight = rows, row_weight * factor
         mixed_y[name], mixed_pred[name] = target, prediction
         mixed_weight[name] = weight
     return tuple(
@@ -65,11 +73,19 @@ def _tile(tensor, targets):
     return ops.concatenate([tensor] * targets.num_views, axis=0)
 
 
-def _shared_weight(weight, targets):
+def _both_shares(row_weight, weight, targets):
     share = targets.partner_weight
     share = ops.reshape(share, (-1, *[1] * (len(weight.shape) - 1)))
-    weight = ops.cast(weight, share.dtype)
-    own = _tile(weight, targets) * (1.0 - share)
-    partner = ops.take(weight, targets.partner, axis=0) * share
-    # Losses are means over rows, of which there are now twice as many.
-    return 2.0 * ops.concatenate([own, partner], axis=0)
+    own = ops.cast(row_weight, share.dtype) * (1.0 - share)
+    partner = ops.cast(ops.take(weight, targets.partner, axis=0), share.dtype) * share
+    return ops.concatenate([own, partner], axis=0)
+
+
+def _summed_outputs(model, names):
+    """The outputs whose loss is a sum over rows, not a mean."""
+    losses = by_output(model.loss, names)
+    return [
+        name
+        for name, loss in losses.items()
+        if getattr(loss, "reduction", None) == "sum" and name in model.augmented_outputs
+    ]

@@ -8,6 +8,11 @@ from keras_modals.training.objective import compute_objective
 
 def train_step(model, data):
     """One forward pass of the encoder, one backward pass, two optimizers."""
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        raise NotImplementedError(
+            "`ModalsModel` trains on one device. Received: a distribution strategy of "
+            f"{tf.distribute.get_strategy().num_replicas_in_sync} replicas"
+        )
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
     discriminator_variables = model.discriminator_variables
