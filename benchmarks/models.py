@@ -16,24 +16,25 @@ def mlp(input_shape, num_classes, units=128):
 
 def cnn_2d(input_shape, num_classes):
     """Three convolutions, for images."""
-    inputs = keras.Input(input_shape)
-    hidden = inputs
-    for filters in (32, 64, 64):
-        hidden = layers.Conv2D(filters, 3, padding="same", activation="relu")(hidden)
-        hidden = layers.MaxPooling2D()(hidden)
-    hidden = layers.GlobalAveragePooling2D()(hidden)
-    return _classifier(inputs, hidden, num_classes)
+    stages = layers.Conv2D, layers.MaxPooling2D, layers.GlobalAveragePooling2D
+    return _cnn(input_shape, num_classes, 3, *stages)
 
 
 def cnn_1d(input_shape, num_classes):
     """Three convolutions along time, for audio and other series."""
+    stages = layers.Conv1D, layers.MaxPooling1D, layers.GlobalAveragePooling1D
+    return _cnn(input_shape, num_classes, 5, *stages)
+
+
+def _cnn(input_shape, num_classes, kernel_size, convolution, pooling, global_pooling):
     inputs = keras.Input(input_shape)
     hidden = inputs
     for filters in (32, 64, 64):
-        hidden = layers.Conv1D(filters, 5, padding="same", activation="relu")(hidden)
-        hidden = layers.MaxPooling1D()(hidden)
-    hidden = layers.GlobalAveragePooling1D()(hidden)
-    return _classifier(inputs, hidden, num_classes)
+        hidden = convolution(filters, kernel_size, padding="same", activation="relu")(
+            hidden
+        )
+        hidden = pooling()(hidden)
+    return _classifier(inputs, global_pooling()(hidden), num_classes)
 
 
 def bilstm(input_shape, num_classes, vocabulary=2000, units=64):

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from problems import NUM_CLASSES, compile_, make_data, plain_model
 
-from keras_modals import LatentAugmentation, ModalsModel, Policy, augment
+from keras_modals import ModalsModel, Policy, augment
 
 
 def sequential():
@@ -183,4 +183,3 @@ def test_refuses(rng):
         augment(twice)
     with pytest.raises(ValueError, match="num_views=0"):
         augment(plain_model(), num_views=0)
-    assert LatentAugmentation(3).num_classes == 3

@@ -29,7 +29,3 @@ def test_every_public_name_has_an_example_or_is_a_value():
         value = getattr(keras_modals, name)
         if isinstance(value, type) or callable(value):
             assert ">>>" in value.__doc__, name
-
-
-def test_version():
-    assert keras_modals.__version__.count(".") == 2

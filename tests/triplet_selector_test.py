@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from contract import check_loss_contract
-from keras import ops
 
 from keras_modals import TripletSelector
 
@@ -238,15 +237,8 @@ def test_fits_as_a_loss(rng):
     inputs = inputs + 2 * np.eye(3, 5)[labels].astype("float32")
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
     model.compile(keras.optimizers.Adam(0.02), TripletSelector(1.0, "all"))
-    before = model.evaluate(inputs, labels, batch_size=60, verbose=0)
     model.fit(inputs, labels, batch_size=60, epochs=60, verbose=0)
-    # The mean runs over active triplets only: compare their number and size.
-    loss = TripletSelector(1.0, "hardest", reduction="sum")
-    after = model.evaluate(inputs, labels, batch_size=60, verbose=0)
-    assert np.isfinite(before)
-    assert np.isfinite(after)
     embeddings = model.predict(inputs, verbose=0)
-    assert float(loss(labels, embeddings)) >= 0
     same = labels[:, None] == labels[None, :]
     distances = distances_by_loops(embeddings, "squared_euclidean")
     raw = distances_by_loops(inputs, "squared_euclidean")
@@ -289,4 +281,3 @@ def test_seeds(rng):
     assert first == same
     assert first != other
     assert len(set(first)) > 1
-    assert ops.shape(embeddings) == (24, 5)

@@ -12,22 +12,13 @@
 import keras
 
 if keras.backend.backend() == "tensorflow":
-    from keras_modals.backend.tensorflow import (
-        add_entries,
-        add_rows,
-        normal,
-        put_rows,
-        take_rows,
-        uniform,
-    )
+    from keras_modals.backend import tensorflow as _backend
 else:
-    from keras_modals.backend.generic import (
-        add_entries,
-        add_rows,
-        normal,
-        put_rows,
-        take_rows,
-        uniform,
-    )
+    from keras_modals.backend import generic as _backend  # type: ignore[no-redef]
 
-__all__ = ["add_entries", "add_rows", "normal", "put_rows", "take_rows", "uniform"]
+add_entries = _backend.add_entries
+add_rows = _backend.add_rows
+normal = _backend.normal
+put_rows = _backend.put_rows
+take_rows = _backend.take_rows
+uniform = _backend.uniform

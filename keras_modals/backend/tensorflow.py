@@ -5,8 +5,8 @@
 variable. TensorFlow's resource gather and scatter touch the given rows only.
 
 `keras.random` leaves the choice of algorithm to TensorFlow, which under XLA on a
-CPU takes a slow one: naming Philox makes a draw of 5,000 numbers about thirty times
-faster there. A seed gives other numbers with XLA than without, in either case.
+CPU takes a slow one; Philox is much faster there. A seed gives other numbers with
+XLA than without, in either case.
 """
 
 import tensorflow as tf

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_modals import operations
 from keras_modals.labels import IGNORED, class_indices
-from keras_modals.layers.class_memory import ClassMemory
+from keras_modals.layers.class_memory import ClassMemory, ClassStatistics
 from keras_modals.layers.draw import draw_steps, uniform_index
 from keras_modals.layers.hardness import HARDNESS, latent_hardness
 from keras_modals.layers.step_scope import current_scope
@@ -356,7 +356,10 @@ class LatentAugmentation(keras.layers.Layer):
         mixed, each row's partner in the batch and the partner's weight.
         """
         row_labels = _tile(labels, views)
-        statistics = self.memory.statistics(row_labels)
+        # Looked up once per sample, not once per view.
+        statistics = ClassStatistics(
+            *(_tile(value, views) for value in self.memory.statistics(labels))
+        )
         rows = _Rows(row_labels, statistics, source, labels)
         moved = _tile(source, views)
         weight = ops.zeros_like(moved[:, 0])

@@ -14,6 +14,10 @@ from keras_modals.models.graph import copy_graph, downstream, find_layers
 from keras_modals.training import train_step
 from keras_modals.training.outputs import by_output, output_names
 
+#: Chosen by measurement: see `benchmarks/defaults.py`.
+DEFAULT_TRIPLET_WEIGHT = 0.3
+DEFAULT_PRIOR_WEIGHT = 0.0
+
 TRIPLET_LOGS = ("triplet_loss",)
 PRIOR_LOGS = (
     "adversarial_loss",
@@ -187,8 +191,8 @@ class ModalsModel(keras.Model):
         self,
         *args,
         triplet_loss="triplet_selector",
-        triplet_weight=None,
-        prior_weight=None,
+        triplet_weight=DEFAULT_TRIPLET_WEIGHT,
+        prior_weight=DEFAULT_PRIOR_WEIGHT,
         discriminator_optimizer=None,
         **kwargs,
     ):
@@ -210,10 +214,6 @@ class ModalsModel(keras.Model):
         """
         super().compile(*args, **kwargs)
         self.triplet_loss = _get_triplet_loss(triplet_loss)
-        if triplet_weight is None:
-            triplet_weight = DEFAULT_TRIPLET_WEIGHT
-        if prior_weight is None:
-            prior_weight = DEFAULT_PRIOR_WEIGHT
         _check_weight("triplet_weight", triplet_weight, below=1.0)
         _check_weight("prior_weight", prior_weight)
         self.triplet_weight.assign(triplet_weight)
@@ -403,11 +403,6 @@ class ModalsModel(keras.Model):
             label_output=self.label_output,
         )
         return config
-
-
-#: Chosen by measurement: see `benchmarks/defaults.py`.
-DEFAULT_TRIPLET_WEIGHT = 0.3
-DEFAULT_PRIOR_WEIGHT = 0.0
 
 
 def _get_triplet_loss(loss):
