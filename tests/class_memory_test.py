@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from keras_modals.labels import IGNORED
-from keras_modals.layers.class_memory import ClassMemory, _order_within_class
+from keras_modals.layers.class_memory import ClassMemory, _group_by_class
 
 
 class Reference:
@@ -120,17 +120,22 @@ def test_what_must_not_enter_does_not(rng):
 
 
 @pytest.mark.parametrize("num_rows", [9, 1000])
-def test_order_within_class(num_rows, rng):
+def test_group_by_class(num_rows, rng):
     rows = rng.integers(0, 9, 50).astype("int32")
-    order = tf.function(
-        lambda rows: _order_within_class(rows, num_rows),
+    groups = tf.function(
+        lambda rows: _group_by_class(rows, num_rows),
         jit_compile=True,
         input_signature=[tf.TensorSpec([None], "int32")],
     )(rows)
     for index, row in enumerate(rows):
-        assert order.rank[index] == np.sum(rows[:index] == row)
-        assert order.total[index] == np.sum(rows == row)
-        assert order.first[index] == np.flatnonzero(rows == row)[0]
+        group = groups.of_sample[index]
+        assert groups.rows[group] == row
+        assert groups.rank[index] == np.sum(rows[:index] == row)
+        assert groups.total[group] == np.sum(rows == row)
+        assert groups.first[group] == np.flatnonzero(rows == row)[0]
+    # All other groups are empty, and those that are not a class's are scratch.
+    assert np.sum(groups.total) == len(rows)
+    assert np.all((groups.total > 0) | (groups.rows == num_rows - 1) | (num_rows < 128))
 
 
 def test_state_is_float32_under_mixed_precision():

@@ -1,8 +1,8 @@
 """What public Keras does not offer, or offers too slowly, one file per backend.
 
 - `take_rows(variable, indices)`: reads rows without reading the variable whole.
-- `put_rows(variable, indices, rows, after)`, `add_rows(variable, indices, rows)`: write
-  rows of a variable in place; `after` are tensors that depend on what was read from it.
+- `put_rows(variable, indices, rows, after)`: writes rows of a variable in place;
+  `after` are tensors that depend on what was read from it.
 - `add_entries(tensor, indices, values)`: a tensor with values added at `(n, rank)`
   indices, repeated ones included.
 - `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
@@ -17,7 +17,6 @@ else:
     from keras_modals.backend import generic as _backend  # type: ignore[no-redef]
 
 add_entries = _backend.add_entries
-add_rows = _backend.add_rows
 normal = _backend.normal
 put_rows = _backend.put_rows
 take_rows = _backend.take_rows

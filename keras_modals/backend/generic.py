@@ -12,10 +12,6 @@ def put_rows(variable, indices, rows, after=()):
     variable.assign(ops.scatter_update(variable, ops.expand_dims(indices, -1), rows))
 
 
-def add_rows(variable, indices, rows):
-    variable.assign_add(ops.segment_sum(rows, indices, num_segments=variable.shape[0]))
-
-
 def add_entries(tensor, indices, values):
     return tensor + ops.scatter(indices, values, ops.shape(tensor))
 

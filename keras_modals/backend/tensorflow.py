@@ -25,10 +25,6 @@ def put_rows(variable, indices, rows, after=()):
     variable.value.scatter_nd_update(tf.expand_dims(indices, -1), rows)
 
 
-def add_rows(variable, indices, rows):
-    variable.value.scatter_nd_add(tf.expand_dims(indices, -1), rows)
-
-
 def add_entries(tensor, indices, values):
     return tf.tensor_scatter_nd_add(tensor, indices, values)
 

@@ -115,57 +115,56 @@ class ClassMemory(keras.layers.Layer):
         rows = ops.where(known, labels, self.num_classes)
         latents = ops.where(known[:, None], latents, 0.0)
         hardness = ops.where(known, hardness, 0.0)
-        order = _order_within_class(rows, self.num_classes + 1)
+        groups = _group_by_class(rows, self.num_classes + 1)
 
-        counters = backend.take_rows(self.counters, rows)
-        count, lap_count = counters[:, COUNT], counters[:, LAP_COUNT]
+        counters = backend.take_rows(self.counters, groups.rows)
+        count, next_slot, lap_count = (counters[:, i] for i in range(3))
         size = self.memory_size
         # Of more than `size` samples of one class in one batch, the last ones stay.
-        surplus = ops.maximum(order.total - size, 0)
-        kept = known & (order.rank >= surplus)
-        arrivals = order.total - surplus
-        slots = (counters[:, NEXT_SLOT] + order.rank - surplus) % size
-        slot_rows = ops.where(kept, rows * size + slots, self.num_classes * size)
-        evicted = kept & (slots < count)
-        # A latent that arrived in the current lap leaves it as well.
-        evicted_from_lap = kept & (lap_count + order.rank - surplus >= size)
+        surplus = ops.maximum(groups.total - size, 0)
+        arrivals = groups.total - surplus
         lap_done = lap_count + arrivals >= size
 
-        moments = backend.take_rows(self.moments, rows)
-        leaving = backend.take_rows(self.latents, slot_rows)
-        first = ops.take(latents, order.first, axis=0)
-        shift = ops.where((count == 0)[:, None], first, moments[:, SHIFT])
-        arriving = _powers(latents - shift, kept)
-        leaving_all = _powers(leaving - shift, evicted)
-        leaving_lap = _powers(leaving - shift, evicted_from_lap)
+        rank = groups.rank - ops.take(surplus, groups.of_sample)
+        kept = known & (rank >= 0)
+        slots = (ops.take(next_slot, groups.of_sample) + rank) % size
+        slot_rows = ops.where(kept, rows * size + slots, self.num_classes * size)
+        evicted = kept & (slots < ops.take(count, groups.of_sample))
+        # A latent that arrived in the current lap leaves it as well.
+        in_lap = ops.take(lap_count, groups.of_sample)
+        evicted_from_lap = kept & (in_lap + rank >= size)
+
+        moments = backend.take_rows(self.moments, groups.rows)
+        is_new = (count == 0) & (groups.total > 0)
+        first = ops.take(latents, groups.first, axis=0)
+        shift = ops.where(is_new[:, None], first, moments[:, SHIFT])
+        sample_shift = ops.take(shift, groups.of_sample, axis=0)
+        leaving = backend.take_rows(self.latents, slot_rows) - sample_shift
+        arriving = _powers(latents - sample_shift, kept)
         change = ops.concatenate(
             [
-                ops.zeros_like(moments[:, :1]),
-                arriving - leaving_all,
-                arriving - leaving_lap,
+                arriving - _powers(leaving, evicted),
+                arriving - _powers(leaving, evicted_from_lap),
             ],
             axis=1,
         )
-        backend.add_rows(self.moments, rows, change)
-
-        # Rows of one class now compute, and write, the same values.
-        moments = backend.take_rows(self.moments, rows)
-        new_count = ops.minimum(count + arrivals, size)
-        renewed = _centred(shift, moments[:, LAP_SUM:], size)
-        kept_up = ops.concatenate([shift[:, None], moments[:, SUM:]], axis=1)
-        backend.put_rows(
-            self.moments, rows, ops.where(lap_done[:, None, None], renewed, kept_up)
+        sums = moments[:, SUM:] + ops.segment_sum(
+            change, groups.of_sample, num_segments=ops.shape(groups.rows)[0]
         )
-        new_counters = ops.stack(
+        renewed = _centred(shift, sums[:, LAP_SUM - SUM :], size)
+        kept_up = ops.concatenate([shift[:, None], sums], axis=1)
+        moments = ops.where(lap_done[:, None, None], renewed, kept_up)
+        counters = ops.stack(
             [
-                new_count,
-                (counters[:, NEXT_SLOT] + arrivals) % size,
+                ops.minimum(count + arrivals, size),
+                (next_slot + arrivals) % size,
                 ops.where(lap_done, 0, lap_count + arrivals),
             ],
             axis=1,
         )
-        scratch = (rows == self.num_classes)[:, None]
-        backend.put_rows(self.counters, rows, ops.where(scratch, 0, new_counters))
+        scratch = (groups.rows == self.num_classes)[:, None]
+        backend.put_rows(self.moments, groups.rows, moments)
+        backend.put_rows(self.counters, groups.rows, ops.where(scratch, 0, counters))
         backend.put_rows(self.latents, slot_rows, latents, after=[moments, *after])
         backend.put_rows(self.hardness, slot_rows, hardness, after=after)
 
@@ -182,29 +181,45 @@ class ClassMemory(keras.layers.Layer):
         return config
 
 
-_Order = namedtuple("_Order", ["rank", "total", "first"])
+_Groups = namedtuple("_Groups", ["rows", "total", "first", "of_sample", "rank"])
+_Groups.__doc__ = """The batch's samples by class.
+
+Attributes:
+    rows: Per group, the class's row of the tables; the scratch row for no class.
+    total: Per group, its number of samples.
+    first: Per group, the index of its first sample; any index without samples.
+    of_sample: Per sample, its group.
+    rank: Per sample, its place among its group's.
+"""
 
 
-def _order_within_class(rows, num_rows):
-    """Per sample: its place among the batch's samples of its class, how many of
-    them there are, and the index of their first."""
+def _group_by_class(rows, num_rows):
     indices = ops.arange(ops.shape(rows)[0], dtype="int32")
     if num_rows <= 128:
-        # Cheaper than sorting, as long as classes are few.
-        is_row = rows[:, None] == ops.arange(num_rows, dtype="int32")
+        # One group per class is cheaper than sorting, as long as classes are few.
+        groups = ops.arange(num_rows, dtype="int32")
+        is_row = rows[:, None] == groups
         counts = ops.cumsum(ops.cast(is_row, "int32"), axis=0)
-        first = ops.min(ops.where(is_row, indices[:, None], ops.shape(rows)[0]), axis=0)
-        return _Order(
+        return _Groups(
+            rows=groups,
+            total=counts[-1],
+            first=ops.argmax(is_row, axis=0),
+            of_sample=rows,
             rank=ops.sum(ops.where(is_row, counts - 1, 0), axis=1),
-            total=ops.take(counts[-1], rows),
-            first=ops.take(first, rows),
         )
+    # A group for each sample; those of one class are in the group of the first.
     order = ops.cast(ops.argsort(rows * ops.shape(rows)[0] + indices), "int32")
     ordered = ops.take(rows, order)
     start = ops.cast(ops.searchsorted(ordered, rows), "int32")
     end = ops.cast(ops.searchsorted(ordered, rows, side="right"), "int32")
-    places = ops.scatter(order[:, None], indices, ops.shape(rows))
-    return _Order(places - start, end - start, ops.take(order, start))
+    rank = ops.scatter(order[:, None], indices, ops.shape(rows)) - start
+    return _Groups(
+        rows=ops.where(rank == 0, rows, num_rows - 1),
+        total=ops.where(rank == 0, end - start, 0),
+        first=indices,
+        of_sample=ops.take(order, start),
+        rank=rank,
+    )
 
 
 def _powers(values, mask):

@@ -2,7 +2,9 @@
 
 from keras import ops
 
-HARDNESS = ("loss", "l2", "cosine", "margin", "uniform")
+#: What follows from where a latent lies.
+STATISTICAL_HARDNESS = ("l2", "cosine", "margin")
+HARDNESS = ("loss", *STATISTICAL_HARDNESS, "uniform")
 
 
 def latent_hardness(kind, latents, labels, statistics):
@@ -10,9 +12,8 @@ def latent_hardness(kind, latents, labels, statistics):
 
     Args:
         kind: `"l2"` (distance to the class's centre), `"cosine"` (cosine distance to
-            it), `"margin"` (how much farther it is than the nearest centre of another
-            class of the batch), or `"uniform"`. `"loss"` is not known here; it falls
-            back to `"uniform"`.
+            it) or `"margin"` (how much farther it is than the nearest centre of another
+            class of the batch).
         latents: float32 `(batch, features)`.
         labels: int32 `(batch,)`.
         statistics: The `ClassStatistics` of each latent's class. Classes not yet seen
@@ -27,14 +28,12 @@ def latent_hardness(kind, latents, labels, statistics):
     if kind == "cosine":
         product = ops.sum(_direction(latents) * _direction(class_mean), axis=-1)
         return 1.0 - product
-    if kind == "margin":
-        distances = ops.sqrt(_square_distances(latents, class_mean))
-        other = labels[:, None] != labels[None, :]
-        other = other & (statistics.count > 0)[None, :]
-        nearest_other = ops.min(ops.where(other, distances, 1e9), axis=-1)
-        margin = _distance(latents, class_mean) - nearest_other
-        return ops.where(ops.any(other, axis=-1), margin, 0.0)
-    return ops.zeros_like(latents[:, 0])
+    distances = ops.sqrt(_square_distances(latents, class_mean))
+    other = labels[:, None] != labels[None, :]
+    other = other & (statistics.count > 0)[None, :]
+    nearest_other = ops.min(ops.where(other, distances, 1e9), axis=-1)
+    margin = _distance(latents, class_mean) - nearest_other
+    return ops.where(ops.any(other, axis=-1), margin, 0.0)
 
 
 def _distance(x, y):

@@ -8,9 +8,10 @@ from keras import ops
 
 from keras_modals import operations
 from keras_modals.labels import IGNORED, class_indices
-from keras_modals.layers.class_memory import ClassMemory, ClassStatistics
+from keras_modals.layers import lookups
+from keras_modals.layers.class_memory import ClassMemory
 from keras_modals.layers.draw import draw_steps, uniform_index
-from keras_modals.layers.hardness import HARDNESS, latent_hardness
+from keras_modals.layers.hardness import HARDNESS, STATISTICAL_HARDNESS, latent_hardness
 from keras_modals.layers.step_scope import current_scope
 from keras_modals.policies.policy import Policy
 
@@ -218,7 +219,11 @@ class LatentAugmentation(keras.layers.Layer):
     @property
     def needs_losses(self):
         """Whether the samples' losses are of use to `remember`."""
-        return self.hardness == "loss" and "hard_interpolation" in self._operations
+        return self.hardness == "loss" and self._reads_hardness
+
+    @property
+    def _reads_hardness(self):
+        return "hard_interpolation" in self._operations
 
     @property
     def policy(self):
@@ -295,11 +300,13 @@ class LatentAugmentation(keras.layers.Layer):
             after: As in `ClassMemory.update`.
         """
         latents = ops.cast(ops.stop_gradient(latents), "float32")
-        if self.hardness == "loss" and losses is not None:
+        if self.needs_losses and losses is not None:
             hardness = ops.stop_gradient(losses)
-        else:
+        elif self.hardness in STATISTICAL_HARDNESS and self._reads_hardness:
             statistics = self.memory.statistics(labels)
             hardness = latent_hardness(self.hardness, latents, labels, statistics)
+        else:
+            hardness = ops.zeros_like(latents[:, 0])
         self.memory.update(latents, labels, hardness, after)
 
     def draw(self, labels):
@@ -334,7 +341,7 @@ class LatentAugmentation(keras.layers.Layer):
         if not self.has_clean_view:
             if not self.gradient_to_encoder:
                 # What no operation moved trains the encoder.
-                moved = ops.where(touched[:, None], moved, _tile(latents, views))
+                moved = ops.where(touched[:, None], moved, lookups.tile(latents, views))
             return moved, Targets(views, partner, weight)
 
         if not self.gradient_to_encoder:
@@ -355,21 +362,15 @@ class LatentAugmentation(keras.layers.Layer):
         Returns the moved rows, which of them an operation moved and, where classes are
         mixed, each row's partner in the batch and the partner's weight.
         """
-        row_labels = _tile(labels, views)
-        # Looked up once per sample, not once per view.
-        statistics = ClassStatistics(
-            *(_tile(value, views) for value in self.memory.statistics(labels))
-        )
-        rows = _Rows(row_labels, statistics, source, labels)
-        moved = _tile(source, views)
+        rows = lookups.Rows(self, source, labels, views)
+        moved = lookups.tile(source, views)
         weight = ops.zeros_like(moved[:, 0])
-        touched = ops.zeros_like(row_labels, dtype="bool")
+        touched = ops.zeros_like(rows.labels, dtype="bool")
         for step in draw:
             before = moved
             for name in dict.fromkeys(self._operations):
-                lookup = getattr(self, f"_{name}_lookup")
-                possible, *arguments = lookup(before, rows, step)
-                chosen = self._is_chosen(name, step) & (row_labels != IGNORED)
+                possible, *arguments = getattr(lookups, name)(rows, before, step)
+                chosen = self._is_chosen(name, step) & (rows.labels != IGNORED)
                 chosen = chosen & possible
                 operation = getattr(operations, name)
                 after = operation(before, step.magnitude[:, None], *arguments)
@@ -390,48 +391,6 @@ class LatentAugmentation(keras.layers.Layer):
             if operation == name:
                 chosen = chosen | (step.sub_policy == index)
         return chosen
-
-    # What each operation looks up: where it is possible, and its further arguments.
-
-    def _hard_interpolation_lookup(self, latents, rows, step):
-        labels = rows.labels[:, None, None]
-        count = rows.statistics.count
-        slots = uniform_index(step.hard, count[:, None, None])
-        hardness = self.memory.take_hardness(labels, slots)
-        score = hardness / self.temperature + step.gumbel
-        winner = ops.argmax(score, axis=-1)[..., None]
-        slots = ops.take_along_axis(slots, winner, axis=-1)[..., 0]
-        candidates = self.memory.take_latents(labels[..., 0], slots)
-        mean = rows.statistics.mean
-        similarity = _cosine(candidates - mean[:, None], (latents - mean)[:, None])
-        nearest = ops.argmax(ops.stop_gradient(similarity), axis=-1)[:, None, None]
-        return count >= 1, ops.take_along_axis(candidates, nearest, axis=1)[:, 0]
-
-    def _hard_extrapolation_lookup(self, latents, rows, step):
-        return rows.statistics.count >= 1, rows.statistics.mean
-
-    def _gaussian_noise_lookup(self, latents, rows, step):
-        return rows.statistics.count >= 2, rows.statistics.deviation, step.noise
-
-    def _difference_transform_lookup(self, latents, rows, step):
-        labels, count = rows.labels, rows.statistics.count
-        if self.partners == "any":
-            sample = uniform_index(step.partner, ops.shape(rows.batch_labels)[0])
-            labels = ops.take(rows.batch_labels, sample)
-            count = self.memory.counts(labels)
-        first = uniform_index(step.pair[:, 0], count)
-        others = uniform_index(step.pair[:, 1], count - 1)
-        second = (first + 1 + others) % ops.maximum(count, 1)
-        return (
-            count >= 2,
-            self.memory.take_latents(labels, first),
-            self.memory.take_latents(labels, second),
-        )
-
-    def _class_mixing_lookup(self, latents, rows, step):
-        partner = uniform_index(step.mixing, ops.shape(rows.batch_labels)[0])
-        known = ops.take(rows.batch_labels, partner) != IGNORED
-        return known, ops.take(rows.batch_latents, partner, axis=0)
 
     # Keras ---------------------------------------------------------------
 
@@ -471,20 +430,8 @@ class LatentAugmentation(keras.layers.Layer):
         return config
 
 
-_Rows = namedtuple("_Rows", ["labels", "statistics", "batch_latents", "batch_labels"])
-
-
 def _row_indices(tensor):
     return ops.arange(ops.shape(tensor)[0], dtype="int32")
-
-
-def _tile(tensor, views):
-    return ops.concatenate([tensor] * views) if views > 1 else tensor
-
-
-def _cosine(x, y):
-    norms = ops.sum(ops.square(x), axis=-1) * ops.sum(ops.square(y), axis=-1)
-    return ops.sum(x * y, axis=-1) / ops.sqrt(norms + 1e-12)
 
 
 def _check_policy(policy):

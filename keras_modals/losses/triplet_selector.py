@@ -12,6 +12,9 @@ DISTANCES = ("squared_euclidean", "cosine")
 #: The distance of what is no negative: farther than anything.
 _FAR = 1e30
 
+#: Fewer and larger steps of the loop over positives; memory grows with it.
+_ROUNDS_AT_ONCE = 4
+
 #: Beyond this, and at NaN, an embedding takes no part.
 _LARGEST = 1e13
 
@@ -109,67 +112,86 @@ class TripletSelector(keras.losses.Loss):
         labels = ops.where(finite, labels, -1)
         embeddings = ops.where(finite[:, None], embeddings, 0.0)
 
+        order = ops.arange(ops.shape(labels)[0], dtype="int32")
+        if self.mining in ("random", "semihard"):
+            # In a random order of the batch, the first of some samples is a uniform
+            # choice among them.
+            keys = backend.uniform(ops.shape(labels), self.seed_generator)
+            order = ops.cast(ops.argsort(keys), "int32")
+            labels = ops.take(labels, order)
+            embeddings = ops.take(embeddings, order, axis=0)
+
         distances = pairwise_distances(embeddings, self.distance)
-        select = getattr(self, f"_{self.mining}")
-        coefficients, counts = select(_Pairs(ops.stop_gradient(distances), labels))
-        # Sums of d(a, p) - d(a, n) + margin, linear in the distances.
+        pairs = _Pairs(ops.stop_gradient(distances), labels, order)
+        # How often each distance counts, negatives' negatively, in the sum of
+        # d(a, p) - d(a, n) + margin over the triplets of a row's anchor.
+        coefficients = getattr(self, f"_{self.mining}")(pairs)
+        counts = ops.sum(ops.maximum(coefficients, 0.0), axis=1)
         sums = ops.sum(coefficients * distances, axis=1) + self.margin * counts
         total = ops.maximum(ops.sum(counts), 1.0)
         scale = ops.cast(ops.shape(labels)[0], "float32") / total
-        return sums * scale
+        return ops.take(sums, pairs.places) * scale
 
-    # Each returns, float32, the coefficients `(batch, batch)` of the distances in the
-    # sum of losses of a row's anchor, and the number `(batch,)` of its triplets.
+    # Each returns the coefficients, float32 `(batch, batch)`.
 
     def _hardest(self, pairs):
-        nearest = ops.argmin(pairs.negatives, axis=1)[:, None]
+        nearest = _argmin(pairs.negatives)[:, None]
         distance = ops.take_along_axis(pairs.negatives, nearest, axis=1)
         chosen = pairs.positive & (distance < pairs.distances + self.margin)
         chosen = ops.cast(chosen, "float32")
-        counts = ops.sum(chosen, axis=1)
-        is_nearest = pairs.indices == ops.cast(nearest, "int32")
-        return chosen - ops.where(is_nearest, counts[:, None], 0.0), counts
+        counts = ops.sum(chosen, axis=1, keepdims=True)
+        return chosen - ops.where(pairs.indices == nearest, counts, 0.0)
 
     def _all(self, pairs):
-        def choose(distance, positive, coefficients):
-            active = pairs.negatives < distance + self.margin
-            number = ops.sum(ops.cast(active, "int32"), axis=1, keepdims=True)
-            # A distance to a positive is never one to a negative.
-            change = ops.where(pairs.indices == positive, number, 0)
-            change = ops.where(active, -1, change)
-            return coefficients + ops.cast(change, "float32"), number[:, 0]
+        def choose(coefficients, distance, positive):
+            active = ops.cast(pairs.negatives < distance + self.margin, "float32")
+            number = ops.sum(active, axis=1, keepdims=True)
+            return coefficients - active + ops.where(positive, number, 0.0)
 
         return pairs.visit(choose)
 
     def _semihard(self, pairs):
-        places, order = self._random_order(pairs)
-
-        def find(distance):
+        def choose(coefficients, distance, positive):
             eligible = pairs.negatives > distance
             eligible = eligible & (pairs.negatives < distance + self.margin)
-            # The first of them in a random order is a uniform choice.
-            places_left = ops.where(eligible, places, pairs.size)
-            return ops.min(places_left, axis=1, keepdims=True)
+            first = ops.where(eligible, pairs.indices, pairs.size)
+            first = ops.min(first, axis=1, keepdims=True)
+            chosen = ops.cast(pairs.indices == first, "float32")
+            found = ops.cast(positive & (first < pairs.size), "float32")
+            return coefficients + found - chosen
 
-        return pairs.visit(_choose_one(pairs, find, order))
+        return pairs.visit(choose)
 
     def _random(self, pairs):
-        # In a random order of the batch, the first active negative is a uniform choice;
-        # the running minimum, which falls, finds it by binary search.
-        _, order = self._random_order(pairs)
-        reached = -_running_minimum(ops.take(pairs.negatives, order, axis=1))
+        # A pair chooses the first active negative: the first below its bound. Only the
+        # negatives nearer than all before them are ever first. They are found from the
+        # last one back, each the nearest of those before the one found last; a bound
+        # above it is met there or earlier.
+        bounds = ops.where(pairs.positive, pairs.distances + self.margin, -_FAR)
+        rows = pairs.indices
 
-        def find(distance):
-            return _search_rows(reached, -(distance + self.margin))
+        def nearest_before(end):
+            before = ops.where(pairs.indices < end[:, None], pairs.negatives, _FAR)
+            place = _argmin(before)
+            distance = ops.take_along_axis(before, place[:, None], axis=1)
+            return place, ops.sum(ops.cast(bounds > distance, "int32"), axis=1)
 
-        return pairs.visit(_choose_one(pairs, find, order))
+        def step_back(place, number, coefficients):
+            earlier, earlier_number = nearest_before(place)
+            entries = ops.stack([rows, place], axis=1)
+            change = ops.cast(earlier_number - number, "float32")
+            coefficients = backend.add_entries(coefficients, entries, change)
+            return earlier, earlier_number, coefficients
 
-    def _random_order(self, pairs):
-        """Each sample's place in a random order of the batch, and its inverse."""
-        keys = backend.uniform(ops.shape(pairs.indices), self.seed_generator)
-        order = ops.cast(ops.argsort(keys), "int32")
-        places = ops.scatter(order[:, None], pairs.indices, ops.shape(pairs.indices))
-        return places, order
+        place, number = nearest_before(ops.broadcast_to(pairs.size, ops.shape(rows)))
+        distance = ops.take_along_axis(pairs.negatives, place[:, None], axis=1)
+        found = ops.cast(bounds > distance, "float32")
+        _, _, coefficients = ops.while_loop(
+            lambda place, number, _: ops.any(number > 0),
+            step_back,
+            (place, number, found),
+        )
+        return coefficients
 
     def get_config(self):
         config = super().get_config()
@@ -187,7 +209,8 @@ def pairwise_distances(embeddings, distance):
     if distance == "cosine":
         squares = ops.sum(ops.square(embeddings), axis=1, keepdims=True)
         directions = embeddings / ops.sqrt(squares + 1e-12)
-        return 1.0 - ops.matmul(directions, ops.transpose(directions))
+        cosines = ops.matmul(directions, ops.transpose(directions))
+        return ops.maximum(1.0 - cosines, 0.0)
     # Distances do not depend on the origin; rounding errors do.
     embeddings = embeddings - ops.stop_gradient(ops.mean(embeddings, axis=0))
     squares = ops.sum(ops.square(embeddings), axis=1)
@@ -203,113 +226,68 @@ def _flat_labels(y_true):
 
 
 class _Pairs:
-    """The batch's pairs of a class and their negatives.
+    """The batch's pairs of a class and their negatives, in an order of the batch.
 
     Attributes:
-        positive: Boolean `(batch, batch)`, each pair once: anchor before positive.
+        positive: Boolean `(batch, batch)`, each pair once: anchor before positive, in
+            the batch as it was given.
         negatives: Distances to the negatives of a row's anchor, far for other samples.
+        indices: `0, 1, ...`, the place in the order of each sample.
+        places: The place in the order of each sample of the batch as it was given.
     """
 
-    def __init__(self, distances, labels):
+    def __init__(self, distances, labels, order):
         self.distances = distances
+        self.order = order
         self.size = ops.cast(ops.shape(labels)[0], "int32")
         self.indices = ops.arange(self.size, dtype="int32")
+        self.places = ops.scatter(order[:, None], self.indices, ops.shape(order))
         known = labels >= 0
         same = labels[:, None] == labels[None, :]
-        is_later = self.indices[None, :] > self.indices[:, None]
+        is_later = order[None, :] > order[:, None]
         self.positive = same & is_later & known[:, None]
         negative = ops.logical_not(same) & known[:, None] & known[None, :]
         self.negatives = ops.where(negative, distances, _FAR)
 
     def visit(self, choose):
-        """Collects the triplets of all pairs, in rounds.
+        """Collects `(batch, batch)` values over all pairs, in rounds.
 
         In round `k` every anchor meets its `k`-th positive, so that there are as many
         rounds as the most frequent class has samples.
 
         Args:
-            choose: `fn(distance, positive, coefficients)`, given the `(batch, 1)`
-                distance to and index of each anchor's positive (which chooses nothing
-                where it is -inf), returns new coefficients and the number of triplets.
+            choose: `fn(values, distance, positive)`, given the `(batch, 1)` distance
+                to each anchor's positive (-inf where there is none left) and where it
+                is, boolean `(batch, batch)`, returns the new values.
         """
-        following = ops.where(self.positive, self.indices, self.size)
-        following = ops.min(following, axis=1)
+        following = ops.where(self.positive, self.order, self.size)
+        following = self._place_of(ops.min(following, axis=1))
 
-        def visit_round(positive, coefficients, counts):
-            index = ops.minimum(positive, self.size - 1)
-            distance = ops.take_along_axis(self.distances, index[:, None], axis=1)
-            exists = positive < self.size
-            distance = ops.where(exists[:, None], distance, -_FAR)
-            coefficients, number = choose(distance, positive[:, None], coefficients)
-            positive = ops.where(exists, ops.take(following, index), self.size)
-            return positive, coefficients, counts + number
+        def visit_rounds(positive, values):
+            for _ in range(_ROUNDS_AT_ONCE):
+                index = ops.minimum(positive, self.size - 1)
+                distance = ops.take_along_axis(self.distances, index[:, None], axis=1)
+                exists = positive < self.size
+                distance = ops.where(exists[:, None], distance, -_FAR)
+                values = choose(values, distance, positive[:, None] == self.indices)
+                positive = ops.where(exists, ops.take(following, index), self.size)
+            return positive, values
 
-        _, coefficients, counts = ops.while_loop(
-            lambda positive, *_: ops.any(positive < self.size),
-            visit_round,
-            (following, ops.zeros_like(self.distances), ops.zeros_like(following)),
+        _, values = ops.while_loop(
+            lambda positive, _: ops.any(positive < self.size),
+            visit_rounds,
+            (following, ops.zeros_like(self.distances)),
         )
-        return coefficients, ops.cast(counts, "float32")
+        return values
+
+    def _place_of(self, sample):
+        place = ops.take(self.places, ops.minimum(sample, self.size - 1))
+        return ops.where(sample < self.size, place, self.size)
 
 
-def _choose_one(pairs, find, order):
-    """Chooses the negative at the place in `order` that `find(distance)` tells."""
-
-    def choose(distance, positive, coefficients):
-        place = find(distance)
-        found = ops.cast(place < pairs.size, "int32")[:, 0]
-        negative = ops.take(order, ops.minimum(place, pairs.size - 1))
-        rows = pairs.indices[:, None]
-        entries = ops.concatenate(
-            [
-                ops.concatenate([rows, ops.minimum(positive, pairs.size - 1)], axis=1),
-                ops.concatenate([rows, negative], axis=1),
-            ]
-        )
-        signs = ops.cast(ops.concatenate([found, -found]), "float32")
-        return backend.add_entries(coefficients, entries, signs), found
-
-    return choose
-
-
-def _running_minimum(rows):
-    """The minimum of each row up to each place, by doubling the reach."""
-    places = ops.arange(ops.shape(rows)[1], dtype="int32")
-
-    def double(reach, minimum):
-        earlier = ops.take(minimum, ops.maximum(places - reach, 0), axis=1)
-        return reach * 2, ops.minimum(minimum, earlier)
-
-    _, minimum = ops.while_loop(
-        lambda reach, _: reach < ops.shape(rows)[1],
-        double,
-        (ops.convert_to_tensor(1, dtype="int32"), rows),
-    )
-    return minimum
-
-
-def _search_rows(rows, bounds):
-    """How many entries of an ascending row do not exceed each of its bounds.
-
-    Args:
-        rows: `(batch, n)`, every row ascending.
-        bounds: `(batch, m)`.
-
-    Returns:
-        int32 `(batch, m)`, values in `[0, n]`.
-    """
-    size = ops.cast(ops.shape(rows)[1], "int32")
-
-    def halve(step, found):
-        ahead = found + step
-        entries = ops.take_along_axis(rows, ops.minimum(ahead, size) - 1, axis=1)
-        return step // 2, ops.where((ahead <= size) & (entries <= bounds), ahead, found)
-
-    powers = ops.convert_to_tensor([2**k for k in range(31)], dtype="int32")
-    first_step = ops.max(ops.where(powers <= size, powers, 1))
-    _, found = ops.while_loop(
-        lambda step, _: step > 0,
-        halve,
-        (first_step, ops.zeros_like(bounds, dtype="int32")),
-    )
-    return found
+def _argmin(rows):
+    """Per row, the place of its smallest entry, int32. Entries must not be negative:
+    such floats are ordered as their bits are as integers, of which the minimum is
+    found faster than `keras.ops` finds it of floats."""
+    bits = ops.squeeze(ops.view(rows[:, :, None], "int32"), axis=2)
+    return ops.cast(ops.argmin(bits, axis=1), "int32")
