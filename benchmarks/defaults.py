@@ -91,6 +91,12 @@ METHODS = {
     "triplet cosine 0.1, difference": method(
         TripletSelector(0.5, "random", "cosine"), 0.1, policy=DIFFERENCE
     ),
+    "triplet hardest 0.1, difference": method(
+        TripletSelector(0.5, "hardest", "cosine"), 0.1, policy=DIFFERENCE
+    ),
+    "triplet hardest 0.3, difference": method(
+        TripletSelector(0.5, "hardest", "cosine"), 0.3, policy=DIFFERENCE
+    ),
     "mixing, four views": method(policy=MIXING, gradient_to_encoder=True),
     "prior 0.01": method(prior_weight=0.01, **PLAIN_ROWS),
     **{

@@ -117,7 +117,7 @@ class ModalsModel(keras.Model):
                 f"Received: discriminator={discriminator!r}"
             )
         self.label_output = label_output
-        self.makes_discriminator = discriminator == "auto"
+        self._makes_discriminator = discriminator == "auto"
         self.discriminator: Any = None
         if isinstance(discriminator, GaussianDiscriminator):
             self._add_discriminator(discriminator)
@@ -126,14 +126,14 @@ class ModalsModel(keras.Model):
         self.prior_weight = self._loss_weight("prior_weight")
         self.uses_triplet = self.uses_prior = False
         self.triplet_loss = self.discriminator_optimizer = None
-        self.triplet_seed_generator = None
-        self.loss_trackers = {
+        self._triplet_seeds = None
+        self._loss_trackers = {
             name: GaussianDistance(name)
             if name == "prior_distance"
             else keras.metrics.Mean(name)
             for name in TRIPLET_LOGS + PRIOR_LOGS
         }
-        self.loss_trackers["prior_distance"].build(layers[0].num_features)
+        self._loss_trackers["prior_distance"].build(layers[0].num_features)
 
     @property
     def latent_augmentation(self):
@@ -221,12 +221,12 @@ class ModalsModel(keras.Model):
         self.uses_triplet = self.triplet_loss is not None and triplet_weight > 0
         self.uses_prior = prior_weight > 0
         # Tracked, so that its state is saved with the model's.
-        self.triplet_seed_generator = getattr(self.triplet_loss, "seed_generator", None)
+        self._triplet_seeds = getattr(self.triplet_loss, "seed_generator", None)
 
         self.discriminator_optimizer = None
         if self.uses_prior:
             if self.discriminator is None:
-                if not self.makes_discriminator:
+                if not self._makes_discriminator:
                     raise ValueError(
                         "A prior needs a discriminator, and the model was made with "
                         f"`discriminator=None`. Received: prior_weight={prior_weight}"
@@ -295,17 +295,17 @@ class ModalsModel(keras.Model):
         loss_tracker = next(m for m in self.metrics if m.name == "loss")
         loss_tracker.update_state(objective.task_loss, sample_weight=batch_size)
         for name, value in objective.logs.items():
-            self.loss_trackers[name].update_state(value, sample_weight=batch_size)
+            self._loss_trackers[name].update_state(value, sample_weight=batch_size)
         if self.uses_prior:
             latents, _, _ = objective.memory
-            self.loss_trackers["prior_distance"].update_state(latents)
+            self._loss_trackers["prior_distance"].update_state(latents)
 
     @property
     def metrics(self):
         unused: tuple[str, ...] = () if self.uses_triplet else TRIPLET_LOGS
         if not self.uses_prior:
             unused += PRIOR_LOGS
-        trackers = [id(self.loss_trackers[name]) for name in unused]
+        trackers = [id(self._loss_trackers[name]) for name in unused]
         return [metric for metric in super().metrics if id(metric) not in trackers]
 
     def _task_logs(self, logs):
@@ -344,28 +344,26 @@ class ModalsModel(keras.Model):
     def save_own_variables(self, store):
         """Saves the seeds of all layers, which Keras leaves out: training goes on after
         loading as it would have without."""
-        for name, variable in self._own_state().items():
+        for name, variable in self._seeds().items():
             store[name] = ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store):
-        for name, variable in self._own_state().items():
+        for name, variable in self._seeds().items():
             if name in store.keys():  # noqa: SIM118, a store is no mapping
                 variable.assign(store[name])
 
-    def _own_state(self):
-        # Not the loss weights: those are what `compile` was given.
-        state = {}
+    def _seeds(self):
         owners = {str(index): layer for index, layer in enumerate(self.layers)}
         if self.discriminator is not None:
             owners["discriminator"] = self.discriminator
-        for name, layer in owners.items():
-            weights = {id(weight) for weight in layer.weights}
-            seeds = [v for v in layer.variables if id(v) not in weights]
-            for index, seed in enumerate(seeds):
-                state[f"seed_{name}_{index}"] = seed
-        if self.triplet_seed_generator is not None:
-            state["seed_triplet_loss"] = self.triplet_seed_generator.state
-        return state
+        seeds = {
+            f"seed_{name}_{index}": seed
+            for name, layer in owners.items()
+            for index, seed in enumerate(seed_states(layer))
+        }
+        if self._triplet_seeds is not None:
+            seeds["seed_triplet_loss"] = self._triplet_seeds.state
+        return seeds
 
     # Leaving keras_modals -------------------------------------------------
 
@@ -397,12 +395,18 @@ class ModalsModel(keras.Model):
         config = super().get_config()
         discriminator = self.discriminator
         if discriminator is None:
-            discriminator = "auto" if self.makes_discriminator else None
+            discriminator = "auto" if self._makes_discriminator else None
         config.update(
             discriminator=keras.saving.serialize_keras_object(discriminator),
             label_output=self.label_output,
         )
         return config
+
+
+def seed_states(layer):
+    """The states of a layer's seed generators: its variables that are no weights."""
+    weights = {id(weight) for weight in layer.weights}
+    return [v for v in layer.variables if id(v) not in weights]
 
 
 def _get_triplet_loss(loss):
