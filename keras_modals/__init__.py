@@ -11,6 +11,8 @@ from keras_modals.models.modals_model import (
     ModalsModel,
 )
 from keras_modals.policies.policy import Policy
+from keras_modals.policies.policy_schedule import PolicySchedule
+from keras_modals.policies.policy_scheduler import PolicyScheduler
 from keras_modals.version import __version__
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "LatentAugmentation",
     "ModalsModel",
     "Policy",
+    "PolicySchedule",
+    "PolicyScheduler",
     "TripletSelector",
     "__version__",
     "augment",

@@ -4,9 +4,10 @@ import warnings
 from collections import namedtuple
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_modals import operations
+from keras_modals import backend, operations
 from keras_modals.labels import IGNORED, class_indices
 from keras_modals.layers import lookups
 from keras_modals.layers.class_memory import ClassMemory
@@ -83,6 +84,10 @@ class LatentAugmentation(keras.layers.Layer):
             kept, down to 2; where even those do not fit, building the layer raises
             (the class's statistics, which take as much as 5 latents, would not fit
             either). Defaults to 512 MiB.
+        dropout: Optional float in `[0, 1)`, the share of features set to zero in every
+            latent that the head receives in training, clean ones included. The rate
+            is a variable, `dropout_rate`, so that a search can change it. Defaults to
+            `None`, no dropout.
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
@@ -125,6 +130,7 @@ class LatentAugmentation(keras.layers.Layer):
         temperature=1.0,
         memory_size=100,
         memory_limit=2**29,
+        dropout=None,
         seed=None,
         **kwargs,
     ):
@@ -141,6 +147,13 @@ class LatentAugmentation(keras.layers.Layer):
                 "Invalid value received for argument `temperature`. Expected a "
                 f"positive float. Received: temperature={temperature}"
             )
+        if dropout is not None and not (
+            isinstance(dropout, numbers.Real) and 0 <= float(dropout) < 1
+        ):
+            raise ValueError(
+                "Invalid value received for argument `dropout`. Expected a float in "
+                f"[0, 1), or None. Received: dropout={dropout}"
+            )
         self.num_classes = _integer("num_classes", num_classes, 2)
         self.num_views = _integer("num_views", num_views, 1)
         self.clean_view = bool(clean_view)
@@ -152,6 +165,7 @@ class LatentAugmentation(keras.layers.Layer):
         self.temperature = float(temperature)
         self.memory_size = _integer("memory_size", memory_size, 2)
         self.memory_limit = _integer("memory_limit", memory_limit, 1)
+        self.dropout = None if dropout is None else float(dropout)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy
@@ -175,8 +189,10 @@ class LatentAugmentation(keras.layers.Layer):
         )
         self.memory.build((None, num_features))
         _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
-        self.probabilities = self._policy_variable("probabilities", probabilities)
-        self.magnitudes = self._policy_variable("magnitudes", magnitudes)
+        self.probabilities = self._variable("probabilities", probabilities)
+        self.magnitudes = self._variable("magnitudes", magnitudes)
+        if self.dropout is not None:
+            self.dropout_rate = self._variable("dropout_rate", self.dropout)
 
     def _fitting_memory_size(self, num_features):
         class_bytes = self.num_classes * num_features * 4
@@ -191,10 +207,10 @@ class LatentAugmentation(keras.layers.Layer):
             )
         return min(self.memory_size, fitting)
 
-    def _policy_variable(self, name, values):
+    def _variable(self, name, values):
         return self.add_weight(
             name=name,
-            shape=(len(values),),
+            shape=np.shape(values),
             dtype="float32",
             initializer=lambda shape, dtype: ops.convert_to_tensor(values, dtype),
             trainable=False,
@@ -279,6 +295,8 @@ class LatentAugmentation(keras.layers.Layer):
 
         flat = ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
         outputs, targets = self.apply(flat, labels, self.draw(labels))
+        if self.dropout is not None:
+            outputs = self._drop(outputs)
         if scope is not None:
             scope.leave(self, flat, labels, targets)
         elif targets.partner is not None:
@@ -385,6 +403,12 @@ class LatentAugmentation(keras.layers.Layer):
         partner = uniform_index(draw[0].mixing, ops.shape(labels)[0])
         return moved, touched, partner, weight
 
+    def _drop(self, outputs):
+        keeps = 1.0 - ops.convert_to_tensor(self.dropout_rate)
+        kept = backend.uniform(ops.shape(outputs), self.seed_generator) < keeps
+        scale = ops.cast(1.0 / keeps, outputs.dtype)
+        return ops.where(kept, outputs * scale, ops.zeros_like(outputs))
+
     def _is_chosen(self, name, step):
         chosen = ops.zeros_like(step.sub_policy, dtype="bool")
         for index, operation in enumerate(self._operations):
@@ -425,6 +449,7 @@ class LatentAugmentation(keras.layers.Layer):
             temperature=self.temperature,
             memory_size=self.memory_size,
             memory_limit=self.memory_limit,
+            dropout=self.dropout,
             seed=self.seed,
         )
         return config

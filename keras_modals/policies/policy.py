@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_modals.operations import OPERATIONS, PAPER_OPERATIONS
+from keras_modals.policies import files
 
 
 @keras.saving.register_keras_serializable("keras_modals")
@@ -118,7 +119,27 @@ class Policy:
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        files.check_keys(config, ("operations",), ("operation_counts",))
+        with files.located("operations"):
+            files.check_keys(config["operations"], (), OPERATIONS)
+            for name, pairs in config["operations"].items():
+                with files.located(name):
+                    _pairs(name, pairs)
+            policy = cls(config["operations"])
+        if "operation_counts" not in config:
+            return policy
+        with files.located("operation_counts"):
+            return cls(config["operations"], config["operation_counts"])
+
+    def save(self, path):
+        """Writes the policy as JSON: per operation, pairs of probability and
+        magnitude."""
+        files.save(path, "Policy", self.get_config())
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` wrote. A file that is broken raises, with its line."""
+        return files.load(path, "Policy", cls.from_config)
 
     def __eq__(self, other):
         if not isinstance(other, Policy):

@@ -1,0 +1,48 @@
+import keras
+
+from keras_modals.policies.assignment import assign
+from keras_modals.policies.policy_schedule import PolicySchedule
+
+
+class PolicyScheduler(keras.callbacks.Callback):
+    """Trains a `ModalsModel` with a `PolicySchedule`.
+
+    At the start of every epoch the segment that holds is assigned to the model's
+    variables: nothing is traced or compiled again. The schedule is stretched to the
+    epochs of the training; with `initial_epoch`, it goes on where the epoch is.
+
+    Args:
+        schedule: A `keras_modals.PolicySchedule`, or the path of a file of one.
+        epochs: Optional integer, the epochs to stretch the schedule to, where `fit` is
+            called for a part of them. Defaults to the `epochs` of `fit`.
+
+    Example:
+
+    ```python
+    schedule = tuner.get_best_schedule()
+    model.fit(x, y, epochs=60, callbacks=[keras_modals.PolicyScheduler(schedule)])
+    ```
+    """
+
+    def __init__(self, schedule, epochs=None):
+        super().__init__()
+        if not isinstance(schedule, PolicySchedule):
+            schedule = PolicySchedule.load(schedule)
+        self.schedule = schedule
+        self.epochs = epochs
+        self._stretched = schedule
+
+    def set_model(self, model):
+        if not hasattr(model, "latent_augmentation"):
+            raise ValueError(
+                "`PolicyScheduler` needs a `keras_modals.ModalsModel`. "
+                f"Received: {model!r}"
+            )
+        super().set_model(model)
+
+    def on_train_begin(self, logs=None):
+        self._stretched = self.schedule.stretch(self.epochs or self.params["epochs"])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        segment = self._stretched.at(epoch)
+        assign(self.model, segment.policy, segment.values)
