@@ -1,5 +1,7 @@
 """Modality-agnostic data augmentation in the latent space, for Keras 3."""
 
+import importlib
+
 from keras_modals.layers.latent_augmentation import DEFAULT_POLICY, LatentAugmentation
 from keras_modals.losses.triplet_selector import TripletSelector
 from keras_modals.metrics.gaussian_distance import GaussianDistance
@@ -30,3 +32,10 @@ __all__ = [
     "__version__",
     "augment",
 ]
+
+
+def __getattr__(name):
+    # Keras Tuner is an extra, and slow to import.
+    if name == "tuners":
+        return importlib.import_module("keras_modals.tuners")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

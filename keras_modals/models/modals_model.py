@@ -3,6 +3,7 @@ import numbers
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_modals.labels import check_label_array
@@ -351,6 +352,14 @@ class ModalsModel(keras.Model):
         for name, variable in self._seeds().items():
             if name in store.keys():  # noqa: SIM118, a store is no mapping
                 variable.assign(store[name])
+
+    def reseed(self, seed):
+        """Gives every seed generator of the model a new state, which follows from
+        `seed`, a non-negative integer: those of dropout, augmentation, mining, prior.
+        """
+        for index, state in enumerate(self._seeds().values()):
+            numbers = np.random.SeedSequence((seed, index)).generate_state(2) >> 1
+            state.assign(ops.cast(numbers, state.dtype))
 
     def _seeds(self):
         owners = {str(index): layer for index, layer in enumerate(self.layers)}

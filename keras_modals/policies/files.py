@@ -14,9 +14,7 @@ def write_json(path, content):
     path = pathlib.Path(path)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(content if isinstance(content, str) else dumps(content))
-        file.flush()
-        os.fsync(file.fileno())
+        file.write(dumps(content))
     os.replace(temporary, path)
 
 

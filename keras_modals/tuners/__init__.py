@@ -1,0 +1,15 @@
+"""Policy search with Keras Tuner. Needs the extra `keras-modals[tuner]`."""
+
+from keras_modals.tuners.explore import pba_explore
+from keras_modals.tuners.policy_space import policy_space
+from keras_modals.tuners.population_based import (
+    PopulationBasedOracle,
+    PopulationBasedTuner,
+)
+
+__all__ = [
+    "PopulationBasedOracle",
+    "PopulationBasedTuner",
+    "pba_explore",
+    "policy_space",
+]

@@ -1,0 +1,369 @@
+import json
+
+import keras_tuner
+import numpy as np
+import pytest
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_modals import PolicySchedule
+from keras_modals.policies import files
+from keras_modals.tuners import PopulationBasedOracle, pba_explore, policy_space
+from keras_modals.tuners.checkpoints import CheckpointFolder
+from keras_modals.tuners.policy_space import policy_from_values
+from keras_modals.tuners.population_based import (
+    GENERATION,
+    MAX_LOSSES,
+    MEMBER,
+    PARENT,
+    Entry,
+)
+
+
+def make_space():
+    hp = keras_tuner.HyperParameters()
+    policy_space(hp)
+    hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+    hp.Float("triplet_weight", 0.0, 0.5, step=0.05)
+    hp.Choice("units", [16, 32, 64])
+    return hp
+
+
+def make_oracle(folder, size=8, generations=5, **arguments):
+    oracle = PopulationBasedOracle(
+        population_size=size,
+        generations=generations,
+        hyperparameters=make_space(),
+        **{"seed": 1, **arguments},
+    )
+    oracle._set_project_dir(str(folder), "search")
+    return oracle
+
+
+def score_of(entry):
+    """A score that depends on who trained, not on when."""
+    return np.random.default_rng((entry.member, entry.generation)).random()
+
+
+def finish(oracle, trial, score):
+    oracle.update_trial(trial.trial_id, {"val_accuracy": score})
+    trial.status = TrialStatus.COMPLETED
+    oracle.end_trial(trial)
+
+
+def fail(oracle, trial):
+    trial.status, trial.message = TrialStatus.INVALID, "out of memory"
+    oracle.end_trial(trial)
+
+
+def simulate(oracle, rng, workers=4, failures=0.0, losses=0.0, score=score_of):
+    """Runs a search by workers that take turns at random."""
+    running, stopped, events = {}, set(), 0
+    while len(stopped) < workers:
+        events += 1
+        assert events < 100_000, "the search does not end"
+        worker = f"worker{rng.integers(workers)}"
+        if worker in running:
+            trial = running.pop(worker)
+            chance = rng.random()
+            if chance < losses:
+                oracle.release(worker)
+            elif chance < losses + failures:
+                fail(oracle, trial)
+            else:
+                finish(oracle, trial, score(Entry(trial)))
+            continue
+        trial = oracle.create_trial(worker)
+        if trial.status == TrialStatus.STOPPED:
+            stopped.add(worker)
+        elif trial.status == TrialStatus.RUNNING:
+            running[worker] = trial
+            # One running trial per member.
+            members = [t.hyperparameters.values[MEMBER] for t in running.values()]
+            assert len(set(members)) == len(members)
+    return oracle
+
+
+def check_invariants(oracle):
+    size, generations = oracle.population_size, oracle.generations
+    trials = oracle.trials
+    assert oracle.is_finished
+    assert len(trials) == size * generations
+    assert not oracle.ongoing_trials
+    bounds = {hp.name: hp for hp in make_space().space}
+    for generation in range(generations):
+        entries = oracle._of_generation(generation)
+        assert sorted(entry.member for entry in entries) == list(range(size))
+        assert all(entry.ended for entry in entries)
+        for entry in entries:
+            for name, value in entry.values.items():
+                if name in bounds and hasattr(bounds[name], "min_value"):
+                    assert bounds[name].min_value <= value <= bounds[name].max_value
+            assert policy_from_values(entry.values) is not None
+            if generation == 0:
+                assert entry.values[PARENT] == ""
+                continue
+            parent = Entry(trials[entry.values[PARENT]])
+            assert parent.completed
+            assert parent.generation == generation - 1
+            assert entry.values["units"] == parent.values["units"]
+            if parent.member == entry.member:
+                unchanged = {**parent.values, **_bookkeeping(entry)}
+                assert entry.values == unchanged
+
+
+def _bookkeeping(entry):
+    return {name: entry.values[name] for name in (MEMBER, GENERATION, PARENT)}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("size", [2, 5, 16])
+def test_every_search_ends_and_keeps_its_invariants(seed, size, tmp_path):
+    oracle = make_oracle(tmp_path, size, 8, initial=("default", "random")[seed % 2])
+    rng = np.random.default_rng(seed)
+    # Half of the population failing would stop a population of two.
+    failures = 0.0 if size == 2 else 0.15
+    simulate(oracle, rng, workers=1 + seed, failures=failures, losses=0.1)
+    check_invariants(oracle)
+
+
+def values_of(oracle):
+    return {
+        (entry.generation, entry.member): {
+            name: value for name, value in entry.values.items() if name != PARENT
+        }
+        for entry in oracle._entries()
+    }
+
+
+def test_what_is_searched_does_not_depend_on_the_order(tmp_path):
+    results = []
+    for index, workers in enumerate((1, 3, 8)):
+        oracle = make_oracle(tmp_path / str(index))
+        simulate(oracle, np.random.default_rng(index), workers, losses=0.2 * index / 2)
+        results.append(values_of(oracle))
+    assert results[0] == results[1] == results[2]
+    other = make_oracle(tmp_path / "other", seed=2)
+    simulate(other, np.random.default_rng(0), 1)
+    assert values_of(other) != results[0]
+
+
+def test_the_worst_copy_the_best(tmp_path):
+    oracle = make_oracle(tmp_path, size=8, generations=2)
+    simulate(oracle, np.random.default_rng(0))
+    first = sorted(oracle._of_generation(0), key=lambda entry: entry.trial.score)
+    worst = {entry.member for entry in first[:2]}
+    best = {entry.trial_id for entry in first[-2:]}
+    for entry in oracle._of_generation(1):
+        parent = Entry(oracle.trials[entry.values[PARENT]])
+        if entry.member in worst:
+            assert parent.trial_id in best
+            assert entry.values != {**parent.values, **_bookkeeping(entry)}
+        else:
+            assert parent.member == entry.member
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_direction(direction, tmp_path):
+    objective = keras_tuner.Objective("val_accuracy", direction)
+    oracle = make_oracle(tmp_path, objective=objective)
+    simulate(oracle, np.random.default_rng(0))
+    scores = [t.score for t in oracle.get_best_trials(3)]
+    assert scores == sorted(scores, reverse=direction == "max")
+    # The best of all is among those whose checkpoint is kept.
+    best = {"max": max, "min": min}[direction]
+    assert scores[0] == best(trial.score for trial in oracle.trials.values())
+
+
+def test_failed_members_are_replaced(tmp_path):
+    oracle = make_oracle(tmp_path, size=4, generations=2)
+    for member in range(4):
+        trial = oracle.create_trial("a")
+        if member < 3:
+            fail(oracle, trial)
+        else:
+            finish(oracle, trial, 0.1)
+    simulate(oracle, np.random.default_rng(0), 1)
+    parents = {entry.values[PARENT] for entry in oracle._of_generation(1)}
+    assert parents == {"0003"}
+
+
+def test_not_a_number_is_a_failure(tmp_path):
+    oracle = make_oracle(tmp_path, size=4, generations=2)
+    simulate(
+        oracle,
+        np.random.default_rng(0),
+        score=lambda entry: np.nan if entry.member == 1 else 0.5,
+    )
+    check_invariants(oracle)
+    assert not any(e.completed for e in oracle._entries() if e.member == 1)
+
+
+def test_a_generation_that_fails_ends_the_search(tmp_path):
+    oracle = make_oracle(tmp_path, size=4)
+    simulate(oracle, np.random.default_rng(0), failures=1.0)
+    assert len(oracle.trials) == 4
+    assert oracle.is_finished
+    assert "out of memory" in oracle.failure
+
+
+def test_a_member_that_kills_its_workers_fails(tmp_path):
+    oracle = make_oracle(tmp_path, size=2, generations=2)
+    for _ in range(MAX_LOSSES):
+        assert oracle.create_trial("a").trial_id == "0000"
+        assert oracle.release("a")
+    assert oracle.create_trial("a").trial_id == "0001"
+    assert oracle.trials["0000"].status == TrialStatus.FAILED
+    assert not oracle.release("never seen")
+
+
+def test_a_silent_worker_loses_its_member(tmp_path):
+    oracle = make_oracle(tmp_path, size=2)
+    oracle.lease = 0.0
+    lost = oracle.create_trial("lost")
+    again = oracle.create_trial("other")
+    assert again.trial_id == lost.trial_id
+    # Whoever ends it first has done it; what comes later changes nothing.
+    finish(oracle, again, 0.5)
+    late = keras_tuner.engine.trial.Trial.from_state(lost.get_state())
+    late.status = TrialStatus.FAILED
+    oracle.end_trial(late)
+    assert oracle.trials["0000"].status == TrialStatus.COMPLETED
+    # A sign of life keeps the member.
+    oracle.lease = 3600.0
+    alive = oracle.create_trial("lost")
+    oracle._last_seen["lost"] = -1e9
+    oracle.get_trial(alive.trial_id)
+    assert oracle.create_trial("other").status == TrialStatus.IDLE
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 7, 8, 9, 20, 39])
+def test_goes_on_in_the_middle_of_a_generation(stop_after, tmp_path):
+    whole = make_oracle(tmp_path / "whole")
+    simulate(whole, np.random.default_rng(0), 1)
+    first = make_oracle(tmp_path / "parts")
+    for _ in range(stop_after):
+        trial = first.create_trial("a")
+        finish(first, trial, score_of(Entry(trial)))
+    if stop_after < 39:
+        # Killed with two members running.
+        first.create_trial("a")
+        first.create_trial("b")
+    first.save()
+    second = make_oracle(tmp_path / "parts", seed=None)
+    second.reload()
+    simulate(second, np.random.default_rng(1), 3)
+    check_invariants(second)
+    assert values_of(second) == values_of(whole)
+
+
+def test_state_files_are_whole_and_versioned(tmp_path, monkeypatch):
+    oracle = make_oracle(tmp_path)
+    trial = oracle.create_trial("a")
+    path = tmp_path / "search" / "oracle.json"
+    before = path.read_text()
+    # Killed while writing.
+    monkeypatch.setattr(files.os, "replace", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        oracle.save()
+    monkeypatch.undo()
+    assert path.read_text() == before
+    state = json.loads(before)
+    assert state["version"] == 1
+    path.write_text(json.dumps({**state, "version": 99}))
+    with pytest.raises(ValueError, match="version=99"):
+        make_oracle(tmp_path).reload()
+    assert trial.trial_id == "0000"
+
+
+class FakeModel:
+    def save_weights(self, path, overwrite):
+        path.write_text("weights")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("workers", [1, 4])
+def test_disk_is_bounded_by_the_population(seed, workers, tmp_path):
+    oracle = make_oracle(tmp_path, size=6, generations=6)
+    folder = CheckpointFolder(tmp_path / "search")
+    counts = []
+
+    def score(entry):
+        parent = entry.values[PARENT]
+        assert not parent or folder._path(parent).exists()
+        folder.save(entry.trial_id, FakeModel())
+        counts.append(len(list((tmp_path / "search").glob("trial_*/*.h5"))))
+        folder.unlock()
+        return score_of(entry)
+
+    simulate(oracle, np.random.default_rng(seed), workers, losses=0.1, score=score)
+    assert max(counts) <= oracle.population_size + 2
+    for trial in oracle.get_best_trials(oracle.population_size):
+        assert folder._path(trial.trial_id).exists()
+
+
+def test_explore_follows_the_rule_of_pba():
+    hp = keras_tuner.engine.hyperparameters.Int("level", 0, 10)
+    rng, draws = np.random.default_rng(0), 40_000
+    for start in (0, 5, 9):
+        expected = np.full(11, 0.2 / 11)
+        for move in (0, 1, 2, 3):
+            for sign in (-1, 1):
+                expected[np.clip(start + sign * move, 0, 10)] += 0.8 / 8
+        values = [pba_explore(hp, start, rng) for _ in range(draws)]
+        counts = np.bincount(values, minlength=11)
+        error = 5 * np.sqrt(draws * expected * (1 - expected))
+        assert np.all(np.abs(counts - draws * expected) < error)
+
+
+def test_explore_of_other_hyperparameters():
+    rng = np.random.default_rng(0)
+    hps = keras_tuner.engine.hyperparameters
+    rate = hps.Float("rate", 1e-4, 1e-2, sampling="log")
+    values = np.array([pba_explore(rate, 1e-3, rng) for _ in range(4000)])
+    assert 1e-4 <= values.min() < 2e-4
+    assert 5e-3 < values.max() <= 1e-2
+    # A tenth of two decades up or down, when it moves by one.
+    for factor in (10**0.2, 10**-0.2):
+        assert np.mean(np.isclose(values, 1e-3 * factor)) > 0.05
+    choice = hps.Choice("kind", ["a", "b", "c"])
+    kinds = [pba_explore(choice, "b", rng) for _ in range(2000)]
+    assert set(kinds) == {"a", "b", "c"}
+    assert abs(np.mean([kind == "b" for kind in kinds]) - (0.8 + 0.2 / 3)) < 0.04
+    flag = hps.Boolean("flag")
+    assert {pba_explore(flag, True, rng) for _ in range(200)} == {True, False}
+
+
+def test_explore_can_be_replaced(tmp_path):
+    oracle = make_oracle(tmp_path, explore=lambda hp, value, rng: hp.max_value)
+    simulate(oracle, np.random.default_rng(0))
+    explored = [e for e in oracle._entries() if e.values["learning_rate"] == 1e-2]
+    assert explored
+    assert all(e.values["triplet_weight"] == 0.5 for e in explored)
+
+
+def test_policy_space_declares_what_it_returns():
+    hp = keras_tuner.HyperParameters()
+    policy = policy_space(hp, ("gaussian_noise",), 1, (0.5, 0.5))
+    assert policy.sub_policies == (("gaussian_noise", 0.0, 0.0),)
+    hp.values["policy/gaussian_noise/0/probability"] = 10
+    hp.values["policy/gaussian_noise/0/magnitude"] = 3
+    policy = policy_space(hp, ("gaussian_noise",), 1, (0.5, 0.5))
+    assert policy.sub_policies == (("gaussian_noise", 1.0, 0.3),)
+    assert policy_from_values(hp.values) == policy
+    assert policy_from_values({"units": 3}) is None
+    assert PolicySchedule([(1, policy)]).epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"population_size": 1}, "population_size=1"),
+        ({"generations": 0}, "generations=0"),
+        ({"quantile": 0.6}, "quantile=0.6"),
+        ({"initial": "zero"}, "initial='zero'"),
+        ({"objective": "accuracy"}, "objective='accuracy'"),
+    ],
+)
+def test_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PopulationBasedOracle(**arguments)

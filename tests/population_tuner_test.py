@@ -1,0 +1,307 @@
+import re
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from problems import NUM_CLASSES, compile_, make_data, modals_model, plain_model
+
+import keras_modals
+from keras_modals import Policy, PolicyScheduler
+from keras_modals.tuners import PopulationBasedTuner, policy_space
+from keras_modals.tuners.population_based import PARENT, Entry
+
+EPOCHS = 2
+
+
+def build(hp):
+    model = modals_model(
+        policy=policy_space(hp, ("gaussian_noise", "difference_transform"), 1),
+        dropout=hp.Float("dropout", 0.0, 0.5, default=0.1),
+        seed=None,
+    )
+    rate = hp.Float("learning_rate", 1e-3, 1e-1, sampling="log", default=1e-2)
+    return compile_(
+        model,
+        keras.optimizers.Adam(rate),
+        triplet_weight=hp.Float("triplet_weight", 0.0, 0.5, default=0.0),
+        prior_weight=hp.Float("prior_weight", 0.0, 0.1, default=0.0),
+    )
+
+
+def make_tuner(folder, build=build, **arguments):
+    arguments = {
+        "population_size": 4,
+        "generations": 3,
+        "epochs_per_generation": EPOCHS,
+        "seed": 1,
+        "directory": str(folder),
+        "project_name": "search",
+        **arguments,
+    }
+    return PopulationBasedTuner(build, **arguments)
+
+
+@pytest.fixture
+def data(rng):
+    x, y = make_data(rng)
+    x_val, y_val = make_data(rng)
+    # Hard enough for scores to differ.
+    return {"x": x / 3, "y": y, "validation_data": (x_val / 3, y_val)}
+
+
+def search(tuner, data, **arguments):
+    tuner.search(**data, batch_size=32, **{"verbose": 0, **arguments})
+    return tuner
+
+
+def scores(tuner):
+    return {
+        (entry.generation, entry.member): entry.trial.score
+        for entry in tuner.population._entries()
+    }
+
+
+def test_search_and_what_comes_of_it(tmp_path, data, capsys):
+    tuner = search(make_tuner(tmp_path), data)
+    assert capsys.readouterr().out == ""
+    best = tuner.oracle.get_best_trials(1)[0]
+    # The model is the one that was scored.
+    (model,) = tuner.get_best_models()
+    _, accuracy = model.evaluate(*data["validation_data"], verbose=0)
+    assert accuracy == pytest.approx(best.score, abs=1e-6)
+    assert model.latent_augmentation.policy.operation_counts == (0.2, 0.7, 0.1)
+
+    schedule = tuner.get_best_schedule()
+    assert schedule.epochs == 3 * EPOCHS
+    last = tuner._final_best().hyperparameters.values
+    assert schedule.segments[-1].values == {
+        name: last[name]
+        for name in ("dropout", "learning_rate", "triplet_weight", "prior_weight")
+    }
+    assert schedule.segments[0].policy == Policy.zero(
+        ("gaussian_noise", "difference_transform"), 1
+    )
+    tuner.results_summary()
+    lines = capsys.readouterr().out.splitlines()
+    assert [int(line.split()[0]) for line in lines[2:]] == [1, 2, 3]
+    # What was found trains a model that it was not found with.
+    values = {"triplet_weight": 0.5, "prior_weight": 0.1}
+    hp = keras_tuner.HyperParameters()
+    hp.values.update(values)
+    retrained = build(hp)
+    scheduler = PolicyScheduler(schedule)
+    retrained.fit(data["x"], data["y"], epochs=4, verbose=0, callbacks=[scheduler])
+
+
+def test_a_search_is_reproducible_and_goes_on(tmp_path, data):
+    whole = scores(search(make_tuner(tmp_path / "whole"), data))
+    assert len(whole) == 12
+    assert len(set(whole.values())) > 3
+
+    class Killed(Exception):
+        pass
+
+    tuner = make_tuner(tmp_path / "parts")
+    ended = []
+
+    def on_trial_end(trial):
+        PopulationBasedTuner.on_trial_end(tuner, trial)
+        ended.append(trial)
+        if len(ended) == 6:
+            raise Killed
+
+    tuner.on_trial_end = on_trial_end
+    with pytest.raises(Killed):
+        search(tuner, data)
+    again = make_tuner(tmp_path / "parts")
+    assert len(scores(again)) == 6
+    search(again, data)
+    assert scores(again) == pytest.approx(whole)
+    # There is nothing left to do.
+    search(make_tuner(tmp_path / "parts"), data)
+
+
+class FirstLoss(keras.callbacks.Callback):
+    """The task loss before the first step of a training, on the training data."""
+
+    losses: list = []
+
+    def on_train_begin(self, logs=None):
+        x, y = FirstLoss.data
+        prediction = self.model(x, training=False)
+        loss = keras.losses.sparse_categorical_crossentropy(y, prediction)
+        optimizer = self.model.optimizer
+        FirstLoss.losses.append(
+            {
+                "loss": float(keras.ops.mean(loss)),
+                "steps": int(optimizer.iterations),
+                "prior_steps": int(self.model.discriminator_optimizer.iterations),
+                "rate": float(optimizer.learning_rate),
+                "policy": self.model.latent_augmentation.policy,
+                "memory": int(
+                    np.sum(self.model.latent_augmentation.memory.counters[:, 0])
+                ),
+            }
+        )
+
+    def on_train_end(self, logs=None):
+        self.on_train_begin()
+
+
+def test_a_child_goes_on_from_its_parent(tmp_path, data):
+    FirstLoss.data, FirstLoss.losses = (data["x"], data["y"]), []
+    tuner = search(make_tuner(tmp_path), data, callbacks=[FirstLoss()])
+    begins, ends = FirstLoss.losses[::2], FirstLoss.losses[1::2]
+    ids = [entry.trial_id for entry in tuner.population._entries()]
+    end_of = dict(zip(ids, ends, strict=True))
+    steps = EPOCHS * 3
+    exploited = 0
+    for entry, begin in zip(tuner.population._entries(), begins, strict=True):
+        assert begin["steps"] == begin["prior_steps"] == entry.generation * steps
+        assert begin["rate"] == pytest.approx(entry.values["learning_rate"])
+        if entry.generation == 0:
+            assert begin["memory"] == 0
+            continue
+        parent = end_of[entry.values[PARENT]]
+        assert begin["loss"] == pytest.approx(parent["loss"], rel=1e-5)
+        assert begin["memory"] == parent["memory"] > 0
+        other = Entry(tuner.population.trials[entry.values[PARENT]]).member
+        if other != entry.member:
+            exploited += 1
+            assert (begin["policy"], begin["rate"]) != (
+                parent["policy"],
+                parent["rate"],
+            )
+    assert exploited > 0
+    # Members of the first generation begin differently, and train differently.
+    assert len({begin["loss"] for begin in begins[:4]}) == 4
+
+
+def test_one_model_is_compiled_and_traced(tmp_path, data):
+    traces, builds = [], []
+
+    def counted(hp):
+        builds.append(1)
+        model = build(hp)
+        step = model.train_step
+        model.train_step = lambda *args: traces.append(1) or step(*args)
+        return model
+
+    tuner = make_tuner(tmp_path, counted, generations=1)
+    search(tuner, data)
+    first = len(traces)
+    longer = make_tuner(tmp_path / "longer", counted)
+    traces.clear()
+    search(longer, data)
+    assert len(traces) == first
+
+
+def test_other_models_are_built_where_they_must_be(tmp_path, data):
+    def sized(hp):
+        inputs = keras.Input((8,))
+        hidden = keras.layers.Dense(hp.Choice("units", [4, 8]), "relu")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(hidden))
+        model = keras_modals.augment(model, num_classes=NUM_CLASSES)
+        return compile_(model, triplet_weight=0.0)
+
+    tuner = make_tuner(tmp_path, sized, initial="random", seed=3)
+    search(tuner, data)
+    units = {entry.values["units"] for entry in tuner.population._of_generation(0)}
+    assert units == {4, 8}
+    assert all(entry.completed for entry in tuner.population._entries())
+    with pytest.raises(ValueError, match="declared no policy"):
+        tuner.get_best_schedule()
+
+
+def test_members_that_fail_are_replaced(tmp_path, data):
+    class Fails(keras.callbacks.Callback):
+        calls: list = []
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.calls.append(epoch)
+            if len(self.calls) == 3:
+                raise RuntimeError("no memory left")
+
+    tuner = search(make_tuner(tmp_path), data, callbacks=[Fails()])
+    entries = tuner.population._entries()
+    failed = [entry for entry in entries if not entry.completed]
+    assert len(failed) == 1
+    assert len(entries) == 12
+    assert "no memory left" in failed[0].trial.message
+    assert failed[0].trial_id not in {entry.values[PARENT] for entry in entries}
+
+
+def test_a_search_of_failures_says_why(tmp_path, data):
+    class Fails(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            raise RuntimeError("no memory left")
+
+    with pytest.raises(RuntimeError, match="no memory left"):
+        search(make_tuner(tmp_path), data, callbacks=[Fails()])
+
+
+def test_further_numbers_can_be_assigned(tmp_path, data):
+    seen = []
+
+    def with_decay(hp):
+        hp.Float("decay", 0.0, 1.0, default=0.5)
+        return build(hp)
+
+    tuner = make_tuner(
+        tmp_path, with_decay, assign={"decay": lambda model, value: seen.append(value)}
+    )
+    search(tuner, data)
+    assert seen == [entry.values["decay"] for entry in tuner.population._entries()]
+    assert len(set(seen)) > 1
+
+
+def test_progress(tmp_path, data, capsys):
+    tuner = search(make_tuner(tmp_path), data, verbose=1)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 3
+    for index, line in enumerate(lines):
+        assert re.match(
+            rf"generation {index + 1}/3, member 4/4, best val_accuracy 0\.\d+ with .*"
+            r"learning_rate .* left",
+            line,
+        )
+    assert tuner.population.verbose == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"validation_data": None}, "validation"),
+        ({"epochs": 3}, "epochs=3"),
+        ({"initial_epoch": 3}, "initial_epoch=3"),
+        ({"workers": 0}, "workers=0"),
+    ],
+)
+def test_refuses(arguments, message, tmp_path, data):
+    tuner = make_tuner(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        tuner.search(**{**data, **arguments})
+
+
+def test_refuses_other_models(tmp_path, data):
+    def plain(hp):
+        return compile_(plain_model())
+
+    with pytest.raises(TypeError, match="must return a compiled"):
+        search(make_tuner(tmp_path, plain), data)
+
+
+@pytest.mark.parametrize("name", ["RandomSearch", "BayesianOptimization", "Hyperband"])
+def test_policy_space_with_the_tuners_of_keras_tuner(name, tmp_path, data):
+    limit = {"max_epochs": 2} if name == "Hyperband" else {"max_trials": 2}
+    tuner = getattr(keras_tuner, name)(
+        build, "val_accuracy", directory=str(tmp_path), seed=1, **limit
+    )
+    tuner.search(**data, epochs=1, verbose=0)
+    policy = policy_space(
+        tuner.get_best_hyperparameters()[0],
+        ("gaussian_noise", "difference_transform"),
+        1,
+    )
+    assert policy != Policy.zero(("gaussian_noise", "difference_transform"), 1)
