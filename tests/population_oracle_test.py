@@ -187,6 +187,7 @@ def test_failed_members_are_replaced(tmp_path):
     assert parents == {"0003"}
 
 
+@pytest.mark.filterwarnings("ignore:All-NaN")
 def test_not_a_number_is_a_failure(tmp_path):
     oracle = make_oracle(tmp_path, size=4, generations=2)
     simulate(

@@ -99,7 +99,7 @@ def test_a_search_is_reproducible_and_goes_on(tmp_path, data):
     assert len(whole) == 12
     assert len(set(whole.values())) > 3
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     tuner = make_tuner(tmp_path / "parts")
@@ -109,10 +109,10 @@ def test_a_search_is_reproducible_and_goes_on(tmp_path, data):
         PopulationBasedTuner.on_trial_end(tuner, trial)
         ended.append(trial)
         if len(ended) == 6:
-            raise Killed
+            raise KilledError
 
     tuner.on_trial_end = on_trial_end
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         search(tuner, data)
     again = make_tuner(tmp_path / "parts")
     assert len(scores(again)) == 6
@@ -230,6 +230,21 @@ def test_members_that_fail_are_replaced(tmp_path, data):
     assert len(entries) == 12
     assert "no memory left" in failed[0].trial.message
     assert failed[0].trial_id not in {entry.values[PARENT] for entry in entries}
+
+
+def test_a_member_that_diverges_fails(tmp_path, data):
+    class Diverges(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            if self.model.optimizer.learning_rate > 0.02:
+                self.model.set_weights([w * np.nan for w in self.model.get_weights()])
+
+    tuner = make_tuner(tmp_path, initial="random", objective="val_loss")
+    search(tuner, data, callbacks=[Diverges()])
+    for entry in tuner.population._entries():
+        assert entry.completed == (entry.values["learning_rate"] <= 0.02)
+    failed = [e for e in tuner.population._entries() if not e.completed]
+    assert failed
+    assert "not a number" in failed[0].trial.message
 
 
 def test_a_search_of_failures_says_why(tmp_path, data):

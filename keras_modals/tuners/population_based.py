@@ -580,8 +580,14 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                     "verbose": 0,
                 },
             )
+            results = {name: values[-1] for name, values in history.history.items()}
+            score = results.get(self.population.objective.name)
+            if score is not None and not np.isfinite(score):
+                raise keras_tuner.errors.FailedTrialError(
+                    f"The score is not a number. Received: {results}"
+                )
             self.checkpoints.save(trial.trial_id, model)
-        return {name: values[-1] for name, values in history.history.items()}
+        return results
 
     def on_trial_end(self, trial):
         if trial.message and self.oracle is not self.population:

@@ -1,0 +1,203 @@
+"""Searches by real processes, which are killed. Each starts Python several times."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from population_tuner_test import data, make_tuner, scores, search  # noqa: F401
+from problems import make_data
+
+SCRIPT = """
+import sys
+sys.path[:0] = {paths!r}
+import numpy as np
+from population_tuner_test import make_tuner
+from problems import make_data
+
+if __name__ == "__main__":
+    rng = np.random.default_rng(0)
+    (x, y), (x_val, y_val) = make_data(rng), make_data(rng)
+    tuner = make_tuner({folder!r})
+    tuner.search(
+        x / 3, y, validation_data=(x_val / 3, y_val), batch_size=32, verbose=0,
+        **{arguments!r}
+    )
+"""
+
+
+@pytest.fixture
+def start():
+    """Starts a Python process that searches in a folder."""
+    with contextlib.ExitStack() as stack:
+
+        def start_one(folder, environment=None, **arguments):
+            process = _start(folder, environment, arguments)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        yield start_one
+
+
+def _start(folder, environment, arguments):
+    tests = pathlib.Path(__file__).parent
+    script = pathlib.Path(folder) / f"script{len(list(folder.glob('script*')))}.py"
+    script.write_text(
+        SCRIPT.format(
+            paths=[str(tests), str(tests.parent)],
+            folder=str(folder),
+            arguments=arguments,
+        )
+    )
+    return subprocess.Popen(
+        [sys.executable, str(script)], env={**os.environ, **(environment or {})}
+    )
+
+
+def statuses(folder):
+    """Status of every trial, from the files of a search that may be running."""
+    result = {}
+    for path in sorted((folder / "search").glob("trial_*/trial.json")):
+        with contextlib.suppress(FileNotFoundError):
+            result[path.parent.name] = json.loads(path.read_text())["status"]
+    return result
+
+
+def wait_until(condition, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.1)
+
+
+def worker_processes(folder):
+    """Process ids of the local workers of the search in `folder`."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (path / "cmdline").read_bytes().decode(errors="replace")
+            environment = (path / "environ").read_bytes().decode(errors="replace")
+            if "keras_modals.tuners.worker" in command and str(folder) in environment:
+                found.append(int(path.name))
+    return found
+
+
+@pytest.fixture
+def mark(tmp_path, monkeypatch):
+    """Workers inherit the environment: it tells whose they are."""
+    monkeypatch.setenv("KERAS_MODALS_TEST", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The scores of the same search in this process."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    (x, y), (x_val, y_val) = make_data(rng), make_data(rng)
+    tuner = make_tuner(tmp_path_factory.mktemp("expected"))
+    search(tuner, {"x": x / 3, "y": y, "validation_data": (x_val / 3, y_val)})
+    return scores(tuner)
+
+
+@pytest.mark.slow
+def test_workers_of_one_machine(mark, data, expected, capfd):  # noqa: F811
+    tuner = make_tuner(mark)
+    killed = []
+
+    def kill_one():
+        # In the middle of a trial of the second generation.
+        wait_until(lambda: "trial_0005" in statuses(mark))
+        killed.append(worker_processes(mark)[0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    search(tuner, data, workers=2, verbose=1)
+    killer.join()
+    assert killed
+    assert not worker_processes(mark)
+    # The killed worker's member was done again; nothing differs.
+    assert scores(tuner) == pytest.approx(expected, abs=1e-6)
+    assert tuner.get_best_schedule().epochs == 6
+    lines = capfd.readouterr().out.strip().splitlines()
+    assert [line[:14] for line in lines] == [f"generation {n}/3" for n in (1, 2, 3)]
+
+
+@pytest.mark.slow
+def test_everything_killed_and_started_again(mark, start, data, expected):  # noqa: F811
+    first = start(mark, workers=2)
+    wait_until(lambda: len(statuses(mark)) >= 6)
+    first.kill()
+    first.wait()
+    # Workers do not outlive the process that started them.
+    wait_until(lambda: not worker_processes(mark), 30)
+    assert "RUNNING" in statuses(mark).values()
+    tuner = make_tuner(mark)
+    search(tuner, data)
+    assert scores(tuner) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all(mark, start):
+    process = start(mark, workers=2)
+    wait_until(lambda: len(statuses(mark)) >= 2)
+    assert worker_processes(mark)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert not worker_processes(mark)
+
+
+def test_workers_that_cannot_start_are_reported(mark, data):  # noqa: F811
+    def build(hp):
+        from population_tuner_test import build
+
+        if os.environ["KERASTUNER_TUNER_ID"] != "chief":
+            raise RuntimeError("no such device")
+        return build(hp)
+
+    os.environ["KERASTUNER_TUNER_ID"] = "chief"
+    try:
+        tuner = make_tuner(mark, build)
+    finally:
+        del os.environ["KERASTUNER_TUNER_ID"]
+    with pytest.raises(RuntimeError, match="no such device"):
+        search(tuner, data, workers=2)
+    assert not worker_processes(mark)
+
+
+def test_data_that_cannot_be_sent(tmp_path, data):  # noqa: F811
+    stream = (batch for batch in [(data["x"], data["y"])])
+    with pytest.raises(ValueError, match="must be picklable"):
+        make_tuner(tmp_path).search(
+            stream, validation_data=data["validation_data"], workers=2
+        )
+
+
+@pytest.mark.slow
+def test_chief_and_three_workers_of_a_cluster(mark, start, expected):
+    """Keras Tuner's own way: the same script everywhere, told apart by environment."""
+    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": "18291"}
+
+    def launch(name):
+        return start(mark, {**address, "KERASTUNER_TUNER_ID": name})
+
+    chief = launch("chief")
+    workers = [launch(f"worker{index}") for index in range(3)]
+    # The chief is killed and comes back; workers wait for it.
+    wait_until(lambda: len(statuses(mark)) >= 5)
+    chief.kill()
+    chief.wait()
+    chief = launch("chief")
+    for process in [*workers, chief]:
+        assert process.wait(240) == 0
+    tuner = make_tuner(mark)
+    assert scores(tuner) == pytest.approx(expected, abs=1e-6)
