@@ -156,22 +156,23 @@ def test_ctrl_c_ends_all(mark, start):
     assert not worker_processes(mark)
 
 
+class Bomb:
+    """Goes off where it is unpickled."""
+
+    def __reduce__(self):
+        return exec, ("raise RuntimeError('no such device')",)
+
+
 def test_workers_that_cannot_start_are_reported(mark, data):  # noqa: F811
-    def build(hp):
-        from population_tuner_test import build
-
-        if os.environ["KERASTUNER_TUNER_ID"] != "chief":
-            raise RuntimeError("no such device")
-        return build(hp)
-
-    os.environ["KERASTUNER_TUNER_ID"] = "chief"
-    try:
-        tuner = make_tuner(mark, build)
-    finally:
-        del os.environ["KERASTUNER_TUNER_ID"]
     with pytest.raises(RuntimeError, match="no such device"):
-        search(tuner, data, workers=2)
+        search(make_tuner(mark), data, workers=2, class_weight=Bomb())
     assert not worker_processes(mark)
+
+
+def test_what_goes_wrong_in_workers_is_reported(mark, data):  # noqa: F811
+    tuner = make_tuner(mark, population_size=2)
+    with pytest.raises(RuntimeError, match="no_such_argument"):
+        search(tuner, data, workers=2, no_such_argument=1)
 
 
 def test_data_that_cannot_be_sent(tmp_path, data):  # noqa: F811

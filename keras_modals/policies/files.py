@@ -12,7 +12,7 @@ VERSION = 1
 def write_json(path, content):
     """Writes a file whole or not at all, however the process ends."""
     path = pathlib.Path(path)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(dumps(content))
     os.replace(temporary, path)

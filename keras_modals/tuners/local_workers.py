@@ -13,9 +13,6 @@ import time
 import cloudpickle
 import keras_tuner
 
-#: Seconds between two signs of life of a worker.
-PULSE = 10.0
-
 #: How many workers may end before they have asked for work.
 MAX_FALSE_STARTS = 2
 
@@ -142,23 +139,3 @@ def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def signs_of_life(oracle, trial_id):
-    """Tells a chief, while a trial runs here, that it does."""
-    if isinstance(oracle, keras_tuner.Oracle):
-        yield
-        return
-    over = threading.Event()
-
-    def pulse():
-        while not over.wait(PULSE):
-            oracle.get_trial(trial_id)
-
-    thread = threading.Thread(target=pulse, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()

@@ -1,10 +1,11 @@
 """Population-based training for Keras Tuner: oracle and tuner."""
 
 import collections
+import os
 import pathlib
-import sys
 import time
 from functools import cached_property
+from typing import Any
 
 import keras
 import keras_tuner
@@ -17,6 +18,7 @@ from keras_modals.policies.files import write_json
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.tuners import local_workers
 from keras_modals.tuners.checkpoints import CheckpointFolder
+from keras_modals.tuners.cluster import PatientClient, signs_of_life
 from keras_modals.tuners.explore import pba_explore, random_value
 from keras_modals.tuners.policy_space import PREFIX, policy_from_values
 from keras_modals.tuners.progress import Progress, format_policy
@@ -26,6 +28,9 @@ VERSION = 1
 #: What a worker needs to know of a trial travels among its values.
 MEMBER, GENERATION, PARENT = "tuner/member", "tuner/generation", "tuner/parent"
 BOOKKEEPING = (MEMBER, GENERATION, PARENT)
+
+#: The file of what went wrong in a trial, in the trial's folder.
+ERROR = "error.txt"
 
 #: Seconds without a sign of life after which a worker's member is done again.
 LEASE = 60.0
@@ -120,6 +125,7 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         self._plans: dict[int, list] = {}
         self._last_seen: dict[str, float] = {}
         self._losses: collections.Counter = collections.Counter()
+        self._ran_on: dict = {}
         # Progress is ours as well.
         self._display.verbose = 0
 
@@ -249,6 +255,9 @@ class PopulationBasedOracle(keras_tuner.Oracle):
             return
         if trial.trial_id in self._retry_queue:
             self._retry_queue.remove(trial.trial_id)
+        error = pathlib.Path(self._get_trial_dir(trial.trial_id)) / ERROR
+        if trial.message is None and error.exists():
+            trial.message = error.read_text(encoding="utf-8")
         super().end_trial(trial)
         CheckpointFolder(self._project_dir).keep_only(self._needed())
         self._show_progress(Entry(self.trials[trial.trial_id]))
@@ -371,6 +380,7 @@ class PopulationBasedOracle(keras_tuner.Oracle):
                 f"{VERSION}. Received: version={state.get('version')!r}"
             )
         super().set_state(state)
+        self._ran_on = dict(self.ongoing_trials)
 
     def save(self):
         write_json(self._get_oracle_fname(), self.get_state())
@@ -383,7 +393,15 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         super().reload()
         # A trial's own file is written before the oracle's: it is what counts.
         self.end_order = [e.trial_id for e in self._entries() if e.ended]
-        unfinished = [e.trial_id for e in self._entries() if not e.ended]
+        unfinished = {e.trial_id for e in self._entries() if not e.ended}
+        if "chief" in os.environ.get("KERASTUNER_TUNER_ID", ""):
+            # Their workers may be waiting for the chief to come back.
+            for tuner_id, trial in self._ran_on.items():
+                if trial.trial_id in unfinished:
+                    self.ongoing_trials[tuner_id] = trial
+                    self.tuner_ids.add(tuner_id)
+                    self._last_seen[tuner_id] = time.monotonic()
+                    unfinished.remove(trial.trial_id)
         self._retry_queue = sorted(unfinished, reverse=True)
 
 
@@ -461,6 +479,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     ```
     """
 
+    oracle: Any
+
     def __init__(
         self,
         hypermodel,
@@ -505,6 +525,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         )
         self.population = oracle
         super().__init__(oracle, hypermodel, **kwargs)
+        if self.oracle is not oracle:
+            self.oracle = PatientClient(self.oracle)
 
     # Search ---------------------------------------------------------------
 
@@ -559,7 +581,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
 
     def run_trial(self, trial, *fit_args, **fit_kwargs):
         entry = Entry(trial)
-        with local_workers.signs_of_life(self.oracle, trial.trial_id):
+        with signs_of_life(self.oracle, trial.trial_id):
             seed = _seed(self.population.seed, entry.generation, entry.member)
             model = self._model_for(trial, seed)
             # The order of batches, and all that layers draw.
@@ -590,9 +612,10 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         return results
 
     def on_trial_end(self, trial):
-        if trial.message and self.oracle is not self.population:
-            # It does not travel to the chief.
-            print(trial.message, file=sys.stderr, flush=True)
+        if trial.message:
+            # A chief would not hear of it otherwise.
+            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / ERROR
+            path.write_text(trial.message, encoding="utf-8")
         super().on_trial_end(trial)
         self.checkpoints.unlock()
 
@@ -727,7 +750,14 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         pass
 
     def save(self):
+        if self.oracle is self.population:
+            # First: the tuner's file tells that there is an oracle's.
+            self.population.save()
         write_json(self._get_tuner_fname(), self.get_state())
+
+    def _get_tuner_fname(self):
+        # One for all processes, so that any of them can go on with the search.
+        return os.path.join(self.project_dir, "tuner.json")
 
 
 def _optimizer_variables(model):
