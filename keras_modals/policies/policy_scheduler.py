@@ -18,10 +18,16 @@ class PolicyScheduler(keras.callbacks.Callback):
 
     Example:
 
-    ```python
-    schedule = tuner.get_best_schedule()
-    model.fit(x, y, epochs=60, callbacks=[keras_modals.PolicyScheduler(schedule)])
-    ```
+    >>> policies = [keras_modals.Policy.constant(0.5, m / 10) for m in range(3)]
+    >>> schedule = keras_modals.PolicySchedule([(1, policy) for policy in policies])
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, "softmax")])
+    >>> model = keras_modals.augment(model, policy=policies[0])
+    >>> model.compile("adam", "sparse_categorical_crossentropy")
+    >>> x, y = np.random.normal(size=(32, 8)), np.arange(32) % 3
+    >>> scheduler = keras_modals.PolicyScheduler(schedule)
+    >>> history = model.fit(x, y, epochs=6, callbacks=[scheduler], verbose=0)
+    >>> model.latent_augmentation.policy == policies[-1]
+    True
     """
 
     def __init__(self, schedule, epochs=None):
