@@ -41,6 +41,7 @@ def method(triplet=None, triplet_weight=0.0, prior_weight=0.0, **layer):
 
 
 DIFFERENCE = one("difference_transform", 1.0, 0.7)
+MILD = one("difference_transform", 1.0, 0.4)
 MIXING = one("class_mixing", 1.0, 1.0)
 ZERO = Policy.zero(("difference_transform",), 1)
 PLAIN_ROWS = {"num_views": 1, "policy": ZERO}
@@ -62,7 +63,7 @@ METHODS = {
         partners="class",
     ),
     "paper policy, head only": method(policy=Policy.constant(0.5, 0.5)),
-    "difference, mild": method(policy=one("difference_transform", 1.0, 0.4)),
+    "difference, mild": method(policy=MILD),
     "gaussian": method(policy=one("gaussian_noise", 1.0, 0.7)),
     "extrapolation": method(policy=one("hard_extrapolation", 1.0, 0.5)),
     "mixing": method(**MIXUP),
@@ -96,6 +97,9 @@ METHODS = {
     ),
     "triplet hardest 0.3, difference": method(
         TripletSelector(0.5, "hardest", "cosine"), 0.3, policy=DIFFERENCE
+    ),
+    "triplet cosine 0.1, difference, mild": method(
+        TripletSelector(0.5, "random", "cosine"), 0.1, policy=MILD
     ),
     "mixing, four views": method(policy=MIXING, gradient_to_encoder=True),
     "prior 0.01": method(prior_weight=0.01, **PLAIN_ROWS),

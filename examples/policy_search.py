@@ -3,10 +3,10 @@
     python examples/policy_search.py [--workers 2] [--tuner random]
 
 Handwritten digits from scikit-learn, 20 labelled samples per class. A population of
-models searches operations, dropout of latents and triplet weight on validation data, and
+models searches operations, dropout of latents and triplet weight on validation data;
 the schedule is saved as JSON. Then, for several seeds: a plain model, the package's
-defaults, and the schedule; a table of their test accuracies. With `--tuner random`, Keras
-Tuner's own `RandomSearch` looks for one policy instead.
+defaults, and the schedule; a table of their test accuracies. With `--tuner random`,
+Keras Tuner's own `RandomSearch` looks for one policy instead.
 """
 
 import argparse
@@ -148,9 +148,7 @@ def main():
         test_accuracies(schedule, seed, arguments.epochs)
         for seed in range(1, arguments.seeds + 1)
     ]
-    print(
-        f"\nTest accuracy, %, {len(results)} seeds: mean, spread, change against plain"
-    )
+    print(f"\nTest accuracy, %, {len(results)} seeds: mean, spread, change to plain")
     plain = np.array([result["plain"] for result in results])
     for name in results[0]:
         values = np.array([result[name] for result in results])

@@ -51,7 +51,8 @@ def data(rng):
 
 
 def search(tuner, data, **arguments):
-    tuner.search(**data, batch_size=32, **{"verbose": 0, **arguments})
+    settings = {"verbose": 0, "batch_size": 32, "shuffle": False, **arguments}
+    tuner.search(**data, **settings)
     return tuner
 
 

@@ -27,6 +27,7 @@ if __name__ == "__main__":
     tuner = make_tuner({folder!r})
     tuner.search(
         x / 3, y, validation_data=(x_val / 3, y_val), batch_size=32, verbose=0,
+        shuffle=False,
         **{arguments!r}
     )
 """

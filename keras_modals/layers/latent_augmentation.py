@@ -29,7 +29,7 @@ Attributes:
 
 #: Chosen by measurement: see `benchmarks/defaults.py`.
 DEFAULT_POLICY = Policy(
-    {"difference_transform": (1.0, 0.7)}, operation_counts=(0.0, 1.0)
+    {"difference_transform": (1.0, 0.4)}, operation_counts=(0.0, 1.0)
 )
 
 

@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import random
 import time
 from functools import cached_property
 from typing import Any
@@ -187,9 +188,10 @@ class PopulationBasedOracle(keras_tuner.Oracle):
             for hp in self.hyperparameters.space:
                 space.merge([hp])
                 if space.is_active(hp):
-                    random = self.initial == "random"
                     space.values[hp.name] = (
-                        random_value(hp, rng) if random else hp.default
+                        random_value(hp, rng)
+                        if self.initial == "random"
+                        else hp.default
                     )
             population.append({**space.values, PARENT: ""})
         return population
@@ -439,8 +441,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     whenever they differ.
 
     Beginning with the second generation a member goes on from its parent's weights,
-    both optimizers' state, class memory and epoch. Members draw numbers of their own,
-    which follow from the seed: `keras.utils.set_random_seed` is called per trial.
+    both optimizers' state, class memory and epoch. Initial weights and what layers draw
+    follow from the seed and the member; the order of batches is not seeded: for a
+    search that can be repeated exactly, pass `shuffle=False`.
 
     Args:
         hypermodel: A build function of `hp`, or `keras_tuner.HyperModel`.
@@ -584,8 +587,6 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         with signs_of_life(self.oracle, trial.trial_id):
             seed = _seed(self.population.seed, entry.generation, entry.member)
             model = self._model_for(trial, seed)
-            # The order of batches, and all that layers draw.
-            keras.utils.set_random_seed(seed)
             model.reseed(seed)
             start = entry.generation * self.epochs_per_generation
             history = self.hypermodel.fit(
@@ -646,7 +647,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         else:
             for variable, value in self._initial_state:
                 variable.assign(value)
-            keras.utils.set_random_seed(seed)
+            # Not `keras.utils.set_random_seed`: with it, TensorFlow forgets what it
+            # has prepared, which costs most of a second per trial.
+            random.seed(seed)
             self._model.set_weights(self._build(hp).get_weights())
         self._assign_values(self._model, entry.values)
         return self._model

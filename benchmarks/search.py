@@ -1,0 +1,148 @@
+"""What a population-based search costs beyond its training.
+
+    python benchmarks/search.py [--population 8] [--generations 8] [--samples 2000]
+
+Prints, of one search in this process: its time over the time that its members spent in
+`fit`, the first trial, which compiles, left out; the time of one long `fit` of the same
+epochs for comparison; traces of the training step; the most checkpoints on disk at any
+time; and by how much resident memory grew from the tenth trial to the last.
+"""
+
+import argparse
+import os
+import pathlib
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import keras_tuner
+import models
+import numpy as np
+
+import keras_modals
+from keras_modals import tuners
+
+CLASSES = 10
+
+
+def build(hp):
+    model = keras_modals.augment(
+        models.mlp((64,), CLASSES),
+        num_classes=CLASSES,
+        policy=tuners.policy_space(hp),
+        dropout=hp.Float("dropout", 0.0, 0.7, default=0.0),
+    )
+    model.compile(
+        keras.optimizers.Adam(
+            hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+        ),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        triplet_weight=hp.Float("triplet_weight", 0.0, 0.5, default=0.1),
+    )
+    return model
+
+
+def resident_mebibytes():
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+class Meter(tuners.PopulationBasedTuner):
+    """Counts, after every trial, traces, checkpoints and memory."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.traces, self.checkpoint_counts, self.memory = 0, [], []
+        self.fits, self.ends = [], []
+        fit = self.hypermodel.fit
+
+        def timed(*args, **kwargs):
+            start = time.perf_counter()
+            history = fit(*args, **kwargs)
+            self.fits.append(time.perf_counter() - start)
+            return history
+
+        self.hypermodel.fit = timed
+
+    def _build(self, hp):
+        model = super()._build(hp)
+        step = model.train_step
+
+        def counted(*args):
+            self.traces += 1
+            return step(*args)
+
+        model.train_step = counted
+        return model
+
+    def on_trial_end(self, trial):
+        found = list(pathlib.Path(self.project_dir).glob("trial_*/*.weights.h5"))
+        self.checkpoint_counts.append(len(found))
+        super().on_trial_end(trial)
+        self.memory.append(resident_mebibytes())
+        self.ends.append(time.perf_counter())
+
+
+def run_search(arguments, data, folder):
+    tuner = Meter(
+        build,
+        population_size=arguments.population,
+        generations=arguments.generations,
+        epochs_per_generation=arguments.epochs,
+        directory=folder,
+        overwrite=True,
+        seed=0,
+    )
+    tuner.search(**data, batch_size=50, verbose=0)
+    return tuner
+
+
+def run_training(arguments, data):
+    model = build(keras_tuner.HyperParameters())
+    model.fit(**data, batch_size=50, verbose=0)  # Compiles.
+    start = time.perf_counter()
+    epochs = arguments.generations * arguments.epochs
+    model.fit(**data, batch_size=50, epochs=epochs, verbose=0)
+    return (time.perf_counter() - start) / arguments.generations
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--population", type=int, default=8)
+    parser.add_argument("--generations", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=3, help="per generation")
+    parser.add_argument("--samples", type=int, default=2000)
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(0)
+    half = arguments.samples
+    y = rng.integers(0, CLASSES, 2 * half)
+    x = rng.normal(size=(len(y), 64)).astype("float32")
+    data = {"x": x[:half], "y": y[:half], "validation_data": (x[half:], y[half:])}
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = run_search(arguments, data, folder)
+    trials = len(tuner.ends) - 1
+    whole = (tuner.ends[-1] - tuner.ends[0]) / trials
+    fit = sum(tuner.fits[1:]) / trials
+    print(
+        f"per trial of {arguments.epochs} epochs: {whole * 1e3:.0f} ms, in fit "
+        f"{fit * 1e3:.0f} ms: ratio {whole / fit:.2f}"
+    )
+    trained = run_training(arguments, data) * 1e3
+    print(f"as many epochs of one long fit: {trained:.0f} ms")
+    print(f"traces of the training step: {tuner.traces}")
+    print(
+        f"most checkpoints: {max(tuner.checkpoint_counts)} "
+        f"for a population of {arguments.population}"
+    )
+    growth = tuner.memory[-1] / tuner.memory[9] - 1
+    print(
+        f"resident memory: {tuner.memory[9]:.0f} MiB after 10 trials, "
+        f"{tuner.memory[-1]:.0f} MiB after {len(tuner.memory)} ({growth:+.1%})"
+    )
+
+
+if __name__ == "__main__":
+    main()
