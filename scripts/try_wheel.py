@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import pathlib
+import sys
 
 import keras
 import numpy as np
@@ -23,4 +24,5 @@ labels = np.arange(48) % 3
 x = np.random.default_rng(0).normal(size=(48, 8)) + np.eye(3, 8)[labels]
 history = model.fit(x, labels, epochs=2, verbose=0).history
 assert np.isfinite(history["loss"]).all()
+assert "keras_tuner" not in sys.modules, "Keras Tuner is an extra"
 print(f"The wheel of keras_modals {keras_modals.__version__} works.")
