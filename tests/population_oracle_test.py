@@ -342,6 +342,16 @@ def test_explore_can_be_replaced(tmp_path):
     assert all(e.values["triplet_weight"] == 0.5 for e in explored)
 
 
+def test_an_explore_that_raises_ends_the_search(tmp_path):
+    def explore(hp, value, rng):
+        raise ZeroDivisionError(hp.name)
+
+    oracle = make_oracle(tmp_path, explore=explore)
+    simulate(oracle, np.random.default_rng(0))
+    assert oracle.is_finished
+    assert "ZeroDivisionError" in oracle.failure
+
+
 def test_policy_space_declares_what_it_returns():
     hp = keras_tuner.HyperParameters()
     policy = policy_space(hp, ("gaussian_noise",), 1, (0.5, 0.5))

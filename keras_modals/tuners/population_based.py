@@ -5,13 +5,14 @@ import os
 import pathlib
 import random
 import time
+import traceback
 from functools import cached_property
 from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_modals.models.modals_model import ModalsModel
 from keras_modals.policies.assignment import ASSIGNABLE
@@ -147,7 +148,13 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         for other in list(self.tuner_ids):
             if now - self._last_seen.get(other, -np.inf) > self.lease:
                 self._release(other)
-        return super().create_trial(tuner_id)
+        try:
+            return super().create_trial(tuner_id)
+        except Exception:
+            # Of a user's `explore`, say. Raised from here it would leave the lock of
+            # Keras Tuner closed, and other workers waiting.
+            self.failure = traceback.format_exc()
+            return Trial(self.get_space(), status=TrialStatus.STOPPED)
 
     def populate_space(self, trial_id):
         generation = max((t.generation for t in self._entries()), default=0)
@@ -156,7 +163,10 @@ class PopulationBasedOracle(keras_tuner.Oracle):
             if not all(entry.ended for entry in entries):
                 return {"status": TrialStatus.IDLE}
             if not any(entry.completed for entry in entries):
-                self.failure = entries[-1].trial.message or "every member failed"
+                self.failure = (
+                    "All members of a generation failed, the last one with:\n"
+                    f"{entries[-1].trial.message}"
+                )
                 return {"status": TrialStatus.STOPPED}
             if not self._can_go_on(entries):
                 return {"status": TrialStatus.STOPPED}
@@ -258,7 +268,8 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         if trial.trial_id in self._retry_queue:
             self._retry_queue.remove(trial.trial_id)
         error = pathlib.Path(self._get_trial_dir(trial.trial_id)) / ERROR
-        if trial.message is None and error.exists():
+        failed = trial.status != TrialStatus.COMPLETED
+        if failed and trial.message is None and error.exists():
             trial.message = error.read_text(encoding="utf-8")
         super().end_trial(trial)
         CheckpointFolder(self._project_dir).keep_only(self._needed())
@@ -564,10 +575,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         else:
             super().search(*fit_args, **fit_kwargs)
         if self.population.failure:
-            raise RuntimeError(
-                "All members of a generation failed, the last one with:\n"
-                f"{self.population.failure}"
-            )
+            raise RuntimeError(f"The search has failed.\n{self.population.failure}")
 
     def on_search_begin(self):
         self.save()
