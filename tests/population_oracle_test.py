@@ -3,6 +3,7 @@ import json
 import keras_tuner
 import numpy as np
 import pytest
+from filelock import Timeout
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_modals import PolicySchedule
@@ -281,6 +282,56 @@ class FakeModel:
         path.write_text("weights")
 
 
+def test_a_failure_deletes_nothing_that_another_worker_saves(tmp_path):
+    oracle = make_oracle(tmp_path, size=3)
+    saving, failing = oracle.create_trial("a"), oracle.create_trial("b")
+    folder = CheckpointFolder(tmp_path / "search")
+    folder.lock()
+    folder.save(saving.trial_id, FakeModel())
+    other = CheckpointFolder(tmp_path / "search")
+    with pytest.raises(Timeout):
+        other._lock.acquire(timeout=0.1)
+    finish(oracle, saving, 0.5)
+    folder.unlock()
+    other.lock()
+    fail(oracle, failing)
+    other.unlock()
+    assert folder._path(saving.trial_id).exists()
+
+
+def test_a_seed_of_zero_is_one(tmp_path):
+    assert make_oracle(tmp_path, seed=0).seed == 0
+
+
+def test_a_failure_of_the_last_generation_is_one(tmp_path):
+    oracle = make_oracle(tmp_path, size=2, generations=1)
+    for _ in range(2):
+        fail(oracle, oracle.create_trial("a"))
+    assert oracle.is_finished
+    assert "out of memory" in oracle.failure
+
+
+def test_what_a_lost_worker_reported_does_not_count(tmp_path):
+    oracle = make_oracle(tmp_path, size=2)
+    lost = oracle.create_trial("lost")
+    oracle.update_trial(lost.trial_id, {"val_accuracy": 0.1})
+    oracle.release("lost")
+    again = oracle.create_trial("other")
+    assert again.trial_id == lost.trial_id
+    assert not again.metrics.exists("val_accuracy")
+    finish(oracle, again, 0.7)
+    assert oracle.trials[lost.trial_id].score == 0.7
+
+
+def test_silent_workers_are_forgotten(tmp_path):
+    oracle = make_oracle(tmp_path, size=2)
+    oracle.create_trial("silent")
+    oracle._last_seen["silent"] -= 2 * oracle.lease
+    oracle.release_silent()
+    assert not oracle.tuner_ids
+    assert not oracle.ongoing_trials
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("workers", [1, 4])
 def test_disk_is_bounded_by_the_population(seed, workers, tmp_path):
@@ -291,6 +342,7 @@ def test_disk_is_bounded_by_the_population(seed, workers, tmp_path):
     def score(entry):
         parent = entry.values[PARENT]
         assert not parent or folder._path(parent).exists()
+        folder.lock()
         folder.save(entry.trial_id, FakeModel())
         counts.append(len(list((tmp_path / "search").glob("trial_*/*.h5"))))
         folder.unlock()

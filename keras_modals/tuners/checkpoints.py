@@ -8,16 +8,18 @@ import filelock
 class CheckpointFolder:
     """The weights that members start from, one file per trial.
 
-    A file is written whole or not at all. From `save` to `unlock` no other process
-    saves, so that what is not needed any more can be deleted in between.
+    A file is written whole or not at all. Who saves or deletes holds the lock, so that
+    no file is deleted that another process has saved and not yet reported.
     """
 
     def __init__(self, project_dir):
         self._folder = pathlib.Path(project_dir)
         self._lock = filelock.FileLock(self._folder / "checkpoints.lock")
 
-    def save(self, trial_id, model):
+    def lock(self):
         self._lock.acquire()
+
+    def save(self, trial_id, model):
         path = self._path(trial_id)
         temporary = path.with_name("checkpoint.tmp.weights.h5")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +27,7 @@ class CheckpointFolder:
         os.replace(temporary, path)
 
     def unlock(self):
-        self._lock.release()
+        self._lock.release(force=True)
 
     def load(self, trial_id, model):
         model.load_weights(self._path(trial_id))

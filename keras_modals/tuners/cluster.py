@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import threading
 import time
 
@@ -11,7 +12,7 @@ import keras_tuner
 #: Seconds between two signs of life of a worker.
 PULSE = 10.0
 
-#: Seconds that a worker waits for a chief that is gone to come back.
+#: Seconds for which a worker asks again after its connection to the chief broke.
 PATIENCE = 600.0
 
 
@@ -45,18 +46,37 @@ class PatientClient:
 
 
 @contextlib.contextmanager
+def watch_workers(oracle):
+    """Releases workers that fell silent, if this process is a cluster's chief.
+
+    Without it the chief would wait for them forever when all others have ended.
+    """
+    if "chief" not in os.environ.get("KERASTUNER_TUNER_ID", ""):
+        yield
+        return
+    with _repeated(PULSE, oracle.release_silent):
+        yield
+
+
+@contextlib.contextmanager
 def signs_of_life(oracle, trial_id):
     """Tells a chief, while a trial runs here, that it does."""
     if isinstance(oracle, keras_tuner.Oracle):
         yield
         return
+    with _repeated(PULSE, lambda: oracle.get_trial(trial_id)):
+        yield
+
+
+@contextlib.contextmanager
+def _repeated(seconds, function):
     over = threading.Event()
 
-    def pulse():
-        while not over.wait(PULSE):
-            oracle.get_trial(trial_id)
+    def repeat():
+        while not over.wait(seconds):
+            function()
 
-    thread = threading.Thread(target=pulse, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield

@@ -66,10 +66,11 @@ def _watch(tuner, processes, start, server):
                 continue
             if not tuner.population.release(name):
                 false_starts += 1
-            if false_starts > MAX_FALSE_STARTS:
+            # Who was killed is replaced; an error would only come again.
+            if process.returncode > 0 or false_starts > MAX_FALSE_STARTS:
                 log = pathlib.Path(tuner.project_dir) / f"{name}.log"
                 raise RuntimeError(
-                    f"Workers end before they begin. The end of {log}:\n"
+                    f"A worker has failed. The end of {log}:\n"
                     f"{log.read_text(errors='replace')[-2000:]}"
                 )
             start(name)
@@ -104,7 +105,13 @@ def _start(name, task, folder, address, threads):
     }
     with (folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "keras_modals.tuners.worker", str(task)],
+            [
+                sys.executable,
+                "-m",
+                "keras_modals.tuners.worker",
+                str(task),
+                str(os.getpid()),
+            ],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

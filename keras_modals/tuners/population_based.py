@@ -1,6 +1,7 @@
 """Population-based training for Keras Tuner: oracle and tuner."""
 
 import collections
+import contextlib
 import os
 import pathlib
 import random
@@ -20,7 +21,7 @@ from keras_modals.policies.files import write_json
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.tuners import local_workers
 from keras_modals.tuners.checkpoints import CheckpointFolder
-from keras_modals.tuners.cluster import PatientClient, signs_of_life
+from keras_modals.tuners.cluster import PatientClient, signs_of_life, watch_workers
 from keras_modals.tuners.explore import pba_explore, random_value
 from keras_modals.tuners.policy_space import PREFIX, policy_from_values
 from keras_modals.tuners.progress import Progress, format_policy
@@ -29,7 +30,8 @@ VERSION = 1
 
 #: What a worker needs to know of a trial travels among its values.
 MEMBER, GENERATION, PARENT = "tuner/member", "tuner/generation", "tuner/parent"
-BOOKKEEPING = (MEMBER, GENERATION, PARENT)
+SEED = "tuner/seed"
+BOOKKEEPING = (MEMBER, GENERATION, PARENT, SEED)
 
 #: The file of what went wrong in a trial, in the trial's folder.
 ERROR = "error.txt"
@@ -98,6 +100,9 @@ class PopulationBasedOracle(keras_tuner.Oracle):
             max_consecutive_failed_trials=None,
             **kwargs,
         )
+        if seed is not None:
+            # Keras Tuner takes 0 for none.
+            self.seed = self._seed_state = seed
         _check_integer("population_size", population_size, 2)
         _check_integer("generations", generations, 1)
         if not 0 < quantile <= 0.5:
@@ -143,31 +148,34 @@ class PopulationBasedOracle(keras_tuner.Oracle):
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):
-        now = time.monotonic()
-        self._last_seen[tuner_id] = now
-        for other in list(self.tuner_ids):
-            if now - self._last_seen.get(other, -np.inf) > self.lease:
-                self._release(other)
-        try:
+        self._last_seen[tuner_id] = time.monotonic()
+        self.release_silent()
+        with self._failures_end_the_search():
             return super().create_trial(tuner_id)
+        self.tuner_ids.discard(tuner_id)
+        return Trial(self.get_space(), status=TrialStatus.STOPPED)
+
+    @contextlib.contextmanager
+    def _failures_end_the_search(self):
+        """Keeps an exception, of a user's `explore` for one, as the failure.
+
+        Raised by a synchronized method it would leave the lock of Keras Tuner closed,
+        and other workers waiting.
+        """
+        try:
+            yield
         except Exception:
-            # Of a user's `explore`, say. Raised from here it would leave the lock of
-            # Keras Tuner closed, and other workers waiting.
             self.failure = traceback.format_exc()
-            return Trial(self.get_space(), status=TrialStatus.STOPPED)
 
     def populate_space(self, trial_id):
+        self._check_generation()
+        if self.failure:
+            return {"status": TrialStatus.STOPPED}
         generation = max((t.generation for t in self._entries()), default=0)
         entries = self._of_generation(generation)
         if len(entries) == self.population_size:
             if not all(entry.ended for entry in entries):
                 return {"status": TrialStatus.IDLE}
-            if not any(entry.completed for entry in entries):
-                self.failure = (
-                    "All members of a generation failed, the last one with:\n"
-                    f"{entries[-1].trial.message}"
-                )
-                return {"status": TrialStatus.STOPPED}
             if not self._can_go_on(entries):
                 return {"status": TrialStatus.STOPPED}
             generation, entries = generation + 1, []
@@ -187,7 +195,7 @@ class PopulationBasedOracle(keras_tuner.Oracle):
                 else self._next_values(self._of_generation(generation - 1), rng)
             )
             for member, entry in enumerate(values):
-                entry.update({MEMBER: member, GENERATION: generation})
+                entry.update({MEMBER: member, GENERATION: generation, SEED: self.seed})
             self._plans[generation] = values
         return self._plans[generation]
 
@@ -249,7 +257,6 @@ class PopulationBasedOracle(keras_tuner.Oracle):
     # What has run ---------------------------------------------------------
 
     def score_trial(self, trial):
-        # The last report: a member that was done again reported more than once.
         history = trial.metrics.get_history(self.objective.name)
         trial.score = float(history[-1].value[-1])
         trial.best_step = 0
@@ -272,8 +279,24 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         if failed and trial.message is None and error.exists():
             trial.message = error.read_text(encoding="utf-8")
         super().end_trial(trial)
-        CheckpointFolder(self._project_dir).keep_only(self._needed())
-        self._show_progress(Entry(self.trials[trial.trial_id]))
+        self._after_trial(self.trials[trial.trial_id])
+
+    def _after_trial(self, trial):
+        with self._failures_end_the_search():
+            self._check_generation()
+            CheckpointFolder(self._project_dir).keep_only(self._needed())
+            self._show_progress(Entry(trial))
+
+    def _check_generation(self):
+        """Notes the failure of the search, if every member of a generation failed."""
+        generation = max((e.generation for e in self._entries()), default=0)
+        entries = self._of_generation(generation)
+        failed = [e.ended and not e.completed for e in entries]
+        if len(entries) == self.population_size and all(failed):
+            self.failure = (
+                "All members of a generation failed, the last one with:\n"
+                f"{entries[-1].trial.message}"
+            )
 
     @keras_tuner.synchronized
     def get_trial(self, trial_id):
@@ -292,9 +315,19 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         """
         return self._release(tuner_id)
 
+    @keras_tuner.synchronized
+    def release_silent(self):
+        """Releases all workers that have given no sign of life for a while."""
+        now = time.monotonic()
+        for tuner_id in list(self.tuner_ids):
+            if now - self._last_seen.get(tuner_id, -np.inf) > self.lease:
+                self._release(tuner_id)
+
     def _release(self, tuner_id):
         trial = self.ongoing_trials.pop(tuner_id, None)
         if trial is not None:
+            # What it may have reported is not of those who do it again.
+            trial.metrics = type(trial.metrics)()
             self._losses[trial.trial_id] += 1
             if self._losses[trial.trial_id] < MAX_LOSSES:
                 self._retry_queue.append(trial.trial_id)
@@ -303,6 +336,7 @@ class PopulationBasedOracle(keras_tuner.Oracle):
                 trial.message = f"{MAX_LOSSES} workers were lost while they ran it"
                 self.end_order.append(trial.trial_id)
                 self._save_trial(trial)
+                self._after_trial(trial)
         known = tuner_id in self.tuner_ids
         self.tuner_ids.discard(tuner_id)
         return known
@@ -312,6 +346,8 @@ class PopulationBasedOracle(keras_tuner.Oracle):
 
         These are the last generation's and the best of all.
         """
+        if not self.trials:
+            return []
         needed = self._needed()
         kept = [e for e in self._entries() if e.completed and e.trial_id in needed]
         ranked = sorted(kept, key=lambda e: e.score(self.objective), reverse=True)
@@ -415,6 +451,8 @@ class PopulationBasedOracle(keras_tuner.Oracle):
                     self.tuner_ids.add(tuner_id)
                     self._last_seen[tuner_id] = time.monotonic()
                     unfinished.remove(trial.trial_id)
+        for trial_id in unfinished:
+            self.trials[trial_id].metrics = type(self.trials[trial_id].metrics)()
         self._retry_queue = sorted(unfinished, reverse=True)
 
 
@@ -567,13 +605,15 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                     f"`epochs_per_generation`. Received: {name}={fit_kwargs[name]}"
                 )
         _check_integer("workers", workers, 1)
+        self.population.failure = None
         if verbose:
             total = self.population.generations * self.population.population_size
             self.population.progress = Progress(total)
         if workers > 1:
             local_workers.search(self, workers, fit_args, fit_kwargs)
         else:
-            super().search(*fit_args, **fit_kwargs)
+            with watch_workers(self.population):
+                super().search(*fit_args, **fit_kwargs)
         if self.population.failure:
             raise RuntimeError(f"The search has failed.\n{self.population.failure}")
 
@@ -593,7 +633,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def run_trial(self, trial, *fit_args, **fit_kwargs):
         entry = Entry(trial)
         with signs_of_life(self.oracle, trial.trial_id):
-            seed = _seed(self.population.seed, entry.generation, entry.member)
+            seed = _seed(entry.values[SEED], entry.generation, entry.member)
             model = self._model_for(trial, seed)
             model.reseed(seed)
             start = entry.generation * self.epochs_per_generation
@@ -617,6 +657,11 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                 raise keras_tuner.errors.FailedTrialError(
                     f"The score is not a number. Received: {results}"
                 )
+            self.checkpoints.lock()
+            if Entry(self.oracle.get_trial(trial.trial_id)).ended:
+                raise keras_tuner.errors.FailedTrialError(
+                    "This worker was taken for lost, and another one was faster."
+                )
             self.checkpoints.save(trial.trial_id, model)
         return results
 
@@ -625,8 +670,12 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             # A chief would not hear of it otherwise.
             path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / ERROR
             path.write_text(trial.message, encoding="utf-8")
-        super().on_trial_end(trial)
-        self.checkpoints.unlock()
+        # The chief deletes what is not needed any more: nobody must save meanwhile.
+        self.checkpoints.lock()
+        try:
+            super().on_trial_end(trial)
+        finally:
+            self.checkpoints.unlock()
 
     @cached_property
     def checkpoints(self):

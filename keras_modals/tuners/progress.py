@@ -1,5 +1,6 @@
 """One line that says how a search goes."""
 
+import contextlib
 import sys
 import time
 
@@ -29,8 +30,12 @@ class Progress:
             f"generation {generation}/{generations}, member {member}/{population}, "
             f"{best}, {left} left"
         )
+        # A closed terminal is no reason to end a search.
+        with contextlib.suppress(OSError, ValueError):
+            self._write(line, ends=member == population)
+
+    def _write(self, line, ends):
         stream = self._stream or sys.stdout
-        ends = member == population
         if stream.isatty() or "ipykernel" in sys.modules:
             stream.write("\r" + line.ljust(self._width) + ("\n" if ends else ""))
             self._width = 0 if ends else len(line)

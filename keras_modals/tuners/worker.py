@@ -9,8 +9,8 @@ import time
 import cloudpickle
 
 
-def main(path):
-    _end_with(os.getppid())
+def main(path, parent):
+    _end_with(int(parent))
     task = pathlib.Path(path).read_bytes()
     tuner_class, arguments, fit_args, fit_kwargs = cloudpickle.loads(task)
     tuner_class(**arguments).search(*fit_args, verbose=0, **fit_kwargs)
@@ -28,4 +28,4 @@ def _end_with(parent):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
