@@ -1,3 +1,4 @@
+import io
 import json
 
 import keras_tuner
@@ -18,6 +19,7 @@ from keras_modals.tuners.population_based import (
     PARENT,
     Entry,
 )
+from keras_modals.tuners.progress import Progress
 
 
 def make_space():
@@ -402,6 +404,26 @@ def test_an_explore_that_raises_ends_the_search(tmp_path):
     simulate(oracle, np.random.default_rng(0))
     assert oracle.is_finished
     assert "ZeroDivisionError" in oracle.failure
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+def test_progress_of_terminals_and_files(stream):
+    progress = Progress(total=4, stream=stream)
+    for done in range(1, 5):
+        progress.show(
+            done, 1 + (done - 1) // 2, 2, 1 + (done - 1) % 2, 2, f"best {done}"
+        )
+    text = stream.getvalue()
+    assert text.count("\n") == 2
+    # A terminal shows every member, over the last one; a file each generation.
+    assert text.count("generation") == (4 if stream.isatty() else 2)
+    assert text.count("\r") == (4 if stream.isatty() else 0)
+    assert "generation 2/2, member 2/2, best 4, 0 s left" in text
 
 
 def test_policy_space_declares_what_it_returns():

@@ -315,6 +315,8 @@ def test_policy_space_with_the_tuners_of_keras_tuner(name, tmp_path, data):
         build, "val_accuracy", directory=str(tmp_path), seed=1, **limit
     )
     tuner.search(**data, epochs=1, verbose=0)
+    trials = tuner.oracle.trials.values()
+    assert {trial.status for trial in trials} == {"COMPLETED"}
     policy = policy_space(
         tuner.get_best_hyperparameters()[0],
         ("gaussian_noise", "difference_transform"),
