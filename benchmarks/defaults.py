@@ -101,7 +101,6 @@ METHODS = {
     "triplet cosine 0.1, difference, mild": method(
         TripletSelector(0.5, "random", "cosine"), 0.1, policy=MILD
     ),
-    "mixing, four views": method(policy=MIXING, gradient_to_encoder=True),
     "prior 0.01": method(prior_weight=0.01, **PLAIN_ROWS),
     **{
         f"hard interpolation, {hardness}": method(

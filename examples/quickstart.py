@@ -4,7 +4,7 @@
 
 Handwritten digits from scikit-learn, 20 labelled samples per class. For each seed, a
 plain model; the same model through `keras_modals.augment`, with defaults; and with
-triplets, which pay where there are many classes. Then a table of test accuracies.
+triplets, which pay on this data set. Then a table of test accuracies.
 """
 
 import os

@@ -282,7 +282,10 @@ def test_progress(tmp_path, data, capsys):
             r"learning_rate .* left",
             line,
         )
-    assert tuner.population.verbose == 0
+    # The next search is as silent as it is asked to be.
+    search(tuner, data)
+    assert capsys.readouterr().out == ""
+    assert tuner.oracle.is_finished
 
 
 @pytest.mark.parametrize(

@@ -174,22 +174,22 @@ class TripletSelector(keras.losses.Loss):
             before = ops.where(pairs.indices < end[:, None], pairs.negatives, _FAR)
             place = _argmin(before)
             distance = ops.take_along_axis(before, place[:, None], axis=1)
-            return place, ops.sum(ops.cast(bounds > distance, "int32"), axis=1)
+            return place, ops.cast(bounds > distance, "float32")
 
         def step_back(place, number, coefficients):
-            earlier, earlier_number = nearest_before(place)
+            earlier, reached = nearest_before(place)
+            earlier_number = ops.sum(reached, axis=1)
             entries = ops.stack([rows, place], axis=1)
-            change = ops.cast(earlier_number - number, "float32")
-            coefficients = backend.add_entries(coefficients, entries, change)
+            coefficients = backend.add_entries(
+                coefficients, entries, earlier_number - number
+            )
             return earlier, earlier_number, coefficients
 
-        place, number = nearest_before(ops.broadcast_to(pairs.size, ops.shape(rows)))
-        distance = ops.take_along_axis(pairs.negatives, place[:, None], axis=1)
-        found = ops.cast(bounds > distance, "float32")
+        place, found = nearest_before(ops.broadcast_to(pairs.size, ops.shape(rows)))
         _, _, coefficients = ops.while_loop(
             lambda place, number, _: ops.any(number > 0),
             step_back,
-            (place, number, found),
+            (place, ops.sum(found, axis=1), found),
         )
         return coefficients
 

@@ -606,9 +606,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                 )
         _check_integer("workers", workers, 1)
         self.population.failure = None
-        if verbose:
-            total = self.population.generations * self.population.population_size
-            self.population.progress = Progress(total)
+        total = self.population.generations * self.population.population_size
+        self.population.progress = Progress(total) if verbose else None
         if workers > 1:
             local_workers.search(self, workers, fit_args, fit_kwargs)
         else:
@@ -782,7 +781,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         """Prints the scores of every generation and the lineage of the best member.
 
         Args:
-            num_trials: Optional integer, how many of the last generations to show.
+            num_trials: Optional integer, how many of the lineage's last trials, one per
+                generation, to show. Defaults to all.
         """
         best = self._final_best()
         name = self.population.objective.name
@@ -791,15 +791,14 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         print("generation     best     mean    worst  failed  member    score  policy")
         for generation, trial in list(enumerate(lineage))[-(num_trials or 0) :]:
             entries = self.population._of_generation(generation)
-            scores = [entry.trial.score for entry in entries if entry.completed]
-            if self.population.objective.direction == "min":
-                scores = [-score for score in scores]
-            top, low = max(scores), min(scores)
-            sign = -1 if self.population.objective.direction == "min" else 1
+            scores = sorted(
+                (entry.trial.score for entry in entries if entry.completed),
+                reverse=self.population.objective.direction == "max",
+            )
             entry = Entry(trial)
             print(
-                f"{generation + 1:10} {sign * top:8.4f} {sign * np.mean(scores):8.4f} "
-                f"{sign * low:8.4f} {len(entries) - len(scores):7} "
+                f"{generation + 1:10} {scores[0]:8.4f} {np.mean(scores):8.4f} "
+                f"{scores[-1]:8.4f} {len(entries) - len(scores):7} "
                 f"{entry.member + 1:7} {trial.score:8.4f}  {_describe(entry.values)}"
             )
 
