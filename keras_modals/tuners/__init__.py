@@ -1,6 +1,6 @@
 """Policy search with Keras Tuner. Needs the extra `keras-modals[tuner]`."""
 
-from keras_modals.tuners.explore import pba_explore
+from keras_modals.search.explore import pba_explore
 from keras_modals.tuners.policy_space import policy_space
 from keras_modals.tuners.population_based import (
     PopulationBasedOracle,

@@ -19,10 +19,11 @@ from keras_modals.models.modals_model import ModalsModel
 from keras_modals.policies.assignment import ASSIGNABLE
 from keras_modals.policies.files import write_json
 from keras_modals.policies.policy_schedule import PolicySchedule
+from keras_modals.search.exploit import exploit
+from keras_modals.search.explore import pba_explore, random_value
 from keras_modals.tuners import local_workers
 from keras_modals.tuners.checkpoints import CheckpointFolder
 from keras_modals.tuners.cluster import PatientClient, signs_of_life, watch_workers
-from keras_modals.tuners.explore import pba_explore, random_value
 from keras_modals.tuners.policy_space import PREFIX, policy_from_values
 from keras_modals.tuners.progress import Progress, format_policy
 
@@ -217,22 +218,8 @@ class PopulationBasedOracle(keras_tuner.Oracle):
     def _next_values(self, entries, rng):
         """Exploit and explore."""
         entries = sorted(entries, key=lambda entry: entry.member)
-        # Ties, frequent on small validation sets, are broken at random.
-        order = rng.permutation(len(entries))
-        ranked = sorted(
-            (entries[index] for index in order),
-            key=lambda entry: entry.score(self.objective),
-            reverse=True,
-        )
-        count = max(1, int(self.quantile * len(ranked)))
-        alive = [entry for entry in ranked if entry.completed]
-        best = alive[: min(count, max(1, len(alive) - count))]
-        worst = [e for e in ranked[-count:] if e not in best]
-        worst += [e for e in ranked if not e.completed and e not in worst]
-        parents = [
-            best[int(rng.integers(len(best)))] if entry in worst else entry
-            for entry in entries
-        ]
+        scores = [entry.score(self.objective) for entry in entries]
+        parents = [entries[i] for i in exploit(scores, self.quantile, rng)]
         return [
             {
                 **(
