@@ -79,3 +79,9 @@ def test_constructors():
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         Policy(**arguments)
+
+
+def test_a_policy_in_one_line():
+    policy = Policy({"gaussian_noise": (0.5, 0.25), "hard_extrapolation": (1, 0)})
+    assert str(policy) == "gaussian_noise 0.5x0.25"
+    assert str(Policy.zero()) == "no augmentation"

@@ -37,7 +37,9 @@ def draw_steps(policy, probabilities, magnitudes, batch_size, views, features, s
 
     Args:
         policy: The `Policy` whose operations and operation counts hold.
-        probabilities, magnitudes: Current values, one per sub-policy.
+        probabilities, magnitudes: Current values, one per sub-policy; or of several
+            policies, `(policies, sub_policies)`, each of which holds for as many
+            consecutive latents.
         batch_size, views: Draws are for `views` times `batch_size` latents.
         features: Their width.
         seed: A `keras.random.SeedGenerator`.
@@ -55,10 +57,10 @@ def draw_steps(policy, probabilities, magnitudes, batch_size, views, features, s
     numbers = backend.uniform((views * batch_size, sum(widths)), seed)
     keys, accept, count, mixing, *rest = _split(numbers, widths)
 
-    keys = ops.where(accept < ops.convert_to_tensor(probabilities), keys, _REJECTED)
+    keys = ops.where(accept < _by_row(probabilities, numbers), keys, _REJECTED)
+    magnitudes = _by_row(magnitudes, numbers)
     walk = _walk(keys, count[:, 0], policy.operation_counts)
     mixes = ops.convert_to_tensor([name == "class_mixing" for name in names])
-    magnitudes = ops.convert_to_tensor(magnitudes)
     noise = [None] * num_steps
     if "gaussian_noise" in names:
         noise = _shared_noise((batch_size, features), views, num_steps, seed)
@@ -66,7 +68,7 @@ def draw_steps(policy, probabilities, magnitudes, batch_size, views, features, s
     for step, sub_policy in enumerate(walk):
         hard, gumbel, partner, pair, share = rest[step * 5 : step * 5 + 5]
         index = ops.maximum(sub_policy, 0)
-        magnitude = ops.take(magnitudes, index)
+        magnitude = _at(magnitudes, index)
         if mixing_width:
             magnitude = ops.where(
                 ops.take(mixes, index), magnitude * share[:, 0], magnitude
@@ -97,6 +99,21 @@ def uniform_index(uniform, size):
 _REJECTED = 2.0
 
 
+def _by_row(values, rows):
+    """Values of one policy as they are, of several once for each row."""
+    values = ops.convert_to_tensor(values)
+    if len(values.shape) == 1:
+        return values
+    return ops.repeat(values, ops.shape(rows)[0] // values.shape[0], axis=0)
+
+
+def _at(values, index):
+    """The value of each row's sub-policy, as `_by_row` returns them."""
+    if len(values.shape) == 1:
+        return ops.take(values, index)
+    return ops.take_along_axis(values, index[:, None], axis=1)[:, 0]
+
+
 def _walk(keys, count, operation_counts):
     """Which sub-policy each step applies to each row.
 
@@ -123,7 +140,8 @@ def _shared_noise(shape, views, num_steps, seed):
     """
     batch_size, features = shape
     turns = views * num_steps
-    noise = backend.normal((ops.maximum(batch_size, turns), features), seed)
+    # More rows than turns, so that no two turns are alike.
+    noise = backend.normal((batch_size + turns, features), seed)
     rolled = [ops.roll(noise, turn, axis=0)[:batch_size] for turn in range(turns)]
     return [
         ops.concatenate(rolled[step * views : (step + 1) * views])

@@ -12,11 +12,14 @@ from keras_modals.labels import IGNORED, class_indices
 from keras_modals.layers import lookups
 from keras_modals.layers.class_memory import ClassMemory
 from keras_modals.layers.draw import draw_steps, uniform_index
+from keras_modals.layers.gradients import scale_gradient
 from keras_modals.layers.hardness import HARDNESS, STATISTICAL_HARDNESS, latent_hardness
 from keras_modals.layers.step_scope import current_scope
 from keras_modals.policies.policy import Policy
 
-Targets = namedtuple("Targets", ["num_views", "partner", "partner_weight"])
+Targets = namedtuple(
+    "Targets", ["num_views", "partner", "partner_weight", "view_weight"]
+)
 Targets.__doc__ = """What the rows that a head receives are labelled with.
 
 Attributes:
@@ -24,6 +27,8 @@ Attributes:
     partner: int32 `(num_views * batch,)`, the sample each row was mixed with, or
         `None` without `class_mixing`.
     partner_weight: float32 `(num_views * batch,)`, that sample's share in `[0, 1]`.
+    view_weight: float32 `(num_views,)`, weights of mean 1 for the views' losses, or
+        `None` where all are alike.
 """
 
 
@@ -62,6 +67,9 @@ class LatentAugmentation(keras.layers.Layer):
         num_views: Integer, how many latents to hand to the head per sample. More
             than 1 needs `ModalsModel`, which repeats labels and weights to match,
             or attention to the output shape. Defaults to `4`.
+        active_views: Optional integer, of how many of its views a sample's loss is the
+            mean: the first ones. The number is a variable, `view_count`, so that a
+            search can change it. Defaults to `None`, all.
         clean_view: Boolean, whether the first view is the latent itself. Ignored for
             `num_views=1`. Defaults to `True`.
         gradient_to_encoder: Boolean, whether augmented latents send gradient to the
@@ -123,6 +131,7 @@ class LatentAugmentation(keras.layers.Layer):
         policy=None,
         *,
         num_views=4,
+        active_views=None,
         clean_view=True,
         gradient_to_encoder=None,
         partners="any",
@@ -156,6 +165,14 @@ class LatentAugmentation(keras.layers.Layer):
             )
         self.num_classes = _integer("num_classes", num_classes, 2)
         self.num_views = _integer("num_views", num_views, 1)
+        if active_views is not None:
+            active_views = _integer("active_views", active_views, 1)
+            if active_views > self.num_views:
+                raise ValueError(
+                    "Only views that there are can be active. Received: "
+                    f"num_views={num_views}, active_views={active_views}"
+                )
+        self.active_views = active_views
         self.clean_view = bool(clean_view)
         if gradient_to_encoder is None:
             gradient_to_encoder = not self.has_clean_view
@@ -193,6 +210,8 @@ class LatentAugmentation(keras.layers.Layer):
         self.magnitudes = self._variable("magnitudes", magnitudes)
         if self.dropout is not None:
             self.dropout_rate = self._variable("dropout_rate", self.dropout)
+        if self.active_views is not None:
+            self.view_count = self._variable("view_count", self.active_views)
 
     def _fitting_memory_size(self, num_features):
         class_bytes = self.num_classes * num_features * 4
@@ -249,17 +268,10 @@ class LatentAugmentation(keras.layers.Layer):
         """
         if not self.built:
             return self._policy
-        operations_: dict[str, list] = {}
-        values = zip(
-            self._operations,
-            ops.convert_to_numpy(self.probabilities).tolist(),
-            ops.convert_to_numpy(self.magnitudes).tolist(),
-            strict=True,
+        return self._policy_of(
+            ops.convert_to_numpy(self.probabilities),
+            ops.convert_to_numpy(self.magnitudes),
         )
-        for name, probability, magnitude in values:
-            pair = (round(probability, 6), round(magnitude, 6))
-            operations_.setdefault(name, []).append(pair)
-        return Policy(operations_, self._policy.operation_counts)
 
     @policy.setter
     def policy(self, policy):
@@ -278,6 +290,13 @@ class LatentAugmentation(keras.layers.Layer):
         _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
         self.probabilities.assign(probabilities)
         self.magnitudes.assign(magnitudes)
+
+    def _policy_of(self, probabilities, magnitudes):
+        pairs: dict[str, list] = {}
+        values = zip(probabilities.tolist(), magnitudes.tolist(), strict=True)
+        for name, pair in zip(self._operations, values, strict=True):
+            pairs.setdefault(name, []).append([round(value, 6) for value in pair])
+        return Policy(pairs, self._policy.operation_counts)
 
     # Call ----------------------------------------------------------------
 
@@ -360,19 +379,30 @@ class LatentAugmentation(keras.layers.Layer):
             if not self.gradient_to_encoder:
                 # What no operation moved trains the encoder.
                 moved = ops.where(touched[:, None], moved, lookups.tile(latents, views))
-            return moved, Targets(views, partner, weight)
+            return moved, self._targets(partner, weight)
 
         if not self.gradient_to_encoder:
             # The clean view, one of several, carries the encoder's whole gradient.
-            held = ops.stop_gradient(latents)
-            latents = held + self.num_views * (latents - held)
+            latents = scale_gradient(latents, self._clean_factor(latents.dtype))
         if partner is not None:
             partner = ops.concatenate([_row_indices(labels), partner])
             weight = ops.concatenate([ops.zeros_like(source[:, 0]), weight])
-        return (
-            ops.concatenate([latents, moved]),
-            Targets(self.num_views, partner, weight),
-        )
+        return ops.concatenate([latents, moved]), self._targets(partner, weight)
+
+    def _clean_factor(self, dtype):
+        if self.active_views is None:
+            return self.num_views
+        return ops.cast(self.view_count, dtype)
+
+    def _targets(self, partner, partner_weight):
+        view_weight = None
+        if self.active_views is not None:
+            # Of a population, the first axis is the members'.
+            count = ops.convert_to_tensor(self.view_count)[..., None]
+            views = ops.arange(self.num_views, dtype="float32")
+            view_weight = ops.where(views < count, self.num_views / count, 0.0)
+            view_weight = ops.reshape(view_weight, (-1,))
+        return Targets(self.num_views, partner, partner_weight, view_weight)
 
     def _walk(self, source, labels, draw, views):
         """Takes `views` copies of `source` through the operations of `draw`.
@@ -404,10 +434,13 @@ class LatentAugmentation(keras.layers.Layer):
         return moved, touched, partner, weight
 
     def _drop(self, outputs):
-        keeps = 1.0 - ops.convert_to_tensor(self.dropout_rate)
+        keeps = self._dropout_keeps(outputs)
         kept = backend.uniform(ops.shape(outputs), self.seed_generator) < keeps
         scale = ops.cast(1.0 / keeps, outputs.dtype)
         return ops.where(kept, outputs * scale, ops.zeros_like(outputs))
+
+    def _dropout_keeps(self, outputs):
+        return 1.0 - ops.convert_to_tensor(self.dropout_rate)
 
     def _is_chosen(self, name, step):
         chosen = ops.zeros_like(step.sub_policy, dtype="bool")
@@ -442,6 +475,7 @@ class LatentAugmentation(keras.layers.Layer):
             num_classes=self.num_classes,
             policy=keras.saving.serialize_keras_object(self.policy),
             num_views=self.num_views,
+            active_views=self.active_views,
             clean_view=self.clean_view,
             gradient_to_encoder=self.gradient_to_encoder,
             partners=self.partners,

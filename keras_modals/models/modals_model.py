@@ -126,7 +126,8 @@ class ModalsModel(keras.Model):
         self.triplet_weight = self._loss_weight("triplet_weight")
         self.prior_weight = self._loss_weight("prior_weight")
         self.uses_triplet = self.uses_prior = False
-        self.triplet_loss = self.discriminator_optimizer = None
+        self.triplet_loss: Any = None
+        self.discriminator_optimizer: Any = None
         self._triplet_seeds = None
         self._loss_trackers = {
             name: GaussianDistance(name)
@@ -249,7 +250,7 @@ class ModalsModel(keras.Model):
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        if config is not None:
+        if config:
             serialize = keras.saving.serialize_keras_object
             config.update(
                 triplet_loss=serialize(self.triplet_loss),
@@ -285,11 +286,33 @@ class ModalsModel(keras.Model):
         others = {id(variable) for variable in self.discriminator.variables}
         return [variable for variable in variables if id(variable) not in others]
 
-    def train_step(self, data):
-        return train_step(self, data)
+    @property
+    def non_trainable_variables(self):
+        """Those that the model's own optimizer leaves alone. JAX needs to know of all,
+        the discriminator's and its optimizer's included."""
+        variables = super().non_trainable_variables
+        if not getattr(self, "uses_prior", False):
+            return variables
+        return (
+            variables
+            + self.discriminator_variables
+            + self.discriminator_optimizer.variables
+        )
+
+    def train_step(self, *args):
+        return train_step(self, *args)
 
     def test_step(self, *args):
-        return self._task_logs(super().test_step(*args))
+        result = super().test_step(*args)
+        if isinstance(result, tuple):
+            # On JAX, with the state.
+            return self._task_logs(result[0]), *result[1:]
+        return self._task_logs(result)
+
+    def clip_gradients(self, gradients):
+        """What the optimizer gets instead of the gradients of the trainable variables:
+        here, the same. It clips them itself."""
+        return gradients
 
     def update_loss_metrics(self, objective, batch_size):
         """Adds one step's losses to what the logs show."""

@@ -152,6 +152,15 @@ class Policy:
     def _key(self):
         return self._sub_policies, self._operation_counts
 
+    def __str__(self):
+        """In one line: probability times magnitude, what never acts left out."""
+        parts = [
+            f"{name} {probability:g}x{magnitude:g}"
+            for name, probability, magnitude in self._sub_policies
+            if probability * magnitude > 0
+        ]
+        return ", ".join(parts) or "no augmentation"
+
     def __repr__(self):
         return f"Policy({self.operations}, operation_counts={self._operation_counts})"
 

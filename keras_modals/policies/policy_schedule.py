@@ -20,7 +20,7 @@ class PolicySchedule:
             positive integer, a `Policy` (those of all segments must have the same
             operations) and a mapping from the names of other numbers to their
             values: `"triplet_weight"`, `"prior_weight"`, `"dropout"` of the latents,
-            `"learning_rate"`.
+            `"active_views"` of a sample, `"learning_rate"`.
 
     Reference:
 

@@ -35,10 +35,10 @@ def view_data(model, targets, y, y_pred, sample_weight):
 
 def loss_data(model, targets, y, y_pred, sample_weight):
     """As `view_data`, for the loss: where classes are mixed, a row appears twice, once
-    with each of its two labels, weighted by their shares."""
+    with each of its two labels, weighted by their shares. Views may have weights."""
     names = output_names(model)
     summed = _summed_outputs(model, names)
-    if targets.partner is None and not summed:
+    if targets.partner is None and targets.view_weight is None and not summed:
         return view_data(model, targets, y, y_pred, sample_weight)
     mixed_y, mixed_pred, mixed_weight = {}, {}, {}
     y, predictions = by_output(y, names), by_output(y_pred, names)
@@ -48,8 +48,10 @@ def loss_data(model, targets, y, y_pred, sample_weight):
         if name in model.augmented_outputs and target is not None:
             if weight is None:
                 weight = ops.ones(ops.shape(target)[:1], dtype="float32")
+            if targets.view_weight is not None:
+                weight = ops.cast(weight, "float32")
             rows = _tile(target, targets)
-            row_weight = _tile(weight, targets)
+            row_weight = _weigh_views(_tile(weight, targets), targets)
             # A mean over rows divides by `num_views` per sample, a sum by nothing.
             factor = 1.0 / targets.num_views if name in summed else 1.0
             if targets.partner is not None:
@@ -73,11 +75,20 @@ def _tile(tensor, targets):
     return ops.concatenate([tensor] * targets.num_views, axis=0)
 
 
+def _weigh_views(row_weight, targets):
+    if targets.view_weight is None:
+        return row_weight
+    by_view = ops.reshape(row_weight, (targets.num_views, -1))
+    weight = ops.cast(targets.view_weight, row_weight.dtype)
+    return ops.reshape(by_view * weight[:, None], ops.shape(row_weight))
+
+
 def _both_shares(row_weight, weight, targets):
     share = targets.partner_weight
     share = ops.reshape(share, (-1, *[1] * (len(weight.shape) - 1)))
     own = ops.cast(row_weight, share.dtype) * (1.0 - share)
-    partner = ops.cast(ops.take(weight, targets.partner, axis=0), share.dtype) * share
+    partner = _weigh_views(ops.take(weight, targets.partner, axis=0), targets)
+    partner = ops.cast(partner, share.dtype) * share
     return ops.concatenate([own, partner], axis=0)
 
 

@@ -25,7 +25,7 @@ def train_step(model, data):
             )
     gradients = tape.gradient(total, variables + discriminator_variables)
     count = len(variables)
-    model.optimizer.apply(gradients[:count], variables)
+    model.optimizer.apply(model.clip_gradients(gradients[:count]), variables)
     if discriminator_variables:
         model.discriminator_optimizer.apply(gradients[count:], discriminator_variables)
     model.latent_augmentation.remember(*objective.memory, after=[objective.task_loss])
