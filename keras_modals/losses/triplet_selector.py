@@ -239,8 +239,9 @@ class _Pairs:
     def __init__(self, distances, labels, order):
         self.distances = distances
         self.order = order
-        self.size = ops.cast(ops.shape(labels)[0], "int32")
-        self.indices = ops.arange(self.size, dtype="int32")
+        size = ops.shape(labels)[0]
+        self.size = ops.cast(size, "int32")
+        self.indices = ops.arange(size, dtype="int32")
         self.places = ops.scatter(order[:, None], self.indices, ops.shape(order))
         known = labels >= 0
         same = labels[:, None] == labels[None, :]

@@ -1,16 +1,19 @@
-"""The training step: one thin file per Keras backend over one shared objective."""
+"""The training step: one thin file per Keras backend over one shared objective.
+
+`train_step(model, ...)` takes and returns what `keras.Model.train_step` does on the
+backend.
+"""
+
+import importlib
 
 import keras
 
-if keras.backend.backend() == "tensorflow":
-    from keras_modals.training.tensorflow import train_step
-else:
-
-    def train_step(model, data):
-        raise NotImplementedError(
-            "`ModalsModel` trains on the TensorFlow backend. "
-            f"Received: keras.backend.backend()={keras.backend.backend()!r}"
-        )
-
+_backend = keras.backend.backend()
+if _backend not in ("jax", "tensorflow", "torch"):
+    raise ImportError(
+        "keras_modals trains on the TensorFlow, JAX and PyTorch backends of Keras. "
+        f"Received: keras.backend.backend()={_backend!r}"
+    )
+train_step = importlib.import_module(f"{__name__}.{_backend}").train_step
 
 __all__ = ["train_step"]

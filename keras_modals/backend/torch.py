@@ -1,0 +1,18 @@
+"""`keras_modals.backend` on PyTorch, where a variable is written in place."""
+
+import torch
+
+from keras_modals.backend.generic import (
+    add_entries as add_entries,
+)
+from keras_modals.backend.generic import normal as normal
+from keras_modals.backend.generic import uniform as uniform
+
+
+def take_rows(variable, indices):
+    return variable.value[indices.long()]
+
+
+def put_rows(variable, indices, rows, after=()):
+    with torch.no_grad():
+        variable.value[indices.long()] = rows.to(variable.value.dtype)
