@@ -9,20 +9,18 @@ with its standard error. Scores are means over the last five epochs.
 """
 
 import argparse
-import csv
 import pathlib
-import statistics
 
 import data
 import keras
 import models
 import numpy as np
+import runs
 
 import keras_modals
 from keras_modals import Policy, TripletSelector
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "defaults.csv"
-FIELDS = ["dataset", "method", "seed", "accuracy", "loss"]
+RUNS = runs.Runs(pathlib.Path(__file__).parent / "results" / "defaults.csv")
 
 EPOCHS = {"mlp": 60, "cnn_1d": 60, "cnn_2d": 20, "bilstm": 20}
 
@@ -154,86 +152,22 @@ def run(dataset_name, name, seed, last=5):
     return np.mean(history["val_accuracy"]), np.mean(history["val_loss"])
 
 
-def read_results():
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open() as file:
-        return list(csv.DictReader(file))
-
-
-def run_all(arguments):
-    RESULTS.parent.mkdir(exist_ok=True)
-    done = {(row["dataset"], row["method"], int(row["seed"])) for row in read_results()}
-    if not done:
-        RESULTS.write_text(",".join(FIELDS) + "\n")
-    todo = [
-        (dataset, name, seed)
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-        for dataset in arguments.datasets
-        for name in arguments.methods
-        if (dataset, name, seed) not in done
-    ]
-    for number, (dataset, name, seed) in enumerate(todo):
-        accuracy, loss = run(dataset, name, seed)
-        with RESULTS.open("a", newline="") as file:
-            csv.writer(file).writerow(
-                [dataset, name, seed, f"{accuracy:.5f}", f"{loss:.5f}"]
-            )
-        print(f"{number + 1}/{len(todo)} {dataset} {name} {seed}: {accuracy:.4f}")
-
-
-def print_table(_):
-    rows = read_results()
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    score = {}
-    for row in rows:
-        key = (row["dataset"], row["method"])
-        score.setdefault(key, {})[row["seed"]] = (
-            100 * float(row["accuracy"]),
-            float(row["loss"]),
-        )
-    print("| method | " + " | ".join(datasets) + " | mean | worst |")
-    print("|---" * (len(datasets) + 3) + "|")
-    for name in METHODS:
-        cells, means = [], []
-        for dataset in datasets:
-            runs, none = score.get((dataset, name), {}), score[dataset, "none"]
-            if name == "none":
-                mean = statistics.mean(value for value, _ in runs.values())
-                loss = statistics.mean(value for _, value in runs.values())
-                cells.append(f"{mean:.1f} ({loss:.2f}, n={len(runs)})")
-                continue
-            both = [seed for seed in runs if seed in none]
-            if not both:
-                cells.append("")
-                continue
-            changes = [runs[seed][0] - none[seed][0] for seed in both]
-            losses = statistics.mean(runs[seed][1] - none[seed][1] for seed in both)
-            means.append(statistics.mean(changes))
-            error = (
-                statistics.stdev(changes) / len(changes) ** 0.5
-                if len(changes) > 1
-                else float("nan")
-            )
-            cells.append(f"{means[-1]:+.1f} ({error:.1f}), {losses:+.2f}")
-        summary = (
-            f"{statistics.mean(means):+.2f} | {min(means):+.1f}" if means else " | "
-        )
-        print(f"| {name} | " + " | ".join(cells) + f" | {summary} |")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
     command.add_argument("--datasets", nargs="+", default=list(data.LOADERS))
     command.add_argument("--methods", nargs="+", default=list(METHODS))
     command.add_argument("--seeds", type=int, default=3)
     command.add_argument("--first-seed", type=int, default=0)
-    command.set_defaults(function=run_all)
-    commands.add_parser("table").set_defaults(function=print_table)
+    commands.add_parser("table")
     arguments = parser.parse_args()
-    arguments.function(arguments)
+    if arguments.command == "table":
+        RUNS.print_table(METHODS)
+        return
+    first = arguments.first_seed
+    seeds = range(first, first + arguments.seeds)
+    RUNS.run_all(run, arguments.datasets, arguments.methods, seeds)
 
 
 if __name__ == "__main__":

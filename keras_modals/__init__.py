@@ -15,6 +15,7 @@ from keras_modals.models.modals_model import (
 from keras_modals.policies.policy import Policy
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.policies.policy_scheduler import PolicyScheduler
+from keras_modals.search.shared_encoder_search import SharedEncoderSearch
 from keras_modals.version import __version__
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Policy",
     "PolicySchedule",
     "PolicyScheduler",
+    "SharedEncoderSearch",
     "TripletSelector",
     "__version__",
     "augment",

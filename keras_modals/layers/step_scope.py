@@ -20,6 +20,7 @@ class StepScope:
         layer: The `LatentAugmentation` that ran in this scope, or `None`.
         latents: Its clean latents, `(batch, features)`.
         targets: Its `Targets`: how its outputs relate to the batch's samples.
+        member_outputs: What each head of a population says, at inference.
     """
 
     def __init__(self, labels):
@@ -27,6 +28,7 @@ class StepScope:
         self.layer = None
         self.latents = None
         self.targets = None
+        self.member_outputs = None
 
     def leave(self, layer, latents, labels, targets):
         """Called by the layer, with what the step needs of it."""

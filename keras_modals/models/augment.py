@@ -73,7 +73,7 @@ def augment(
         label_output=label_output,
     )
     if model.compiled:
-        _compile_alike(result, model)
+        compile_alike(result, model)
     return result
 
 
@@ -168,12 +168,13 @@ def _check_called_once(augmentation, name):
         )
 
 
-def _compile_alike(result, model):
+def compile_alike(result, model):
+    """Compiles a model as another one is, or warns where that cannot be copied."""
     try:
         result.compile_from_config(model.get_compile_config())
     except (TypeError, ValueError) as error:
         warnings.warn(
-            "The augmented model is not compiled, since the settings of the original "
-            f"could not be copied: call `compile` on it. ({error})",
+            f"The new model '{result.name}' is not compiled, since the settings of the "
+            f"original could not be copied: call `compile` on it. ({error})",
             stacklevel=3,
         )

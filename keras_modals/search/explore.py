@@ -1,6 +1,9 @@
 """How a population's numbers are perturbed."""
 
+import keras
 
+
+@keras.saving.register_keras_serializable("keras_modals")
 def pba_explore(hyperparameter, value, rng):
     """Population Based Augmentation's rule, for any number or ordered choice.
 

@@ -67,7 +67,7 @@ def compute_objective(model, x, y, sample_weight):
     losses = None
     loss = by_output(model.loss, names)[label_output]
     if layer.needs_losses and loss is not None:
-        losses = _sample_losses(
+        losses = _first_view_losses(
             loss, label_targets, by_output(y_pred, names)[label_output]
         )
     return Objective(
@@ -98,17 +98,22 @@ def _adversarial_terms(discriminator, latents):
     )
 
 
-def _sample_losses(loss, targets, predictions):
+def _first_view_losses(loss, targets, predictions):
     """The task loss of each sample's first view, float32 `(batch,)`."""
     targets = ops.convert_to_tensor(targets)
     batch_size = ops.shape(targets)[0]
-    predictions = ops.stop_gradient(predictions)[:batch_size]
+    losses = sample_losses(loss, targets, ops.stop_gradient(predictions)[:batch_size])
+    # A loss that is reduced already says nothing about single samples.
+    return ops.zeros((batch_size,)) if losses is None else losses
+
+
+def sample_losses(loss, targets, predictions):
+    """The loss of each sample, float32 `(batch,)`; `None` of one that is reduced."""
     if len(targets.shape) + 1 == len(predictions.shape) and predictions.shape[-1] == 1:
         targets = ops.expand_dims(targets, -1)
     loss = keras.losses.get(loss)
     function = loss.call if isinstance(loss, keras.losses.Loss) else loss
     losses = ops.cast(function(targets, predictions), "float32")
     if len(losses.shape) == 0:
-        # A loss that is reduced already says nothing about single samples.
-        return ops.zeros((batch_size,))
-    return ops.mean(ops.reshape(losses, (batch_size, -1)), axis=-1)
+        return None
+    return ops.mean(ops.reshape(losses, (ops.shape(targets)[0], -1)), axis=-1)

@@ -25,7 +25,7 @@ from keras_modals.tuners import local_workers
 from keras_modals.tuners.checkpoints import CheckpointFolder
 from keras_modals.tuners.cluster import PatientClient, signs_of_life, watch_workers
 from keras_modals.tuners.policy_space import PREFIX, policy_from_values
-from keras_modals.tuners.progress import Progress, format_policy
+from keras_modals.tuners.progress import Progress
 
 VERSION = 1
 
@@ -814,7 +814,7 @@ def _optimizer_variables(model):
 def _describe(values):
     policy = policy_from_values(values)
     parts = [f"{n} {v:.3g}" for n, v in values.items() if n in ASSIGNABLE]
-    return ", ".join(([format_policy(policy)] if policy else []) + parts)
+    return ", ".join(([str(policy)] if policy else []) + parts)
 
 
 def _seed(*numbers):

@@ -51,13 +51,3 @@ def format_duration(seconds):
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
-
-
-def format_policy(policy):
-    """A policy in one line: probability times magnitude, what never acts left out."""
-    parts = [
-        f"{name} {probability:g}x{magnitude:g}"
-        for name, probability, magnitude in policy.sub_policies
-        if probability * magnitude > 0
-    ]
-    return ", ".join(parts) or "no augmentation"

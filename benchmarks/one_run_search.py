@@ -1,0 +1,234 @@
+"""Compares the one-run search with no augmentation, defaults and a population.
+
+    KERAS_MODALS_DATA=folder python benchmarks/one_run_search.py run [--seeds 3] [...]
+    python benchmarks/one_run_search.py table
+    python benchmarks/one_run_search.py cost
+
+Every method has the same training samples and epochs, and as many validation samples
+as training samples, on which searches score their members, and by whose accuracy every
+method goes back to its best epoch (a small recurrent network ends a training with a
+spike now and then). What comes out is measured on the test part or, with `--tuning`, on
+the rest of the validation part: the search's own defaults were chosen there.
+"""
+
+import argparse
+import pathlib
+import statistics
+import tempfile
+import time
+
+import data
+import defaults
+import keras
+import models
+import numpy as np
+import runs
+import step_time
+
+import keras_modals
+from keras_modals import Policy, SharedEncoderSearch
+
+FOLDER = pathlib.Path(__file__).parent / "results"
+MEASURES = ("accuracy", "loss", "seconds")
+
+
+def compiled(model, **arguments):
+    model.compile(
+        keras.optimizers.Adam(1e-3, clipnorm=5.0),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        # Compiling takes longer than such small runs gain by it.
+        jit_compile=False,
+        **arguments,
+    )
+    return model
+
+
+def best_epoch(patience):
+    return keras.callbacks.EarlyStopping(
+        "val_accuracy", patience=patience, restore_best_weights=True
+    )
+
+
+def plain(model, seed, fit):
+    compiled(model)
+    fit(model.fit)
+    return model
+
+
+def default_policy(model, seed, fit):
+    return plain(keras_modals.augment(model, seed=seed), seed, fit)
+
+
+def one_run(layer=None, weights=None, **arguments):
+    layer = {
+        "num_views": 2,
+        "dropout": 0.0,
+        "policy": Policy.zero(repeats=1),
+        **(layer or {}),
+    }
+
+    def train(model, seed, fit):
+        augmented = keras_modals.augment(model, seed=seed, **layer)
+        compiled(augmented, **(weights or {}))
+        search = SharedEncoderSearch(augmented, seed=seed, **arguments)
+        fit(search.fit)
+        return search.best_model()
+
+    return train
+
+
+def population(model, seed, fit):
+    """Eight trainings, by Keras Tuner, of what `one_run()` searches in one."""
+
+    def build(hp):
+        augmented = keras_modals.augment(
+            keras.models.clone_model(model),
+            num_views=2,
+            policy=keras_modals.tuners.policy_space(hp, repeats=1),
+            dropout=hp.Float("dropout", 0.0, 0.9, step=0.1),
+        )
+        return compiled(augmented)
+
+    def search(*data, epochs, verbose, callbacks, **arguments):
+        tuner.population.generations = epochs // 3
+        tuner.search(*data, verbose=verbose, **arguments)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = keras_modals.tuners.PopulationBasedTuner(
+            build, "val_accuracy", population_size=8, seed=seed, directory=folder
+        )
+        fit(search)
+        return tuner.get_best_models(1)[0]
+
+
+THROUGH = {"gradient_to_encoder": True}
+ONE_VIEW = {"num_views": 1}
+
+#: Name to `fn(model, seed, fit)`, which returns the trained model.
+METHODS = {
+    "none": plain,
+    "default policy": default_policy,
+    "one run": one_run(),
+    "population": population,
+    "best gradient": one_run(encoder_gradient="best"),
+    "weighted gradient": one_run(encoder_gradient="weighted"),
+    "by accuracy": one_run(objective="val_accuracy"),
+    "smoothing 0": one_run(smoothing=0.0),
+    "smoothing 0.8": one_run(smoothing=0.8),
+    "every epoch": one_run(epochs_per_generation=1),
+    "every 6 epochs": one_run(epochs_per_generation=6),
+    "random start": one_run(initial="random"),
+    "4 views": one_run({"num_views": 4}),
+    "one view": one_run(ONE_VIEW),
+    "through encoder": one_run(THROUGH),
+    "triplet 0.1": one_run(None, {"triplet_weight": 0.1}),
+}
+
+
+def run(tuning):
+    def run_one(name, method, seed):
+        keras.utils.clear_session()
+        dataset = data.load(name, seed)
+        keras.utils.set_random_seed(seed)
+        model = getattr(models, dataset.encoder)(
+            dataset.train[0].shape[1:], dataset.num_classes
+        )
+        size = len(dataset.train[0])
+        x, y = dataset.valid
+        count = min(size, len(x) // 2)
+        final = (x[count : count + 1500], y[count : count + 1500])
+        if not tuning:
+            final = dataset.test
+
+        def fit(method):
+            method(
+                *dataset.train,
+                batch_size=min(50, size // 2),
+                epochs=defaults.EPOCHS[dataset.encoder],
+                validation_data=(x[:count], y[:count]),
+                validation_batch_size=500,
+                callbacks=[best_epoch(defaults.EPOCHS[dataset.encoder])],
+                verbose=0,
+            )
+
+        start = time.perf_counter()
+        trained = METHODS[method](model, seed, fit)
+        seconds = time.perf_counter() - start
+        scores = trained.evaluate(*final, batch_size=500, verbose=0, return_dict=True)
+        return scores["accuracy"], scores["loss"], seconds
+
+    return run_one
+
+
+def print_cost(rounds=5, batch=128):
+    """Times `fit` with validation of a search, and of one model like its members."""
+    layer = {
+        "num_views": 2,
+        "dropout": 0.0,
+        "policy": Policy.constant(0.5, 0.5, repeats=1),
+    }
+    steps = {"mlp": 100, "cnn": 10, "bilstm": 10}
+    for name, (build, make_inputs) in step_time.encoders().items():
+        keras.utils.clear_session()
+        single = keras_modals.augment(build(), **layer)
+        single.compile(**step_time.COMPILE)
+        timed = {"one model": single}
+        for size in (1, 8):
+            search = SharedEncoderSearch(single, size, initial="policy")
+            timed[f"search of {size}"] = search
+        inputs = make_inputs(batch * steps[name])
+        labels = np.arange(len(inputs)) % step_time.CLASSES
+        valid = inputs[: 2 * batch], labels[: 2 * batch]
+        times = {variant: [] for variant in timed}
+        for round_ in range(rounds + 1):
+            for variant, model in timed.items():
+                start = time.perf_counter()
+                model.fit(
+                    inputs,
+                    labels,
+                    validation_data=valid,
+                    batch_size=batch,
+                    validation_batch_size=batch,
+                    shuffle=False,
+                    verbose=0,
+                )
+                if round_:  # The first one compiles.
+                    times[variant].append(time.perf_counter() - start)
+        medians = {k: statistics.median(values) for k, values in times.items()}
+        ratios = [f"{k} {v / medians['one model']:.2f}" for k, v in medians.items()]
+        print(f"{name}, batch {batch}:", ", ".join(ratios), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("cost")
+    for name in ("run", "table"):
+        command = commands.add_parser(name)
+        command.add_argument("--tuning", action="store_true")
+        if name == "run":
+            command.add_argument("--datasets", nargs="+", default=list(data.LOADERS))
+            command.add_argument("--methods", nargs="+", default=list(METHODS))
+            command.add_argument("--seeds", type=int, default=3)
+            command.add_argument("--first-seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if arguments.command == "cost":
+        print_cost()
+        return
+    file = "one_run_tuning.csv" if arguments.tuning else "one_run_search.csv"
+    results = runs.Runs(FOLDER / file, MEASURES)
+    if arguments.command == "table":
+        results.print_table(METHODS)
+        return
+    first = arguments.first_seed
+    results.run_all(
+        run(arguments.tuning),
+        arguments.datasets,
+        arguments.methods,
+        range(first, first + arguments.seeds),
+    )
+
+
+if __name__ == "__main__":
+    main()

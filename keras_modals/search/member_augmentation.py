@@ -1,0 +1,144 @@
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals.layers.gradients import scale_gradient
+from keras_modals.layers.latent_augmentation import LatentAugmentation
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class MemberAugmentation(LatentAugmentation):
+    """A `LatentAugmentation` that has a policy for each member of a population.
+
+    All members share the encoder's latents and one class memory. In training, rows are
+    those of the first member, then those of the second, and so on; each member's are
+    what `LatentAugmentation` would return for it.
+
+    Args:
+        population_size: Positive integer.
+        **kwargs: Arguments of `LatentAugmentation`.
+
+    Attributes:
+        probabilities, magnitudes: float32 `(population_size, sub_policies)`.
+        dropout_rate: float32 `(population_size,)`, where there is dropout.
+        view_count: float32 `(population_size,)`, where there are active views.
+        encoder_shares: float32 `(population_size,)`, the weight of each member's
+            gradient in the encoder's. Sums to 1.
+    """
+
+    def __init__(self, population_size, **kwargs):
+        super().__init__(**kwargs)
+        self.population_size = population_size
+
+    def build(self, latents_shape):
+        super().build(latents_shape)
+        self.encoder_shares = self._variable(
+            "encoder_shares", 1.0 / self.population_size
+        )
+
+    def _variable(self, name, values):
+        return super()._variable(name, np.stack([values] * self.population_size))
+
+    @property
+    def changes_rows(self):
+        return self.population_size > 1 or super().changes_rows
+
+    @LatentAugmentation.policy.setter  # type: ignore[attr-defined]
+    def policy(self, policy):
+        raise ValueError(
+            "The members of a population have policies of their own, which the search "
+            "chooses. Use `best_model()` to train with a policy or a schedule. "
+            f"Received: policy={policy}"
+        )
+
+    def _policy_of(self, probabilities, magnitudes):
+        # Of the population, the best member is the first.
+        return super()._policy_of(probabilities[0], magnitudes[0])
+
+    def apply(self, latents, labels, draw):
+        held = ops.stop_gradient(latents)
+        source = latents if self.gradient_to_encoder else held
+        moved, touched, partner, weight = self._walk(
+            ops.cast(source, "float32"), labels, draw, self._augmented_views()
+        )
+        rows = self._by_member(ops.cast(moved, latents.dtype))
+        if not (self.gradient_to_encoder or self.has_clean_view):
+            # What no operation moved trains the encoder.
+            clean = ops.tile(latents[None], (1, self.num_views, 1))
+            rows = ops.where(self._by_member(touched[:, None]), rows, clean)
+        if self.gradient_to_encoder or not self.has_clean_view:
+            rows = self.share(rows)
+        if self.has_clean_view:
+            clean = self.share(latents[None])
+            if not self.gradient_to_encoder:
+                # The clean view, one of several, carries the encoder's whole gradient.
+                clean = scale_gradient(clean, self._clean_factor(latents.dtype))
+            rows = ops.concatenate([clean, rows], axis=1)
+        if partner is not None:
+            partner, weight = self._mixed(partner, weight, labels)
+        return self._flat(rows), self._targets(partner, weight)
+
+    def _clean_factor(self, dtype):
+        factor = super()._clean_factor(dtype)
+        return factor if self.active_views is None else factor[:, None, None]
+
+    def _targets(self, partner, partner_weight):
+        targets = super()._targets(partner, partner_weight)
+        return targets._replace(num_views=self.population_size * self.num_views)
+
+    def share(self, tensor):
+        """Repeats a tensor for each member, unless it has an axis for them, with the
+        member's share of the gradient. Without a share, not even NaN gets through.
+
+        Args:
+            tensor: `(1, ...)` or `(population_size, ...)`.
+        """
+        if "float" not in keras.backend.standardize_dtype(tensor.dtype):
+            return ops.repeat(tensor, self.population_size, axis=0)
+        shares = ops.cast(self.encoder_shares, tensor.dtype)
+        shares = ops.reshape(shares, (-1, *[1] * (len(tensor.shape) - 1)))
+        held = ops.broadcast_to(ops.stop_gradient(tensor), ops.shape(tensor * shares))
+        return _finite_gradient(held + shares * (tensor - held))
+
+    def _mixed(self, partner, weight, labels):
+        if not self.has_clean_view:
+            return partner, weight
+        own = ops.arange(ops.shape(labels)[0], dtype="int32")[None]
+        own = ops.repeat(own, self.population_size, axis=0)
+        partner = ops.concatenate([own, self._by_member(partner)], axis=1)
+        weight = self._by_member(weight)
+        unmixed = ops.zeros(ops.shape(own), weight.dtype)
+        weight = ops.concatenate([unmixed, weight], axis=1)
+        return ops.reshape(partner, (-1,)), ops.reshape(weight, (-1,))
+
+    def _dropout_keeps(self, outputs):
+        keeps = super()._dropout_keeps(outputs)
+        rows = ops.shape(outputs)[0] // self.population_size
+        return ops.repeat(keeps, rows, axis=0)[:, None]
+
+    def _augmented_views(self):
+        return self.population_size * super()._augmented_views()
+
+    def _by_member(self, rows):
+        return ops.reshape(rows, (self.population_size, -1, *rows.shape[1:]))
+
+    def _flat(self, rows):
+        return ops.reshape(rows, (-1, *rows.shape[2:]))
+
+    def get_config(self):
+        return {**super().get_config(), "population_size": self.population_size}
+
+
+@ops.custom_gradient
+def _finite_gradient(tensor):
+    """The same values, with no gradient at all for a member, an entry of the first
+    axis, whose gradient is not finite: it must not harm the encoder that all share."""
+
+    def gradient(*arguments, upstream=None):
+        if upstream is None:
+            (upstream,) = arguments
+        axes = tuple(range(1, len(upstream.shape)))
+        finite = ops.all(ops.isfinite(upstream), axis=axes, keepdims=True)
+        return ops.where(finite, upstream, ops.zeros_like(upstream))
+
+    return tensor, gradient

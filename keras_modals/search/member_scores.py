@@ -1,0 +1,76 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_modals.labels import class_indices
+from keras_modals.training.objective import sample_losses
+
+
+class MemberScores(keras.metrics.Metric):
+    """The mean loss, or error rate, of every member; smaller is better.
+
+    Args:
+        population_size: Positive integer.
+
+    Attributes:
+        measure: `fn(targets, predictions)` of each sample's loss or error, `(n,)`. To
+            be set before use.
+    """
+
+    def __init__(self, population_size, name="member_scores"):
+        super().__init__(name=name, dtype="float32")
+        self.population_size = population_size
+        self.measure: Any = None
+        shape = (population_size,)
+        self.total = self.add_weight(name="total", shape=shape, initializer="zeros")
+        self.count = self.add_weight(name="count", shape=(), initializer="zeros")
+
+    def update_state(self, targets, predictions, sample_weight=None):
+        """Adds a batch.
+
+        Args:
+            targets: `(batch, ...)`.
+            predictions: `(population_size * batch, ...)`, of one member after the
+                other.
+            sample_weight: Optional, `(batch,)`.
+        """
+        members = self.population_size
+        targets = ops.convert_to_tensor(targets)
+        tiled = ops.tile(targets, (members, *[1] * (len(targets.shape) - 1)))
+        values = ops.reshape(self.measure(tiled, predictions), (members, -1))
+        weight = ops.ones_like(values[0])
+        if sample_weight is not None:
+            weight = weight * ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
+        self.total.assign_add(ops.sum(values * weight, axis=1))
+        self.count.assign_add(ops.sum(weight))
+
+    def result(self):
+        return ops.divide_no_nan(self.total, self.count)
+
+
+def loss_measure(loss):
+    def measure(targets, predictions):
+        losses = sample_losses(loss, targets, predictions)
+        if losses is None:
+            raise ValueError(
+                "Members are scored by the loss of each sample, and this loss returns "
+                'one number for all. Use `objective="val_accuracy"`. '
+                f"Received: loss={loss!r}"
+            )
+        return losses
+
+    return measure
+
+
+def error_measure(num_classes):
+    def measure(targets, predictions):
+        labels = class_indices(targets, num_classes)
+        if predictions.shape[-1] == 1:
+            # As Keras's accuracy of a single output does.
+            predicted = ops.cast(predictions[:, 0] > 0.5, "int32")
+        else:
+            predicted = ops.cast(ops.argmax(predictions, axis=-1), "int32")
+        return ops.cast(predicted != labels, "float32")
+
+    return measure

@@ -1,0 +1,72 @@
+"""What a one-run search searches, as columns of numbers."""
+
+from keras_modals.policies.policy import Policy
+from keras_modals.search.population import Levels
+
+TENTHS = [level / 10 for level in range(11)]
+
+#: Weights of losses that act on the shared encoder, from where they are compiled in.
+SHARED = {
+    "triplet_weight": ("uses_triplet", [level / 20 for level in range(11)]),
+    "prior_weight": ("uses_prior", [0.0, 0.001, 0.003, 0.01, 0.03, 0.1]),
+}
+
+
+class Searched:
+    """The numbers of a `LatentAugmentation` that its members have their own of.
+
+    Args:
+        layer: The `LatentAugmentation`.
+
+    Attributes:
+        levels: List of `Levels`: probabilities, magnitudes, other numbers.
+    """
+
+    def __init__(self, layer):
+        self._policy = layer.policy
+        self._count = len(layer.policy.sub_policies)
+        names = [
+            f"{name}/{index}/{what}"
+            for what in ("probability", "magnitude")
+            for index, (name, _, _) in enumerate(self._policy.sub_policies)
+        ]
+        self.levels = [Levels(name, TENTHS) for name in names]
+        self._others = []
+        if layer.dropout is not None:
+            self._others.append(("dropout", layer.dropout))
+            self.levels.append(Levels("dropout", TENTHS[:-1]))
+        if layer.active_views is not None:
+            self._others.append(("active_views", layer.active_views))
+            self.levels.append(Levels("active_views", range(1, layer.num_views + 1)))
+
+    def start(self, initial):
+        """One value of each: of a policy of zeros, or else of the layer's policy."""
+        _, *pairs = zip(*self._policy.sub_policies, strict=True)
+        values = [number for numbers in pairs for number in numbers]
+        if initial != "policy":
+            values = [0.0] * len(values)
+        return values + [value for _, value in self._others]
+
+    def assign(self, values, members):
+        """Gives a `MemberAugmentation` the values, `(population_size, len(levels))`."""
+        count = self._count
+        members.probabilities.assign(values[:, :count])
+        members.magnitudes.assign(values[:, count : 2 * count])
+        variables = {"dropout": "dropout_rate", "active_views": "view_count"}
+        for column, (name, _) in enumerate(self._others, start=2 * count):
+            getattr(members, variables[name]).assign(values[:, column])
+
+    def policy(self, values):
+        """The policy that one member's values stand for."""
+        pairs: dict[str, list] = {}
+        probabilities, magnitudes = values[: self._count], values[self._count :]
+        for (name, _, _), *pair in zip(
+            self._policy.sub_policies, probabilities, magnitudes, strict=False
+        ):
+            pairs.setdefault(name, []).append(pair)
+        return Policy(pairs, self._policy.operation_counts)
+
+    def others(self, values):
+        """Dict of one member's other numbers."""
+        names = [name for name, _ in self._others]
+        return dict(zip(names, values[2 * self._count :].tolist(), strict=True))

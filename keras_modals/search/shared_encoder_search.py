@@ -1,0 +1,543 @@
+import inspect
+import json
+import numbers
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals.layers.step_scope import StepScope, current_scope
+from keras_modals.models.augment import augment, compile_alike
+from keras_modals.models.graph import copy_model, copy_values, downstream, split
+from keras_modals.models.modals_model import ModalsModel
+from keras_modals.policies.assignment import assign
+from keras_modals.policies.policy import Policy
+from keras_modals.policies.policy_schedule import PolicySchedule
+from keras_modals.search.explore import pba_explore
+from keras_modals.search.member_augmentation import MemberAugmentation
+from keras_modals.search.member_heads import MemberHeads
+from keras_modals.search.member_optimizer import (
+    check_uncoupled,
+    clip_members,
+    take_limits,
+)
+from keras_modals.search.member_scores import (
+    MemberScores,
+    error_measure,
+    loss_measure,
+)
+from keras_modals.search.population import Levels, Population, start_values
+from keras_modals.search.searched import SHARED, Searched
+from keras_modals.search.untracked import Untracked
+from keras_modals.training.outputs import by_output, output_names
+
+ENCODER_GRADIENTS = ("best", "mean", "weighted")
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class SharedEncoderSearch(ModalsModel):
+    """Searches policies in one training: a population of heads on one encoder.
+
+    A policy acts after the encoder. So the members of a population, each with its own
+    policy and its own copy of what follows the `LatentAugmentation`, can share the
+    encoder and its forward and backward pass: a search costs little more than one
+    training. After every epoch with validation each member is scored on the clean
+    latents of the validation data; every few of them the worst members go on from
+    copies of the best (exploit) with perturbed policies (explore), as in
+    `keras_modals.tuners.PopulationBasedTuner`.
+
+    It is a `keras.Model` and trains as one: data, callbacks, `save` and so on.
+    `predict` and `evaluate` are those of the member that is best so far; `val_` logs
+    are those of the one that was best before the epoch; other logs are means over
+    members. Compiling again begins a new search, on the weights as they are.
+
+    Searched are, for each member, the probabilities and magnitudes of the policy, and
+    the layer's `dropout` and `active_views` where they are not `None`. The weights of
+    the triplet loss and of the prior act on the encoder, which members share; where
+    they are positive they are searched over time: changed for a generation, and
+    reverted unless the best score fell by as much as in the generation before.
+
+    Args:
+        model: A `ModalsModel`, which is left as it is, or a model for
+            `keras_modals.augment`, which is then done with the paper's operations,
+            dropout and two views; call it yourself for other arguments. If it is
+            compiled, so is the search.
+        population_size: Positive integer. Defaults to `8`.
+        epochs_per_generation: Positive integer. Defaults to `3`.
+        objective: `"val_loss"` or `"val_accuracy"`, of the output that has the class
+            labels, by which members are scored.
+        smoothing: Float in `[0, 1)`, the share of former epochs in a member's score:
+            validation sets are small and noisy. Defaults to `0.5`.
+        quantile: Float in `(0, 0.5]`, the worst and the best part of the population.
+            Defaults to `0.25`.
+        explore: `fn(levels, value, rng)` that returns a new value, one of
+            `levels.values`. Defaults to Population Based Augmentation's rule,
+            `keras_modals.search.explore.pba_explore`.
+        initial: `"zero"`, where no member augments at first; `"policy"`, where each
+            begins with the layer's policy; or `"random"`, where all but the first
+            begin with random numbers. Defaults to `"zero"`.
+        encoder_gradient: Whose gradient trains the encoder: that of the `"best"`
+            member, the `"mean"` of all, or a mean `"weighted"` by scores, where a
+            member that is a standard deviation worse than another has `1 / e` of its
+            weight. Defaults to `"mean"`.
+        vectorized: Boolean, whether to compute all heads at once where they consist of
+            dense layers, dropout, normalization and activations. Defaults to `True`.
+        seed: Optional non-negative integer, for exploit and explore. Defaults to
+            `None`, a random one.
+        name: Name of the model.
+
+    Reference:
+
+    - [Jaderberg et al., 2017](https://arxiv.org/abs/1711.09846)
+    - [Ho et al., 2019](https://arxiv.org/abs/1905.05393)
+
+    Example:
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((8,)),
+    ...     keras.layers.Dense(16, "relu"),
+    ...     keras.layers.Dense(3, "softmax"),
+    ... ])
+    >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> x, y = np.random.normal(size=(64, 8)), np.arange(64) % 3
+    >>> search = keras_modals.SharedEncoderSearch(model, population_size=4, seed=0)
+    >>> history = search.fit(
+    ...     x[:48], y[:48], validation_data=(x[48:], y[48:]), epochs=6, verbose=0
+    ... )
+    >>> best = search.best_model()
+    >>> best.predict(x, verbose=0).shape
+    (64, 3)
+    >>> search.best_schedule().epochs
+    6
+    """
+
+    def __init__(
+        self,
+        model,
+        population_size=8,
+        epochs_per_generation=3,
+        *,
+        objective="val_loss",
+        smoothing=0.5,
+        quantile=0.25,
+        explore=pba_explore,
+        initial="zero",
+        encoder_gradient="mean",
+        vectorized=True,
+        seed=None,
+        name=None,
+    ):
+        _check_integer("population_size", population_size)
+        _check_integer("epochs_per_generation", epochs_per_generation)
+        _check_choice("objective", objective, ("val_loss", "val_accuracy"))
+        _check_choice("initial", initial, ("zero", "policy", "random"))
+        _check_choice("encoder_gradient", encoder_gradient, ENCODER_GRADIENTS)
+        _check_share("smoothing", smoothing, 0 <= smoothing < 1, "[0, 1)")
+        _check_share("quantile", quantile, 0 < quantile <= 0.5, "(0, 0.5]")
+        if seed is None:
+            seed = int(np.random.default_rng().integers(2**31))
+        if not isinstance(seed, numbers.Integral) or seed < 0:
+            raise ValueError(
+                "Invalid value received for argument `seed`. Expected a non-negative "
+                f"integer or None. Received: seed={seed!r}"
+            )
+        template = _as_modals_model(model)
+        layer = template.latent_augmentation
+        tensors, head = split(template, layer)
+        members = MemberAugmentation(population_size, **layer.get_config())
+        heads = MemberHeads(head, population_size, vectorized=vectorized)
+        outputs, label_position = _outputs(
+            template, heads, [members(tensors[0]), *tensors[1:]]
+        )
+        super().__init__(
+            template.input,
+            outputs,
+            name=name or template.name,
+            discriminator=template.discriminator
+            or ("auto" if template._makes_discriminator else None),
+            label_output=template.label_output,
+        )
+        self._template = Untracked(template)
+        self._model_config = json.dumps(keras.saving.serialize_keras_object(template))
+        self.heads = heads
+        self._label_position = label_position
+        self.population_size = population_size
+        self.epochs_per_generation = epochs_per_generation
+        self.objective = objective
+        self.smoothing = smoothing
+        self.quantile = quantile
+        self.explore = explore
+        self.initial = initial
+        self.encoder_gradient = encoder_gradient
+        self.seed = int(seed)
+        #: A weight, so that callbacks that restore weights restore it.
+        self.epochs_searched = self.add_weight(
+            name="epochs_searched",
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+        )
+        self.member_scores = MemberScores(population_size)
+        self._searched = Searched(layer)
+        self._population: Any = None
+        self._limits: dict[str, float] = {}
+        copy_values(members.memory.variables, layer.memory.variables)
+        compiled = model if isinstance(model, ModalsModel) else template
+        if compiled.compiled:
+            check_uncoupled(compiled.optimizer)
+            compile_alike(self, compiled)
+
+    # Compile ---------------------------------------------------------------
+
+    def compile(self, optimizer="rmsprop", *args, **kwargs):
+        """As `ModalsModel.compile`. Not with optimizers that compute with whole
+        variables, such as Lamb: those of all members are one. Limits of gradients'
+        norms are taken out of the optimizer and kept for each member."""
+        optimizer = keras.optimizers.get(optimizer)
+        self._limits = take_limits(optimizer)
+        super().compile(optimizer, *args, **kwargs)
+        if self.objective == "val_loss":
+            self.member_scores.measure = loss_measure(self._of_labels(self.loss))
+        else:
+            self.member_scores.measure = error_measure(
+                self.latent_augmentation.num_classes
+            )
+        self._start_population()
+
+    def _start_population(self):
+        rng = None
+        if self.initial == "random":
+            rng = np.random.default_rng((self.seed, 0))
+        shared = {
+            name: Levels(name, levels)
+            for name, (is_used, levels) in SHARED.items()
+            if getattr(self, is_used)
+        }
+        self._population = Population(
+            self._searched.levels,
+            start_values(
+                self._searched.levels,
+                self._searched.start(self.initial),
+                self.population_size,
+                rng,
+            ),
+            list(shared.values()),
+            [float(str(ops.convert_to_numpy(getattr(self, name)))) for name in shared],
+            epochs_per_generation=self.epochs_per_generation,
+            quantile=self.quantile,
+            explore=self.explore,
+            smoothing=self.smoothing,
+            seed=self.seed,
+        )
+        self.epochs_searched.assign(0)
+        self._assign_values()
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config:
+            optimizer = config["optimizer"]["config"]
+            optimizer.get("inner_optimizer", {"config": optimizer})["config"].update(
+                self._limits
+            )
+            # What the search began with: what it tries now may be 0.
+            config.update(self._population.shared_start)
+        return config
+
+    @property
+    def population(self):
+        """The members' `keras_modals.search.population.Population`: its `records` hold
+        values, scores and parents of every epoch."""
+        if self._population is None:
+            raise ValueError("The search must be compiled before it is used.")
+        epochs = int(ops.convert_to_numpy(self.epochs_searched))
+        if epochs < len(self._population.records):
+            # A callback has brought back the weights of an earlier epoch.
+            scores = [record["scores"] for record in self._population.records]
+            self._population.replay(scores[:epochs])
+        return self._population
+
+    # Training --------------------------------------------------------------
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.fit`, with validation data, on which members are scored."""
+        signature = inspect.signature(keras.Model.fit)
+        arguments = signature.bind(self, x, y, *args, **kwargs).arguments
+        if arguments.get("validation_data") is None and not arguments.get(
+            "validation_split"
+        ):
+            raise ValueError(
+                "A search scores its members on validation data. Pass "
+                "`validation_data` or a positive `validation_split`. Received: "
+                f"{sorted(set(arguments) - {'self'})}"
+            )
+        callbacks = arguments.get("callbacks") or []
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(_EndEpoch())
+        else:
+            callbacks = [_EndEpoch(), *keras.tree.flatten(callbacks)]
+        arguments["callbacks"] = callbacks
+        arguments.pop("self")
+        return super().fit(**arguments)
+
+    def clip_gradients(self, gradients):
+        if not self._limits:
+            return gradients
+        members = {id(variable) for variable in self.heads.weights}
+        limits = {k: self.optimizer.scale_loss(v) for k, v in self._limits.items()}
+        return clip_members(
+            gradients, [id(v) in members for v in self.trainable_variables], **limits
+        )
+
+    def test_step(self, *args):
+        with StepScope(None):
+            return super().test_step(*args)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        scope = current_scope()
+        if scope is not None and scope.member_outputs is not None:
+            self.member_scores.update_state(
+                self._of_labels(y),
+                keras.tree.flatten(scope.member_outputs)[self._label_position],
+                self._of_labels(sample_weight),
+            )
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self):
+        logs = super().get_metrics_result()
+        return {k: v for k, v in logs.items() if k != self.member_scores.name}
+
+    def end_epoch(self):
+        """Exploit and explore, after members were scored in `evaluate`."""
+        population = self.population
+        if not ops.convert_to_numpy(self.member_scores.count):
+            raise ValueError("Members have no scores before `evaluate` has run.")
+        scores = ops.convert_to_numpy(self.member_scores.result())
+        parents = population.end_epoch(scores)
+        if parents != list(range(self.population_size)):
+            for variable in self._member_variables():
+                variable.assign(ops.take(variable, np.array(parents), axis=0))
+        self.epochs_searched.assign(len(population.records))
+        self._assign_values()
+
+    def _member_variables(self):
+        """The heads' variables and the slots that the optimizer has for them."""
+        weights = self.heads.member_variables
+        paths = [f"{v.path.replace('/', '_')}_" for v in weights]
+        return weights + [
+            variable
+            for variable in self.optimizer.variables
+            if any(variable.name.startswith(path) for path in paths)
+        ]
+
+    def _assign_values(self):
+        population = self.population
+        shares = _shares(self.encoder_gradient, population.smoothed)
+        self.latent_augmentation.encoder_shares.assign(shares)
+        self._searched.assign(population.values, self.latent_augmentation)
+        for levels, value in zip(
+            population.shared_levels, population.shared, strict=True
+        ):
+            getattr(self, levels.name).assign(value)
+
+    def _of_labels(self, structure):
+        names = output_names(self)
+        return by_output(structure, names)[self.label_output or names[0]]
+
+    # Results ---------------------------------------------------------------
+
+    def best_model(self):
+        """The encoder and the best member's head, as a compiled `ModalsModel`.
+
+        Ready for `predict`, `save` and more training; its optimizer is a fresh one.
+        """
+        model = copy_model(self._template.value)
+        for target, value in self.heads.member_weights(0, model):
+            target.assign(value)
+        layer, members = model.latent_augmentation, self.latent_augmentation
+        copy_values(layer.memory.variables, members.memory.variables)
+        if self.compiled:
+            compile_alike(model, self)
+        values = self.population.values[0]
+        shared = self._shared_values(self.population.shared) if model.compiled else {}
+        others = {**self._searched.others(values), **shared}
+        assign(model, self._searched.policy(values), others)
+        return model
+
+    def best_schedule(self):
+        """The `PolicySchedule` along the lineage of the best member."""
+        segments: list = []
+        for member, record in self.population.lineage():
+            values = record["values"][member]
+            shared = self._shared_values(record["shared"])
+            policy = self._searched.policy(values)
+            others = {**self._searched.others(values), **shared}
+            if segments and segments[-1][1:] == (policy, others):
+                segments[-1] = (segments[-1][0] + 1, policy, others)
+            else:
+                segments.append((1, policy, others))
+        if not segments:
+            raise ValueError("There is no schedule before the first epoch of `fit`.")
+        return PolicySchedule(segments)
+
+    def _shared_values(self, values):
+        names = [levels.name for levels in self.population.shared_levels]
+        return dict(zip(names, values.tolist(), strict=True))
+
+    def reseed(self, seed):
+        super().reseed(seed)
+        self.heads.reseed(seed)
+
+    def results_summary(self):
+        """Prints, for each generation, the members' scores and the lineage of the best
+        member at the end."""
+        print("score (smaller is better), and lineage of the best member at the end")
+        print(f"{'epochs':>9} {'best':>8} {'mean':>8} {'worst':>8}  trained with")
+        epoch = 0
+        for segment in self.best_schedule().segments:
+            records = self.population.records[epoch : epoch + segment.epochs]
+            first, epoch = epoch + 1, epoch + segment.epochs
+            scores = records[-1]["smoothed"]
+            numbers = (f"{f(scores):8.4f}" for f in (np.min, np.mean, np.max))
+            values = [f"{name} {value:.3g}" for name, value in segment.values.items()]
+            print(
+                f"{first:4}-{epoch:4}",
+                *numbers,
+                "",
+                ", ".join([str(segment.policy), *values]),
+            )
+
+    def inference_model(self):
+        return self.best_model().inference_model()
+
+    # Saving ----------------------------------------------------------------
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self.compiled and self.population.records:
+            records = self.population.records
+            store["scores"] = np.stack([record["scores"] for record in records])
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        if "scores" in store.keys():  # noqa: SIM118, a store is no mapping
+            scores = np.asarray(store["scores"])
+            self._population.replay(scores)
+            self.epochs_searched.assign(len(scores))
+            self._assign_values()
+
+    def get_config(self):
+        return {
+            "model": json.loads(self._model_config),
+            "population_size": self.population_size,
+            "epochs_per_generation": self.epochs_per_generation,
+            "objective": self.objective,
+            "smoothing": self.smoothing,
+            "quantile": self.quantile,
+            "explore": keras.saving.serialize_keras_object(self.explore),
+            "initial": self.initial,
+            "encoder_gradient": self.encoder_gradient,
+            "vectorized": self.heads.vectorized,
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for name in ("model", "explore"):
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects
+            )
+        return cls(**config)
+
+
+class _EndEpoch(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        # With `validation_freq`, there are no scores after every epoch.
+        if any(name.startswith("val_") for name in logs or {}):
+            self.model.end_epoch()
+
+
+def _as_modals_model(model):
+    """A `ModalsModel` of our own, with the weights of a model that may be plain."""
+    if not isinstance(model, ModalsModel):
+        return augment(model, policy=Policy.zero(repeats=1), num_views=2, dropout=0.0)
+    methods = ("train_step", "compute_loss")
+    if any(getattr(type(model), m) is not getattr(ModalsModel, m) for m in methods):
+        raise ValueError(
+            "A model with a training step or loss of its own cannot be searched: the "
+            f"search trains as `ModalsModel` does. Received: model={model!r}"
+        )
+    if model.latent_augmentation not in model.layers:
+        raise ValueError(
+            "The `LatentAugmentation` layer lies in a nested model, which cannot be "
+            "split there. Insert it in the outer model. "
+            f"Received: model={model!r}"
+        )
+    return copy_model(model)
+
+
+def _outputs(template, heads, inputs):
+    """The outputs of the graph with heads, and which of the heads' has the labels."""
+    depends, _ = downstream(template, template.latent_augmentation)
+    names = output_names(template)
+    labelled = by_output(template.output, names)[template.label_output or names[0]]
+    head_outputs = keras.tree.flatten(heads(inputs if len(inputs) > 1 else inputs[0]))
+    outputs: list = []
+    position = None
+    for tensor, name, is_dependent in zip(
+        template.outputs, template.output_names, depends, strict=True
+    ):
+        if is_dependent:
+            index = sum(depends[: len(outputs)])
+            if tensor is labelled:
+                position = index
+            # Keras names outputs after the layers that they come from.
+            name_it = keras.layers.Identity(name=name, autocast=False)
+            tensor = name_it(head_outputs[index])
+        outputs.append(tensor)
+    if position is None:
+        raise ValueError(
+            "The output that has the class labels does not depend on the "
+            "`LatentAugmentation`: there is nothing to search. "
+            f"Received: label_output={template.label_output!r}"
+        )
+    return keras.tree.pack_sequence_as(template.output, outputs), position
+
+
+def _shares(kind, scores):
+    """Members' weights in the encoder's gradient. The best is the first."""
+    shares = np.ones(len(scores))
+    deviation = np.std(scores)
+    if kind == "best":
+        shares[1:] = 0.0
+    elif kind == "weighted" and np.isfinite(deviation) and deviation > 0:
+        shares = np.exp((np.min(scores) - scores) / deviation)
+    return shares / shares.sum()
+
+
+def _check_integer(name, value):
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or value < 1:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected a positive "
+            f"integer. Received: {name}={value!r}"
+        )
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected one of {choices}. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def _check_share(name, value, is_valid, interval):
+    if not is_valid:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected a float in "
+            f"{interval}. Received: {name}={value!r}"
+        )

@@ -1,0 +1,53 @@
+"""The same training on every Keras backend that is installed."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SCRIPT = pathlib.Path(__file__).with_name("backend_step.py")
+BACKENDS = [
+    name
+    for name in ("tensorflow", "jax", "torch")
+    if importlib.util.find_spec(name) is not None
+]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backends")
+    found = {}
+    for name in BACKENDS:
+        path = folder / f"{name}.npz"
+        subprocess.run(
+            [sys.executable, SCRIPT, path, folder / "model.keras"],
+            env={
+                **os.environ,
+                "KERAS_BACKEND": name,
+                "PYTHONPATH": str(SCRIPT.parents[1]),
+            },
+            check=True,
+        )
+        found[name] = dict(np.load(path))
+    return found
+
+
+@pytest.mark.skipif(len(BACKENDS) < 2, reason="needs two installed backends")
+def test_backends_come_to_the_same(results):
+    first, *others = BACKENDS
+    expected = results[first]
+    assert len(expected) > 20
+    for name in others:
+        assert results[name].keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_allclose(
+                results[name][key],
+                value,
+                rtol=1e-5,
+                atol=1e-5,
+                err_msg=f"{name}: {key}",
+            )
