@@ -109,24 +109,27 @@ METHODS = {
 }
 
 
+def compiled(model, **arguments):
+    model.compile(
+        keras.optimizers.Adam(1e-3, clipnorm=5.0),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        # Compiling takes longer than such small runs gain by it.
+        jit_compile=False,
+        **arguments,
+    )
+    return model
+
+
 def build(dataset, name, seed):
     model = getattr(models, dataset.encoder)(
         dataset.train[0].shape[1:], dataset.num_classes
     )
-    settings = {
-        "optimizer": keras.optimizers.Adam(1e-3, clipnorm=5.0),
-        "loss": "sparse_categorical_crossentropy",
-        "metrics": ["accuracy"],
-        # Compiling takes longer than such small runs gain by it.
-        "jit_compile": False,
-    }
     if METHODS[name] is None:
-        model.compile(**settings)
-        return model
+        return compiled(model)
     layer, compile_ = METHODS[name]
     model = keras_modals.augment(model, seed=seed, **layer)
-    model.compile(**settings, **compile_)
-    return model
+    return compiled(model, **compile_)
 
 
 def run(dataset_name, name, seed, last=5):

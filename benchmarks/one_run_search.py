@@ -24,24 +24,13 @@ import models
 import numpy as np
 import runs
 import step_time
+from defaults import compiled
 
 import keras_modals
 from keras_modals import Policy, SharedEncoderSearch
 
 FOLDER = pathlib.Path(__file__).parent / "results"
 MEASURES = ("accuracy", "loss", "seconds")
-
-
-def compiled(model, **arguments):
-    model.compile(
-        keras.optimizers.Adam(1e-3, clipnorm=5.0),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        # Compiling takes longer than such small runs gain by it.
-        jit_compile=False,
-        **arguments,
-    )
-    return model
 
 
 def best_epoch(patience):

@@ -6,6 +6,7 @@ from keras import layers
 
 import keras_modals
 from keras_modals import Policy, PolicyScheduler, SharedEncoderSearch
+from keras_modals.layers.step_scope import StepScope
 
 #: Of one operation, which is quick to trace.
 ZERO = Policy({"difference_transform": (0.0, 0.0)}, operation_counts=(0.0, 1.0))
@@ -639,7 +640,7 @@ def test_an_output_of_its_own_precision(data):
 
 
 def test_active_views_weigh_as_fewer_views(data):
-    """Two of three views active: as if there were two, drawn from the same numbers."""
+    """Two of three views active: the first two, and as if there were no more."""
     x, y = data
     weights = []
     for views in (2, 3):
@@ -656,6 +657,10 @@ def test_active_views_weigh_as_fewer_views(data):
         weights.append(model.get_layer("hidden").get_weights())
     for first, second in zip(*weights, strict=True):
         np.testing.assert_allclose(first, second, atol=1e-6)
+    latents = np.zeros((len(x), 6), "float32")
+    with StepScope(keras.ops.convert_to_tensor(y)) as scope:
+        model.latent_augmentation(latents, training=True)
+    np.testing.assert_allclose(scope.targets.view_weight, [1.5, 1.5, 0.0])
 
 
 # Refused ----------------------------------------------------------------------

@@ -163,6 +163,15 @@ def scheduled_model():
     return compile_(modals_model(policy=ZERO, dropout=0.0), triplet_weight=0.5)
 
 
+def test_segments_like_those_before_go_on_with_them():
+    values = {"dropout": 0.5}
+    schedule = PolicySchedule.merged(
+        [(2, ZERO), (3, ZERO), (1, ZERO, values), (1, HALF, values), (1, ZERO)]
+    )
+    assert [segment.epochs for segment in schedule.segments] == [5, 1, 1, 1]
+    assert schedule.epochs == 8
+
+
 def test_scheduler_assigns_and_traces_nothing_again(rng, tmp_path):
     x, y = make_data(rng)
     model = scheduled_model()

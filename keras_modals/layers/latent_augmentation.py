@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_modals import backend, operations
+from keras_modals.arguments import check_choice, check_integer
 from keras_modals.labels import IGNORED, class_indices
 from keras_modals.layers import lookups
 from keras_modals.layers.class_memory import ClassMemory
@@ -149,8 +150,8 @@ class LatentAugmentation(keras.layers.Layer):
         elif isinstance(policy, dict):
             policy = keras.saving.deserialize_keras_object(policy)
         _check_policy(policy)
-        _check_choice("partners", partners, ("class", "any"))
-        _check_choice("hardness", hardness, HARDNESS)
+        check_choice("partners", partners, ("class", "any"))
+        check_choice("hardness", hardness, HARDNESS)
         if not (isinstance(temperature, numbers.Real) and float(temperature) > 0):
             raise ValueError(
                 "Invalid value received for argument `temperature`. Expected a "
@@ -163,10 +164,10 @@ class LatentAugmentation(keras.layers.Layer):
                 "Invalid value received for argument `dropout`. Expected a float in "
                 f"[0, 1), or None. Received: dropout={dropout}"
             )
-        self.num_classes = _integer("num_classes", num_classes, 2)
-        self.num_views = _integer("num_views", num_views, 1)
+        self.num_classes = check_integer("num_classes", num_classes, 2)
+        self.num_views = check_integer("num_views", num_views, 1)
         if active_views is not None:
-            active_views = _integer("active_views", active_views, 1)
+            active_views = check_integer("active_views", active_views, 1)
             if active_views > self.num_views:
                 raise ValueError(
                     "Only views that there are can be active. Received: "
@@ -180,8 +181,8 @@ class LatentAugmentation(keras.layers.Layer):
         self.partners = partners
         self.hardness = hardness
         self.temperature = float(temperature)
-        self.memory_size = _integer("memory_size", memory_size, 2)
-        self.memory_limit = _integer("memory_limit", memory_limit, 1)
+        self.memory_size = check_integer("memory_size", memory_size, 2)
+        self.memory_limit = check_integer("memory_limit", memory_limit, 1)
         self.dropout = None if dropout is None else float(dropout)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -292,11 +293,9 @@ class LatentAugmentation(keras.layers.Layer):
         self.magnitudes.assign(magnitudes)
 
     def _policy_of(self, probabilities, magnitudes):
-        pairs: dict[str, list] = {}
-        values = zip(probabilities.tolist(), magnitudes.tolist(), strict=True)
-        for name, pair in zip(self._operations, values, strict=True):
-            pairs.setdefault(name, []).append([round(value, 6) for value in pair])
-        return Policy(pairs, self._policy.operation_counts)
+        # Variables are float32, which 0.1 is not.
+        values = np.round(np.array([probabilities, magnitudes], "float64"), 6)
+        return self._policy.with_values(*values.tolist())
 
     # Call ----------------------------------------------------------------
 
@@ -498,22 +497,4 @@ def _check_policy(policy):
         raise ValueError(
             "Invalid value received for argument `policy`. Expected a "
             f"`keras_modals.Policy`. Received: policy={policy!r}"
-        )
-
-
-def _integer(name, value, least):
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or value < least:
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected an integer of at "
-            f"least {least}. Received: {name}={value!r}"
-        )
-    return int(value)
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected one of {choices}. "
-            f"Received: {name}={value!r}"
         )

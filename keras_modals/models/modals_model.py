@@ -254,8 +254,8 @@ class ModalsModel(keras.Model):
             serialize = keras.saving.serialize_keras_object
             config.update(
                 triplet_loss=serialize(self.triplet_loss),
-                triplet_weight=_shortest_float(self.triplet_weight),
-                prior_weight=_shortest_float(self.prior_weight),
+                triplet_weight=shortest_float(self.triplet_weight),
+                prior_weight=shortest_float(self.prior_weight),
                 discriminator_optimizer=serialize(self.discriminator_optimizer),
             )
         return config
@@ -453,7 +453,7 @@ def _get_triplet_loss(loss):
     )
 
 
-def _shortest_float(variable):
+def shortest_float(variable):
     """A float32 scalar as the shortest decimal for it: 0.1, not 0.10000000149."""
     return float(str(ops.convert_to_numpy(variable)))
 

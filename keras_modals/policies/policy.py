@@ -108,6 +108,14 @@ class Policy:
             }
         )
 
+    def with_values(self, probabilities, magnitudes):
+        """The same operations with other numbers, one of each per sub-policy."""
+        operations: dict[str, list] = {}
+        names = [name for name, _, _ in self._sub_policies]
+        for name, *pair in zip(names, probabilities, magnitudes, strict=True):
+            operations.setdefault(name, []).append(pair)
+        return Policy(operations, self._operation_counts)
+
     def get_config(self):
         return {
             "operations": {

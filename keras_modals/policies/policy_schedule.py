@@ -54,6 +54,18 @@ class PolicySchedule:
             )
         self._segments = segments
 
+    @classmethod
+    def merged(cls, segments):
+        """A schedule in which what follows its like goes on with it."""
+        merged: list[Segment] = []
+        for segment in map(_segment, segments):
+            if merged and merged[-1][1:] == segment[1:]:
+                epochs = merged[-1].epochs + segment.epochs
+                merged[-1] = segment._replace(epochs=epochs)
+            else:
+                merged.append(segment)
+        return cls(merged)
+
     @property
     def segments(self):
         """Tuple of `(epochs, policy, values)`."""

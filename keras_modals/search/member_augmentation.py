@@ -97,8 +97,7 @@ class MemberAugmentation(LatentAugmentation):
             return ops.repeat(tensor, self.population_size, axis=0)
         shares = ops.cast(self.encoder_shares, tensor.dtype)
         shares = ops.reshape(shares, (-1, *[1] * (len(tensor.shape) - 1)))
-        held = ops.broadcast_to(ops.stop_gradient(tensor), ops.shape(tensor * shares))
-        return _finite_gradient(held + shares * (tensor - held))
+        return _finite_gradient(scale_gradient(tensor, shares))
 
     def _mixed(self, partner, weight, labels):
         if not self.has_clean_view:

@@ -125,7 +125,9 @@ class MemberHeads(keras.layers.Layer):
             outputs, changed = call_stacked(self.head, pairs, inputs, training)
             for variable, value in changed:
                 self._stack_of(variable).assign(value)
-            return outputs, self._regularization()
+            return outputs, self._regularization(
+                self.population_size if training else 1
+            )
         results = [
             self._call_one(
                 member,
@@ -158,8 +160,8 @@ class MemberHeads(keras.layers.Layer):
             trainable, non_trainable, inputs, training=training, return_losses=True
         )
 
-    def _regularization(self):
-        """Each member's list of losses of its weights."""
+    def _regularization(self, members):
+        """The first members' lists of losses of their weights."""
         regularized = [
             (variable.regularizer, stack)
             for variable, stack in zip(
@@ -169,7 +171,7 @@ class MemberHeads(keras.layers.Layer):
         ]
         return [
             [regularizer(stack[member]) for regularizer, stack in regularized]
-            for member in range(self.population_size)
+            for member in range(members)
         ]
 
     def _stack_of(self, variable):

@@ -1,6 +1,5 @@
 """What a one-run search searches, as columns of numbers."""
 
-from keras_modals.policies.policy import Policy
 from keras_modals.search.population import Levels
 
 TENTHS = [level / 10 for level in range(11)]
@@ -58,13 +57,8 @@ class Searched:
 
     def policy(self, values):
         """The policy that one member's values stand for."""
-        pairs: dict[str, list] = {}
-        probabilities, magnitudes = values[: self._count], values[self._count :]
-        for (name, _, _), *pair in zip(
-            self._policy.sub_policies, probabilities, magnitudes, strict=False
-        ):
-            pairs.setdefault(name, []).append(pair)
-        return Policy(pairs, self._policy.operation_counts)
+        count = self._count
+        return self._policy.with_values(values[:count], values[count : 2 * count])
 
     def others(self, values):
         """Dict of one member's other numbers."""

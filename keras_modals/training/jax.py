@@ -17,8 +17,11 @@ def train_step(model, state, data):
     constant = [*zip(optimizer.variables, optimizer_state)]
     constant += zip(model.metrics_variables, metrics_state)
 
-    def total_loss(trainable, others):
-        mapping = [*constant, *zip(variables, trainable), *zip(other_variables, others)]
+    positions = _positions(model.discriminator_variables, other_variables)
+
+    def total_loss(trainable, discriminator):
+        values = _replaced(others, positions, discriminator)
+        mapping = [*constant, *zip(variables, trainable), *zip(other_variables, values)]
         with keras.StatelessScope(mapping) as scope:
             objective = compute_objective(model, x, y, sample_weight)
             total = optimizer.scale_loss(objective.model_loss)
@@ -28,14 +31,9 @@ def train_step(model, state, data):
                 )
         return total, (tuple(objective), _values(scope, other_variables))
 
-    positions = _positions(model.discriminator_variables, other_variables)
-
-    def of_both(trainable, discriminator):
-        return total_loss(trainable, _replaced(others, positions, discriminator))
-
     discriminator = [others[position] for position in positions]
     (gradients, discriminator_gradients), (objective, others) = jax.grad(
-        of_both, argnums=(0, 1), has_aux=True
+        total_loss, argnums=(0, 1), has_aux=True
     )(trainable, discriminator)
     objective = Objective(*objective)
 

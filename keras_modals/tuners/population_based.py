@@ -15,6 +15,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from keras_modals.arguments import check_integer
 from keras_modals.models.modals_model import ModalsModel
 from keras_modals.policies.assignment import ASSIGNABLE
 from keras_modals.policies.files import write_json
@@ -104,8 +105,8 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         if seed is not None:
             # Keras Tuner takes 0 for none.
             self.seed = self._seed_state = seed
-        _check_integer("population_size", population_size, 2)
-        _check_integer("generations", generations, 1)
+        check_integer("population_size", population_size, 2)
+        check_integer("generations", generations, 1)
         if not 0 < quantile <= 0.5:
             raise ValueError(
                 "Invalid value received for argument `quantile`. Expected a float in "
@@ -543,7 +544,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             arguments.pop(name, None)
         # With these a worker makes a tuner like this one.
         self.arguments = arguments
-        _check_integer("epochs_per_generation", epochs_per_generation, 1)
+        check_integer("epochs_per_generation", epochs_per_generation, 1)
         self.epochs_per_generation = epochs_per_generation
         self._assign = {**ASSIGNABLE, **(assign or {})}
         self._model = self._model_key = None
@@ -591,7 +592,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                     "The epochs of a search are `generations` times "
                     f"`epochs_per_generation`. Received: {name}={fit_kwargs[name]}"
                 )
-        _check_integer("workers", workers, 1)
+        check_integer("workers", workers, 1)
         self.population.failure = None
         total = self.population.generations * self.population.population_size
         self.population.progress = Progress(total) if verbose else None
@@ -744,15 +745,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                     "`keras_modals.tuners.policy_space(hp)`."
                 )
             others = {n: float(v) for n, v in values.items() if n in ASSIGNABLE}
-            if segments and segments[-1][1:] == (policy, others):
-                segments[-1] = (
-                    segments[-1][0] + self.epochs_per_generation,
-                    policy,
-                    others,
-                )
-            else:
-                segments.append((self.epochs_per_generation, policy, others))
-        return PolicySchedule(segments)
+            segments.append((self.epochs_per_generation, policy, others))
+        return PolicySchedule.merged(segments)
 
     def _final_best(self):
         entries = [entry for entry in self.population._entries() if entry.completed]
@@ -825,11 +819,3 @@ def _has_validation(fit_kwargs):
     if fit_kwargs.get("validation_data") is not None:
         return True
     return bool(fit_kwargs.get("validation_split"))
-
-
-def _check_integer(name, value, least):
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected an integer of at "
-            f"least {least}. Received: {name}={value!r}"
-        )

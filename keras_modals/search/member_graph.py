@@ -1,0 +1,56 @@
+"""The graph of a one-run search, made from that of a `ModalsModel`."""
+
+import keras
+
+from keras_modals.models.augment import augment
+from keras_modals.models.graph import copy_model, downstream
+from keras_modals.models.modals_model import ModalsModel
+from keras_modals.policies.policy import Policy
+from keras_modals.training.outputs import by_output, output_names
+
+
+def as_modals_model(model):
+    """A `ModalsModel` of our own, with the weights of a model that may be plain."""
+    if not isinstance(model, ModalsModel):
+        return augment(model, policy=Policy.zero(repeats=1), num_views=2, dropout=0.0)
+    methods = ("train_step", "compute_loss")
+    if any(getattr(type(model), m) is not getattr(ModalsModel, m) for m in methods):
+        raise ValueError(
+            "A model with a training step or loss of its own cannot be searched: the "
+            f"search trains as `ModalsModel` does. Received: model={model!r}"
+        )
+    if model.latent_augmentation not in model.layers:
+        raise ValueError(
+            "The `LatentAugmentation` layer lies in a nested model, which cannot be "
+            "split there. Insert it in the outer model. "
+            f"Received: model={model!r}"
+        )
+    return copy_model(model)
+
+
+def call_heads(template, heads, inputs):
+    """The outputs of the graph with heads, and which of the heads' has the labels."""
+    depends, _ = downstream(template, template.latent_augmentation)
+    names = output_names(template)
+    labelled = by_output(template.output, names)[template.label_output or names[0]]
+    head_outputs = keras.tree.flatten(heads(inputs if len(inputs) > 1 else inputs[0]))
+    outputs: list = []
+    position = None
+    for tensor, name, is_dependent in zip(
+        template.outputs, template.output_names, depends, strict=True
+    ):
+        if is_dependent:
+            index = sum(depends[: len(outputs)])
+            if tensor is labelled:
+                position = index
+            # Keras names outputs after the layers that they come from.
+            name_it = keras.layers.Identity(name=name, autocast=False)
+            tensor = name_it(head_outputs[index])
+        outputs.append(tensor)
+    if position is None:
+        raise ValueError(
+            "The output that has the class labels does not depend on the "
+            "`LatentAugmentation`: there is nothing to search. "
+            f"Received: label_output={template.label_output!r}"
+        )
+    return keras.tree.pack_sequence_as(template.output, outputs), position
