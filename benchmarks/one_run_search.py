@@ -33,7 +33,7 @@ FOLDER = pathlib.Path(__file__).parent / "results"
 MEASURES = ("accuracy", "loss", "seconds")
 
 
-def best_epoch(patience):
+def back_to_best_epoch(patience):
     return keras.callbacks.EarlyStopping(
         "val_accuracy", patience=patience, restore_best_weights=True
     )
@@ -115,7 +115,7 @@ METHODS = {
 }
 
 
-def run(tuning):
+def run(tuning, last_epoch):
     def run_one(name, method, seed):
         keras.utils.clear_session()
         dataset = data.load(name, seed)
@@ -130,14 +130,16 @@ def run(tuning):
         if not tuning:
             final = dataset.test
 
+        epochs = defaults.EPOCHS[dataset.encoder]
+
         def fit(method):
             method(
                 *dataset.train,
                 batch_size=min(50, size // 2),
-                epochs=defaults.EPOCHS[dataset.encoder],
+                epochs=epochs,
                 validation_data=(x[:count], y[:count]),
                 validation_batch_size=500,
-                callbacks=[best_epoch(defaults.EPOCHS[dataset.encoder])],
+                callbacks=[] if last_epoch else [back_to_best_epoch(epochs)],
                 verbose=0,
             )
 
@@ -196,6 +198,7 @@ def main():
     for name in ("run", "table"):
         command = commands.add_parser(name)
         command.add_argument("--tuning", action="store_true")
+        command.add_argument("--last-epoch", action="store_true")
         if name == "run":
             command.add_argument("--datasets", nargs="+", default=list(data.LOADERS))
             command.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -205,14 +208,15 @@ def main():
     if arguments.command == "cost":
         print_cost()
         return
-    file = "one_run_tuning.csv" if arguments.tuning else "one_run_search.csv"
-    results = runs.Runs(FOLDER / file, MEASURES)
+    name = "one_run_tuning" if arguments.tuning else "one_run_search"
+    name += "_last_epoch" * arguments.last_epoch
+    results = runs.Runs(FOLDER / f"{name}.csv", MEASURES)
     if arguments.command == "table":
         results.print_table(METHODS)
         return
     first = arguments.first_seed
     results.run_all(
-        run(arguments.tuning),
+        run(arguments.tuning, arguments.last_epoch),
         arguments.datasets,
         arguments.methods,
         range(first, first + arguments.seeds),
