@@ -1,6 +1,6 @@
 """Times the `fit` step of plain and augmented models, side by side.
 
-    python benchmarks/step_time.py [--encoders mlp cnn bilstm] [--batches 128 512]
+    [KERAS_BACKEND=jax] python benchmarks/step_time.py [--encoders mlp cnn bilstm] [...]
 
 All variants of one setting are timed in turn, round after round, in one process; the
 table gives the median over rounds and the ratio to the plain model's. Machines are
@@ -89,7 +89,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoders", nargs="+", default=list(encoders()))
     parser.add_argument("--batches", nargs="+", type=int, default=[128, 512])
-    parser.add_argument("--seconds", type=float, default=2.0, help="per variant")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--jit", nargs="+", default=["auto"], help="auto, true, false")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from portable import tensorflow_only
 from problems import NUM_CLASSES, compile_, make_data, plain_model
 
 from keras_modals import ModalsModel, Policy, augment
@@ -102,6 +102,7 @@ def test_seeds_and_statistics_of_layers_are_kept(rng):
             np.testing.assert_array_equal(old, new)
 
 
+@tensorflow_only
 def test_what_layers_keep_beside_weights_is_copied(rng):
     """Statistics that were adapted, and vocabularies, in the copy and its copy."""
     x, _ = make_data(rng)
@@ -119,6 +120,8 @@ def test_what_layers_keep_beside_weights_is_copied(rng):
     )
     outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
     model = keras.Model(inputs, outputs)
+    import tensorflow as tf
+
     data = {"numbers": tf.constant(x), "word": tf.constant(words[:, None])}
     expected = model.predict(data, verbose=0)
     augmented = augment(model)

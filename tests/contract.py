@@ -4,6 +4,7 @@ import json
 
 import keras
 import numpy as np
+from portable import array
 
 
 def check_layer_contract(layer_class, arguments, input_shape, expected_shape):
@@ -27,7 +28,7 @@ def check_layer_contract(layer_class, arguments, input_shape, expected_shape):
     revived.build(input_shape)
     assert [w.shape for w in revived.weights] == [w.shape for w in layer.weights]
     revived.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(revived(inputs), outputs)
+    np.testing.assert_array_equal(array(revived(inputs)), array(outputs))
 
     model = keras.Sequential([keras.Input(input_shape[1:]), layer_class(**arguments)])
     model.add(keras.layers.Flatten())
@@ -48,7 +49,7 @@ def check_loss_contract(loss_class, arguments, y_true, y_pred):
     revived = keras.losses.deserialize(keras.losses.serialize(loss))
     assert revived.get_config() == config
 
-    values = np.asarray(loss_class(**arguments, reduction=None)(y_true, y_pred))
+    values = array(loss_class(**arguments, reduction=None)(y_true, y_pred))
     assert values.shape == (len(y_true),)
     weights = np.linspace(0.0, 2.0, len(y_true)).astype("float32")
     for reduction, expected in (

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from portable import array, tensor
 
 from keras_modals import Policy
 from keras_modals.layers.draw import NO_OPERATION, draw_steps, uniform_index
@@ -71,17 +72,15 @@ def test_walk_matches_simulation(policy, rng):
 def test_magnitudes_follow_the_sub_policy():
     policy = Policy({"gaussian_noise": [(1, 0.25), (1, 0.75)]})
     for step in draw(policy):
-        chosen = np.asarray(step.sub_policy)
+        chosen = array(step.sub_policy)
         applied = chosen != NO_OPERATION
         expected = np.where(chosen == 0, 0.25, 0.75)
-        np.testing.assert_array_equal(
-            np.asarray(step.magnitude)[applied], expected[applied]
-        )
+        np.testing.assert_array_equal(array(step.magnitude)[applied], expected[applied])
 
 
 def test_mixing_share_is_uniform_up_to_the_magnitude():
     (step,) = draw(Policy({"class_mixing": (1, 0.5)}, operation_counts=(0, 1)), 4000)
-    share = np.asarray(step.magnitude)
+    share = array(step.magnitude)
     assert share.min() >= 0
     assert share.max() <= 0.5
     assert abs(share.mean() - 0.25) < 4 * 0.5 / np.sqrt(12 * 4000)
@@ -89,17 +88,17 @@ def test_mixing_share_is_uniform_up_to_the_magnitude():
 
 def test_probability_zero_never_and_one_always_applies():
     for step in draw(Policy.constant(0.0, 0.5)):
-        assert np.all(np.asarray(step.sub_policy) == NO_OPERATION)
+        assert np.all(array(step.sub_policy) == NO_OPERATION)
     policy = Policy({"gaussian_noise": (1, 0.5)}, operation_counts=(0, 1))
     (step,) = draw(policy)
-    assert np.all(np.asarray(step.sub_policy) == 0)
+    assert np.all(array(step.sub_policy) == 0)
 
 
 def test_noise_is_standard_normal_and_independent_within_a_sample():
     size, views, features = 4000, 3, 2
     steps = draw(Policy.constant(0.5, 0.5), size, views, features)
     noise = np.stack(
-        [np.reshape(step.noise, (views, size, features)) for step in steps]
+        [array(step.noise).reshape(views, size, features) for step in steps]
     )
     rows = noise.transpose(2, 0, 1, 3).reshape(size, -1)
     assert np.abs(rows.mean(0)).max() < 4.5 / np.sqrt(size)
@@ -115,7 +114,7 @@ def test_noise_does_not_repeat_in_a_small_batch():
 
 def test_gumbel_has_its_mean_and_variance():
     steps = draw(Policy.constant(0.5, 0.5), 4000)
-    gumbel = np.asarray(steps[0].gumbel).ravel()
+    gumbel = array(steps[0].gumbel).ravel()
     assert abs(gumbel.mean() - 0.5772) < 4.5 * 1.2825 / np.sqrt(gumbel.size)
     assert abs(gumbel.var() - np.pi**2 / 6) < 0.1
 
@@ -129,16 +128,18 @@ def test_unused_fields_are_not_drawn():
 
 
 def test_uniform_index_stays_in_range():
-    uniform = np.array([0.0, 0.5, 1 - 2**-24, 1 - 2**-24], "float32")
+    uniform = tensor([0.0, 0.5, 1 - 2**-24, 1 - 2**-24])
+    sizes = tensor([3, 4, 50_000, 0], "int32")
     np.testing.assert_array_equal(
-        uniform_index(uniform, np.array([3, 4, 50_000, 0])), [0, 2, 49_999, 0]
+        array(uniform_index(uniform, sizes)),
+        [0, 2, 49_999, 0],
     )
 
 
 def test_seeds():
     policy = Policy.constant(0.5, 0.5)
     first, same, other = (
-        np.asarray(ops.stack([s.sub_policy for s in draw(policy, seed=seed)]))
+        array(ops.stack([s.sub_policy for s in draw(policy, seed=seed)]))
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, same)

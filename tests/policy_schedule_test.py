@@ -5,6 +5,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
+from portable import BACKEND
 from problems import compile_, make_data, modals_model
 
 from keras_modals import Policy, PolicySchedule, PolicyScheduler
@@ -172,6 +173,7 @@ def test_segments_like_those_before_go_on_with_them():
     assert schedule.epochs == 8
 
 
+@pytest.mark.backend
 def test_scheduler_assigns_and_traces_nothing_again(rng, tmp_path):
     x, y = make_data(rng)
     model = scheduled_model()
@@ -190,12 +192,13 @@ def test_scheduler_assigns_and_traces_nothing_again(rng, tmp_path):
     model.fit(x, y, epochs=4, **fit)
     before, after = (ZERO, 0.5, 0.0, 0.001), (HALF, 0.25, 0.5, 0.01)
     assert observer.seen == [before, before, after, after]
-    assert len(traces) == warm
+    assert len(traces) == warm or BACKEND == "torch"
     # Going on in the middle of the schedule.
     observer.seen.clear()
     model.fit(x, y, initial_epoch=3, epochs=4, **fit)
     assert observer.seen == [after]
-    assert len(traces) == warm
+    # PyTorch's eager steps are not traced, but called each time.
+    assert len(traces) == warm or BACKEND == "torch"
 
 
 @pytest.mark.parametrize(

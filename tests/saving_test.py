@@ -5,7 +5,7 @@ import textwrap
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from portable import BACKEND, array
 from problems import NUM_CLASSES, compile_, make_data, modals_model, plain_model
 
 import keras_modals
@@ -37,7 +37,7 @@ def state_of(model):
     variables = [*model.variables, *model.optimizer.variables]
     if model.discriminator_optimizer is not None:
         variables += model.discriminator_optimizer.variables
-    return [np.asarray(variable) for variable in variables]
+    return [array(variable) for variable in variables]
 
 
 def assert_same_state(first, second, **tolerance):
@@ -55,6 +55,7 @@ def in_new_process(code, *arguments):
     assert process.returncode == 0, process.stderr
 
 
+@pytest.mark.backend
 def test_keras_file_brings_back_everything(tmp_path, rng):
     x, y = make_data(rng)
     model = make_model()
@@ -73,6 +74,7 @@ def test_keras_file_brings_back_everything(tmp_path, rng):
     assert loaded.discriminator.hidden_units == (8,)
 
 
+@pytest.mark.backend
 def test_two_epochs_are_one_and_one_in_a_new_process(tmp_path, rng):
     x, y = make_data(rng)
     model = make_model()
@@ -93,7 +95,7 @@ def test_two_epochs_are_one_and_one_in_a_new_process(tmp_path, rng):
         ).history
         variables = [*model.variables, *model.optimizer.variables]
         variables += model.discriminator_optimizer.variables
-        np.savez(folder + "/state.npz", *[np.asarray(v) for v in variables])
+        np.savez(folder + "/state.npz", *map(keras.ops.convert_to_numpy, variables))
         np.savez(folder + "/history.npz", **history)
         """,
         tmp_path,
@@ -187,11 +189,15 @@ def test_inference_model_loads_without_the_package(tmp_path, rng):
     np.testing.assert_array_equal(plain.predict(x, verbose=0), expected)
 
 
+@pytest.mark.backend
+@pytest.mark.skipif(BACKEND == "torch", reason="so does no Keras model there")
 def test_export(tmp_path, rng):
     x, y = make_data(rng)
     model = make_model()
     train(model, x, y)
     model.export(tmp_path / "exported", verbose=False)
+    import tensorflow as tf
+
     exported = tf.saved_model.load(tmp_path / "exported")
     np.testing.assert_allclose(
         exported.serve(x), model.predict(x, verbose=0), rtol=1e-5

@@ -1,10 +1,13 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from contract import check_loss_contract
+from portable import BACKEND, array, compiled, gradients, tensorflow_only
 
 from keras_modals import TripletSelector
+
+# Eager steps take long.
+DRAWS = 300 if BACKEND == "torch" else 2000
 
 MINING = ("random", "semihard", "hardest", "all")
 
@@ -73,8 +76,8 @@ def test_random_choices_match_loops_in_the_mean(mining, rng):
     candidates = triplets_by_loops(labels, distances, 2.0, mining)
     assert len(candidates) > 5
     loss = TripletSelector(2.0, mining, seed=1)
-    function = tf.function(loss)
-    values = np.array([function(labels, embeddings) for _ in range(2000)])
+    function = compiled(loss, [loss.seed_generator.state])
+    values = np.array([float(function(labels, embeddings)) for _ in range(DRAWS)])
     expected = np.mean([np.mean(losses) for losses in candidates])
     error = values.std() / np.sqrt(len(values))
     assert abs(values.mean() - expected) < 4 * error
@@ -89,15 +92,15 @@ def test_random_choices_are_uniform_and_active(mining):
     distances = distances_by_loops(embeddings, "squared_euclidean")
     (expected,) = triplets_by_loops(labels, distances, 1.0, mining)
     assert len(expected) == {"random": 3, "semihard": 2}[mining]
-    function = tf.function(TripletSelector(1.0, mining, seed=2))
-    draws = 3000
-    values = np.array([function(labels, embeddings) for _ in range(draws)])
+    loss = TripletSelector(1.0, mining, seed=2)
+    function = compiled(loss, [loss.seed_generator.state])
+    values = np.array([float(function(labels, embeddings)) for _ in range(DRAWS)])
     # The loss of the first choice is that of the one pair.
     counts = [(np.abs(values - loss) < 1e-4).sum() for loss in expected]
-    assert sum(counts) == draws
+    assert sum(counts) == DRAWS
     share = 1 / len(expected)
-    bound = 4 * np.sqrt(draws * share * (1 - share))
-    assert np.all(np.abs(np.array(counts) - draws * share) < bound)
+    bound = 4 * np.sqrt(DRAWS * share * (1 - share))
+    assert np.all(np.abs(np.array(counts) - DRAWS * share) < bound)
 
 
 @pytest.mark.parametrize("mining", MINING)
@@ -106,18 +109,14 @@ def test_gradient_matches_finite_differences(mining, distance, rng):
     labels, embeddings = batch(rng, size=10, classes=3, features=3)
     margin = 2.0 if distance == "squared_euclidean" else 0.5
     loss = TripletSelector(margin, mining, distance, seed=3)
-    state = np.asarray(loss.seed_generator.state)
+    state = array(loss.seed_generator.state)
 
     def value(points):
         # The same choices for every evaluation.
         loss.seed_generator.state.assign(state)
         return float(loss(labels, points.astype("float32")))
 
-    points = tf.constant(embeddings)
-    with tf.GradientTape() as tape:
-        tape.watch(points)
-        result = loss(labels, points)
-    gradient = tape.gradient(result, points).numpy()
+    _, (gradient,) = gradients(lambda points: loss(labels, points), embeddings)
     step = 1e-2
     numeric = np.zeros_like(embeddings)
     for index in np.ndindex(*embeddings.shape):
@@ -149,12 +148,10 @@ EDGE_CASES = {
 @pytest.mark.parametrize("distance", ["squared_euclidean", "cosine"])
 def test_edge_cases_are_finite(case, mining, distance):
     labels, points = EDGE_CASES[case]
-    points = tf.constant(points, "float32")
-    with tf.GradientTape() as tape:
-        tape.watch(points)
-        loss = TripletSelector(1.0, mining, distance)(np.array(labels), points)
+    selector = TripletSelector(1.0, mining, distance)
+    loss, (gradient,) = gradients(lambda z: selector(np.array(labels), z), points)
     assert np.isfinite(loss)
-    assert np.all(np.isfinite(tape.gradient(loss, points)))
+    assert np.all(np.isfinite(gradient))
     if case in ("no positives", "no negatives", "one sample", "unknown labels"):
         assert loss == 0
 
@@ -187,9 +184,12 @@ def test_label_forms_agree(rng):
         np.testing.assert_allclose(loss(form, embeddings), expected, rtol=1e-6)
 
 
+@tensorflow_only
 @pytest.mark.parametrize("mining", MINING)
 @pytest.mark.parametrize("jit_compile", [True, False])
 def test_compiled_with_unknown_batch_size(mining, jit_compile, rng):
+    import tensorflow as tf
+
     labels, embeddings = batch(rng)
     function = tf.function(
         TripletSelector(2.0, mining, seed=0),
@@ -212,8 +212,11 @@ def test_compiled_with_unknown_batch_size(mining, jit_compile, rng):
 
 
 @pytest.mark.parametrize("mining", MINING)
+@tensorflow_only
 def test_memory_grows_with_the_square(mining, rng):
     """No tensor of a step has more than two axes of the batch's length."""
+    import tensorflow as tf
+
     size = 53
     labels, embeddings = batch(rng, size=size, classes=3, features=7)
     loss = tf.function(TripletSelector(2.0, mining), autograph=False)

@@ -6,7 +6,9 @@
 - `add_entries(tensor, indices, values)`: a tensor with values added at `(n, rank)`
   indices, repeated ones included.
 - `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
-  `keras.random.SeedGenerator`.
+  `keras.random.SeedGenerator`, other ones in each replica.
+- `num_replicas()`: how many replicas share a step, each with a part of the batch.
+- `gather(tensors)`: tensors of one replica's samples as those of all replicas' samples.
 """
 
 import keras
@@ -17,7 +19,9 @@ else:
     from keras_modals.backend import generic as _backend  # type: ignore[no-redef]
 
 add_entries = _backend.add_entries
+gather = _backend.gather
 normal = _backend.normal
+num_replicas = _backend.num_replicas
 put_rows = _backend.put_rows
 take_rows = _backend.take_rows
 uniform = _backend.uniform

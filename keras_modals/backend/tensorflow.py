@@ -22,20 +22,46 @@ def put_rows(variable, indices, rows, after=()):
         # was read before, it copies the variable to write to it.
         unknown = tf.cast(tf.math.is_nan(tf.reduce_sum(read)), indices.dtype)
         indices = tf.minimum(indices, variable.shape[0] - 1 + unknown)
-    variable.value.scatter_nd_update(tf.expand_dims(indices, -1), rows)
+    # By its handle, which in a replica is that of the replica's own copy.
+    tf.raw_ops.ResourceScatterNdUpdate(
+        ref=variable.value.handle,
+        indices=tf.expand_dims(indices, -1),
+        updates=tf.cast(rows, variable.value.dtype),
+    )
 
 
 def add_entries(tensor, indices, values):
     return tf.tensor_scatter_nd_add(tensor, indices, values)
 
 
+def num_replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def gather(tensors):
+    if num_replicas() == 1:
+        return tensors
+    context = tf.distribute.get_replica_context()
+    return tuple(context.all_gather(tensor, axis=0) for tensor in tensors)
+
+
 def uniform(shape, seed):
     return tf.random.stateless_uniform(
-        shape, seed=seed.next(), dtype=tf.float32, alg="philox"
+        shape, seed=_next(seed), dtype=tf.float32, alg="philox"
     )
 
 
 def normal(shape, seed):
     return tf.random.stateless_normal(
-        shape, seed=seed.next(), dtype=tf.float32, alg="philox"
+        shape, seed=_next(seed), dtype=tf.float32, alg="philox"
     )
+
+
+def _next(seed):
+    state = seed.next()
+    if num_replicas() == 1:
+        return state
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    # The replicas' copies of the state are alike. A prime keeps away from the seeds of
+    # other layers, which are often small numbers in a row.
+    return state + tf.cast(tf.stack([1_000_003 * replica, 0]), state.dtype)

@@ -5,7 +5,9 @@ import torch
 from keras_modals.backend.generic import (
     add_entries as add_entries,
 )
+from keras_modals.backend.generic import gather as gather
 from keras_modals.backend.generic import normal as normal
+from keras_modals.backend.generic import num_replicas as num_replicas
 from keras_modals.backend.generic import uniform as uniform
 
 

@@ -110,8 +110,7 @@ class ClassMemory(keras.layers.Layer):
         """
         latents = ops.cast(latents, "float32")
         hardness = ops.cast(hardness, "float32")
-        usable = ops.all(ops.abs(latents) < LARGEST_LATENT, axis=-1)
-        known = (labels != IGNORED) & usable
+        known = (labels != IGNORED) & is_finite(latents)
         rows = ops.where(known, labels, self.num_classes)
         latents = ops.where(known[:, None], latents, 0.0)
         hardness = ops.where(known, hardness, 0.0)
@@ -179,6 +178,18 @@ class ClassMemory(keras.layers.Layer):
         config = super().get_config()
         config.update(num_classes=self.num_classes, memory_size=self.memory_size)
         return config
+
+
+def memory_bytes(num_classes, features):
+    """What a `ClassMemory` takes: bytes without latents, and those per latent of all
+    classes."""
+    fixed = (num_classes + 1) * (5 * features + 3) + features + 1
+    return 4 * fixed, 4 * num_classes * (features + 1)
+
+
+def is_finite(latents):
+    """Which latents are finite numbers, and small enough to be squared, `(batch,)`."""
+    return ops.all(ops.abs(latents) < LARGEST_LATENT, axis=-1)
 
 
 _Groups = namedtuple("_Groups", ["rows", "total", "first", "of_sample", "rank"])

@@ -11,7 +11,7 @@ from keras_modals import backend, operations
 from keras_modals.arguments import check_choice, check_integer
 from keras_modals.labels import IGNORED, class_indices
 from keras_modals.layers import lookups
-from keras_modals.layers.class_memory import ClassMemory
+from keras_modals.layers.class_memory import ClassMemory, memory_bytes
 from keras_modals.layers.draw import draw_steps, uniform_index
 from keras_modals.layers.gradients import scale_gradient
 from keras_modals.layers.hardness import HARDNESS, STATISTICAL_HARDNESS, latent_hardness
@@ -88,11 +88,11 @@ class LatentAugmentation(keras.layers.Layer):
             is taken in proportion to `exp(hardness / temperature)`. Defaults to `1.0`.
         memory_size: Integer, how many latents to remember per class, at least 2.
             Defaults to `100`.
-        memory_limit: Integer, a bound in bytes on the memory. Where
-            `num_classes * memory_size` latents do not fit, fewer per class are
-            kept, down to 2; where even those do not fit, building the layer raises
-            (the class's statistics, which take as much as 5 latents, would not fit
-            either). Defaults to 512 MiB.
+        memory_limit: Integer, a bound in bytes on the memory, on each device. Where
+            `num_classes * memory_size` latents and the classes' statistics (as much as
+            5 latents each) do not fit, fewer latents per class are kept, down to 2;
+            where even those do not fit, building the layer raises. Defaults to
+            512 MiB.
         dropout: Optional float in `[0, 1)`, the share of features set to zero in every
             latent that the head receives in training, clean ones included. The rate
             is a variable, `dropout_rate`, so that a search can change it. Defaults to
@@ -215,13 +215,13 @@ class LatentAugmentation(keras.layers.Layer):
             self.view_count = self._variable("view_count", self.active_views)
 
     def _fitting_memory_size(self, num_features):
-        class_bytes = self.num_classes * num_features * 4
-        fitting = self.memory_limit // class_bytes
+        fixed, per_latent = memory_bytes(self.num_classes, num_features)
+        fitting = (self.memory_limit - fixed) // per_latent
         if fitting < 2:
             raise ValueError(
                 f"The latents have {num_features} features and there are "
                 f"{self.num_classes} classes: a memory of 2 latents per class takes "
-                f"{2 * class_bytes} bytes. Insert the layer where latents are "
+                f"{fixed + 2 * per_latent} bytes. Insert the layer where latents are "
                 "narrower, or raise `memory_limit`. "
                 f"Received: memory_limit={self.memory_limit}"
             )
@@ -327,7 +327,8 @@ class LatentAugmentation(keras.layers.Layer):
         return ops.reshape(outputs, (-1, *latents.shape[1:]))
 
     def remember(self, latents, labels, losses=None, after=()):
-        """Updates the class memory with a batch of clean latents.
+        """Updates the class memory with a batch of clean latents, all replicas' parts
+        of it included.
 
         Args:
             latents: `(batch, features)`.
@@ -335,15 +336,16 @@ class LatentAugmentation(keras.layers.Layer):
             losses: Optional `(batch,)`, the samples' losses for `hardness="loss"`.
             after: As in `ClassMemory.update`.
         """
-        latents = ops.cast(ops.stop_gradient(latents), "float32")
+        latents = ops.stop_gradient(ops.cast(latents, "float32"))
+        labels = ops.cast(labels, "int32")
         if self.needs_losses and losses is not None:
-            hardness = ops.stop_gradient(losses)
+            hardness = ops.stop_gradient(ops.cast(losses, "float32"))
         elif self.hardness in STATISTICAL_HARDNESS and self._reads_hardness:
             statistics = self.memory.statistics(labels)
             hardness = latent_hardness(self.hardness, latents, labels, statistics)
         else:
             hardness = ops.zeros_like(latents[:, 0])
-        self.memory.update(latents, labels, hardness, after)
+        self.memory.update(*backend.gather((latents, labels, hardness)), after)
 
     def draw(self, labels):
         """Draws all randomness of one application: a list of `Draw`, one per step."""

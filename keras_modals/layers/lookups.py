@@ -5,7 +5,7 @@ from functools import cached_property
 from keras import ops
 
 from keras_modals.labels import IGNORED
-from keras_modals.layers.class_memory import ClassStatistics
+from keras_modals.layers.class_memory import ClassStatistics, is_finite
 from keras_modals.layers.draw import uniform_index
 
 
@@ -85,8 +85,8 @@ def difference_transform(rows, latents, draw):
 
 def class_mixing(rows, latents, draw):
     partner = uniform_index(draw.mixing, ops.shape(rows.batch_labels)[0])
-    known = ops.take(rows.batch_labels, partner) != IGNORED
-    return known, ops.take(rows.batch_latents, partner, axis=0)
+    usable = (rows.batch_labels != IGNORED) & is_finite(rows.batch_latents)
+    return ops.take(usable, partner), ops.take(rows.batch_latents, partner, axis=0)
 
 
 def tile(tensor, views):

@@ -40,14 +40,17 @@ class GaussianDistance(keras.metrics.Metric):
         self._moments = zeros("moments", (2, num_features))
 
     def update_state(self, latents, sample_weight=None):
-        """Adds latents, `(batch, ...)`, optionally weighted per sample."""
+        """Adds latents, `(batch, ...)`, optionally weighted per sample. One that is not
+        finite is left out."""
         latents = ops.cast(latents, self.dtype)
         latents = ops.reshape(latents, (ops.shape(latents)[0], -1))
         if self._moments is None:
             self.build(latents.shape[1])
-        weight = ops.ones_like(latents[:, 0])
+        finite = ops.all(ops.isfinite(latents), axis=-1)
+        latents = ops.where(finite[:, None], latents, 0.0)
+        weight = ops.cast(finite, self.dtype)
         if sample_weight is not None:
-            weight = ops.cast(ops.reshape(sample_weight, (-1,)), self.dtype)
+            weight *= ops.cast(ops.reshape(sample_weight, (-1,)), self.dtype)
         moments = ops.stack([latents, ops.square(latents)])
         self._moments.assign_add(ops.sum(moments * weight[:, None], axis=1))
         self._count.assign_add(ops.sum(weight))

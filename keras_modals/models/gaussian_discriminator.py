@@ -1,6 +1,8 @@
 import keras
 from keras import ops
 
+from keras_modals import backend
+
 
 @keras.saving.register_keras_serializable("keras_modals")
 class GaussianDiscriminator(keras.Model):
@@ -80,11 +82,10 @@ class GaussianDiscriminator(keras.Model):
                 "`sample_prior` needs to know the shape of latents. Build the "
                 "discriminator, or call it on latents, first."
             )
-        return keras.random.normal(
-            (num_samples, *self.latents_shape),
-            dtype=self.compute_dtype,
-            seed=self.seed_generator,
+        samples = backend.normal(
+            (num_samples, *self.latents_shape), self.seed_generator
         )
+        return ops.cast(samples, self.compute_dtype)
 
     def discriminator_loss(self, latent_logits, prior_logits):
         """Mean cross-entropy of telling latents from samples of the prior."""

@@ -13,6 +13,7 @@ from keras_modals.metrics.gaussian_distance import GaussianDistance
 from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
 from keras_modals.models.graph import copy_graph, downstream, find_layers
 from keras_modals.training import train_step
+from keras_modals.training.objective import NO_LABELS
 from keras_modals.training.outputs import by_output, output_names
 
 #: Chosen by measurement: see `benchmarks/defaults.py`.
@@ -299,6 +300,9 @@ class ModalsModel(keras.Model):
             + self.discriminator_optimizer.variables
         )
 
+    #: Whether `tf.distribute` may split a step among replicas.
+    trains_on_replicas = True
+
     def train_step(self, *args):
         return train_step(self, *args)
 
@@ -340,16 +344,18 @@ class ModalsModel(keras.Model):
         }
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        self._check_labels(y)
+        self._check_labels(x, y)
         return super().fit(x, y, *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
-        self._check_labels(y)
+        self._check_labels(x, y)
         return super().train_on_batch(x, y, *args, **kwargs)
 
-    def _check_labels(self, y):
-        """Refuses arrays of labels that the layer cannot use."""
+    def _check_labels(self, x, y):
+        """Refuses arrays of labels that the layer cannot use, or none to an array."""
         if y is None:
+            if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
+                raise ValueError(NO_LABELS)
             return
         names = output_names(self)
         name = self.label_output or names[0]

@@ -213,6 +213,8 @@ def _unit_interval(name, what, value):
 
 
 def _distribution(counts):
+    if isinstance(counts, np.ndarray):
+        counts = counts.tolist()
     if (
         not isinstance(counts, (list, tuple))
         or len(counts) < 2

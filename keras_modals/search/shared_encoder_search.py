@@ -112,6 +112,8 @@ class SharedEncoderSearch(ModalsModel):
     6
     """
 
+    trains_on_replicas = False
+
     def __init__(
         self,
         model,

@@ -5,10 +5,16 @@ from collections import namedtuple
 import keras
 from keras import ops
 
+from keras_modals import backend
 from keras_modals.labels import class_indices
 from keras_modals.layers.step_scope import StepScope
 from keras_modals.training.outputs import by_output, output_names
 from keras_modals.training.targets import loss_data, view_data
+
+NO_LABELS = (
+    "`ModalsModel` learns from class labels, and the training data has none. "
+    "Pass `y`, or a dataset of (inputs, labels). Received: y=None"
+)
 
 Objective = namedtuple(
     "Objective",
@@ -21,7 +27,7 @@ Attributes:
     discriminator_loss: Scalar to minimize over the discriminator, or `None`. Neither
         scalar sends gradient to the other's variables: their sum can be
         differentiated once.
-    task_loss: Scalar, what the user compiled, regularizers included.
+    task_loss: Scalar for the logs, what the user compiled, regularizers included.
     logs: Dict of the other terms by their names in the logs.
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
     memory: Arguments `(latents, labels, losses)` for the layer's `remember`.
@@ -31,10 +37,7 @@ Attributes:
 def compute_objective(model, x, y, sample_weight):
     """Runs a `ModalsModel` forward on one batch, encoder once, and scores it."""
     if y is None:
-        raise ValueError(
-            "`ModalsModel` learns from class labels, and the training data has none. "
-            "Pass `y`, or a dataset of (inputs, labels). Received: y=None"
-        )
+        raise ValueError(NO_LABELS)
     names = output_names(model)
     label_output = model.label_output or names[0]
     label_targets = by_output(y, names)[label_output]
@@ -45,24 +48,28 @@ def compute_objective(model, x, y, sample_weight):
     labels = scope.labels
 
     batch = (model, scope.targets, y, y_pred, sample_weight)
+    # Gradients are summed over replicas, so that each minimizes its part of the mean:
+    # Keras divides its losses by their number.
+    replicas = backend.num_replicas()
     task_loss = model.compute_loss(x, *loss_data(*batch), training=True)
     model_loss, discriminator_loss, logs = task_loss, None, {}
     if model.uses_triplet:
         triplet_loss = model.triplet_loss(labels, scope.latents)
-        logs["triplet_loss"] = triplet_loss
+        logs["triplet_loss"] = replicas * triplet_loss
         weight = ops.cast(model.triplet_weight, task_loss.dtype)
         model_loss = (1 - weight) * task_loss + weight * ops.cast(
             triplet_loss, task_loss.dtype
         )
     if model.uses_prior:
         adversarial_loss, discriminator_loss, accuracy = _adversarial_terms(
-            model.discriminator, scope.latents
+            model.discriminator, _without_nan(scope.latents)
         )
         logs["adversarial_loss"] = adversarial_loss
         logs["discriminator_loss"] = discriminator_loss
         logs["discriminator_accuracy"] = accuracy
         weight = ops.cast(model.prior_weight, model_loss.dtype)
-        model_loss += weight * ops.cast(adversarial_loss, model_loss.dtype)
+        model_loss += weight * ops.cast(adversarial_loss / replicas, model_loss.dtype)
+        discriminator_loss = discriminator_loss / replicas
 
     losses = None
     loss = by_output(model.loss, names)[label_output]
@@ -73,11 +80,17 @@ def compute_objective(model, x, y, sample_weight):
     return Objective(
         model_loss,
         discriminator_loss,
-        task_loss,
+        replicas * task_loss,
         logs,
         view_data(*batch),
         (scope.latents, labels, losses),
     )
+
+
+def _without_nan(latents):
+    """Zeros for a latent that is not finite: one does not spoil a mean over all."""
+    finite = ops.all(ops.isfinite(latents), axis=-1, keepdims=True)
+    return ops.where(finite, latents, ops.zeros_like(latents))
 
 
 def _adversarial_terms(discriminator, latents):

@@ -8,11 +8,7 @@ from keras_modals.training.objective import compute_objective
 
 def train_step(model, data):
     """One forward pass of the encoder, one backward pass, two optimizers."""
-    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        raise NotImplementedError(
-            "`ModalsModel` trains on one device. Received: a distribution strategy of "
-            f"{tf.distribute.get_strategy().num_replicas_in_sync} replicas"
-        )
+    _check_strategy(model, tf.distribute.get_strategy())
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
     discriminator_variables = model.discriminator_variables
@@ -33,3 +29,20 @@ def train_step(model, data):
     model.update_loss_metrics(objective, batch_size)
     y, y_pred, sample_weight = objective.metric_data
     return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+
+def _check_strategy(model, strategy):
+    mirrored = (
+        tf.distribute.MirroredStrategy,
+        tf.distribute.MultiWorkerMirroredStrategy,
+    )
+    if strategy.num_replicas_in_sync > 1 and not (
+        isinstance(strategy, mirrored) and model.trains_on_replicas
+    ):
+        raise NotImplementedError(
+            "`ModalsModel` trains on several replicas with `MirroredStrategy` and "
+            "`MultiWorkerMirroredStrategy`, which keep a copy of the class memory on "
+            "each; `SharedEncoderSearch` trains on one. Received: model "
+            f"{type(model).__name__}, strategy {type(strategy).__name__} of "
+            f"{strategy.num_replicas_in_sync} replicas"
+        )

@@ -1,0 +1,82 @@
+"""What tests need of the Keras backend that runs them."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+BACKEND = keras.backend.backend()
+
+#: For tests of what only TensorFlow has: its graphs, strategies and string tensors.
+tensorflow_only = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="about TensorFlow itself"
+)
+
+
+def tensor(value, dtype="float32"):
+    return ops.convert_to_tensor(value, dtype)
+
+
+def array(value):
+    return ops.convert_to_numpy(value)
+
+
+def gradients(function, *points):
+    """The value of a scalar function of tensors, and its gradient by each, in NumPy."""
+    points = [tensor(point) for point in points]
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            for point in points:
+                tape.watch(point)
+            value = function(*points)
+        result = tape.gradient(value, points)
+    elif BACKEND == "jax":
+        import jax
+
+        value, result = jax.value_and_grad(function, tuple(range(len(points))))(*points)
+    else:
+        for point in points:
+            point.requires_grad_(True)
+        value = function(*points)
+        value.backward()
+        result = [point.grad for point in points]
+    return array(value), [array(gradient) for gradient in result]
+
+
+def compiled(function, variables=(), **options):
+    """The function, compiled as a train step of the backend is; PyTorch has none.
+
+    Args:
+        function: Of tensors.
+        variables: The Keras variables that it writes to.
+        **options: Of `tf.function`.
+    """
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False, **options)
+    if BACKEND == "torch":
+        return lambda *arguments: function(*map(ops.convert_to_tensor, arguments))
+
+    import jax
+
+    @jax.jit
+    def stateless(values, arguments):
+        with keras.StatelessScope(zip(variables, values)) as scope:
+            result = function(*arguments)
+        return result, [scope.get_current_value(v) for v in variables]
+
+    def stateful(*arguments):
+        result, values = stateless([v.value for v in variables], arguments)
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+        return result
+
+    return stateful
+
+
+def assert_all_finite(values):
+    for value in values:
+        assert np.all(np.isfinite(array(value)))
