@@ -345,7 +345,8 @@ class LatentAugmentation(keras.layers.Layer):
             hardness = latent_hardness(self.hardness, latents, labels, statistics)
         else:
             hardness = ops.zeros_like(latents[:, 0])
-        self.memory.update(*backend.gather((latents, labels, hardness)), after)
+        latents, labels, hardness = backend.gather((latents, labels, hardness))
+        self.memory.update(latents, labels, hardness, after)
 
     def draw(self, labels):
         """Draws all randomness of one application: a list of `Draw`, one per step."""
