@@ -68,7 +68,7 @@ def train(kind, policy, x, y, **terms):
     for variable in model.trainable_variables:
         variable.assign(rng.normal(scale=0.3, size=variable.shape))
     loss = "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False, **terms)
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile="auto", **terms)
     if kind == "workers":
         history = fit_by_hand(model, x, y)
     else:

@@ -33,8 +33,10 @@ def modals_model(model=None, discriminator=None, **layer):
 
 
 def compile_(model, optimizer="adam", **arguments):
-    """Compiles a model, without XLA unless asked: it takes seconds per model."""
-    arguments.setdefault("jit_compile", False)
+    """Compiles a model, without XLA unless asked: it takes seconds per model. On JAX,
+    there is nothing else between it and eager steps, which take longer."""
+    jit_compile = keras.backend.backend() == "jax"
+    arguments.setdefault("jit_compile", jit_compile)
     model.compile(
         optimizer,
         arguments.pop("loss", "sparse_categorical_crossentropy"),
