@@ -43,7 +43,7 @@ def make_scope(kind):
 
 
 def fit_by_hand(model, x, y):
-    """As `fit`, which in Keras 3.15 fails for every model with several workers."""
+    """As `fit`, which fails in Keras 3.15 with several workers (plain models too)."""
     import tensorflow as tf
 
     strategy = tf.distribute.get_strategy()

@@ -1,7 +1,6 @@
 """What tests need of the Keras backend that runs them."""
 
 import keras
-import numpy as np
 import pytest
 from keras import ops
 
@@ -75,8 +74,3 @@ def compiled(function, variables=(), **options):
         return result
 
     return stateful
-
-
-def assert_all_finite(values):
-    for value in values:
-        assert np.all(np.isfinite(array(value)))

@@ -190,7 +190,7 @@ def test_inference_model_loads_without_the_package(tmp_path, rng):
 
 
 @pytest.mark.backend
-@pytest.mark.skipif(BACKEND == "torch", reason="so does no Keras model there")
+@pytest.mark.skipif(BACKEND == "torch", reason="it fails for a plain model too")
 def test_export(tmp_path, rng):
     x, y = make_data(rng)
     model = make_model()

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_modals import backend
 from keras_modals.labels import class_indices
+from keras_modals.layers.class_memory import is_finite
 from keras_modals.layers.step_scope import StepScope
 from keras_modals.training.outputs import by_output, output_names
 from keras_modals.training.targets import loss_data, view_data
@@ -89,8 +90,7 @@ def compute_objective(model, x, y, sample_weight):
 
 def _without_nan(latents):
     """Zeros for a latent that is not finite: one does not spoil a mean over all."""
-    finite = ops.all(ops.isfinite(latents), axis=-1, keepdims=True)
-    return ops.where(finite, latents, ops.zeros_like(latents))
+    return ops.where(is_finite(latents)[:, None], latents, ops.zeros_like(latents))
 
 
 def _adversarial_terms(discriminator, latents):
