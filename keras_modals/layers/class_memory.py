@@ -189,7 +189,8 @@ def memory_bytes(num_classes, features):
 
 def is_finite(latents):
     """Which latents are finite numbers, and small enough to be squared, `(batch,)`."""
-    return ops.all(ops.abs(latents) < LARGEST_LATENT, axis=-1)
+    # In float16 the bound itself would not be a finite number.
+    return ops.all(ops.abs(ops.cast(latents, "float32")) < LARGEST_LATENT, axis=-1)
 
 
 _Groups = namedtuple("_Groups", ["rows", "total", "first", "of_sample", "rank"])

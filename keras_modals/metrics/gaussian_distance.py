@@ -3,6 +3,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_modals.layers.class_memory import is_finite
+
 
 @keras.saving.register_keras_serializable("keras_modals")
 class GaussianDistance(keras.metrics.Metric):
@@ -46,7 +48,7 @@ class GaussianDistance(keras.metrics.Metric):
         latents = ops.reshape(latents, (ops.shape(latents)[0], -1))
         if self._moments is None:
             self.build(latents.shape[1])
-        finite = ops.all(ops.isfinite(latents), axis=-1)
+        finite = is_finite(latents)
         latents = ops.where(finite[:, None], latents, 0.0)
         weight = ops.cast(finite, self.dtype)
         if sample_weight is not None:
