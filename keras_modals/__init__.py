@@ -36,8 +36,23 @@ __all__ = [
 ]
 
 
+#: What needs an extra, and is slow to import: the name, its module, the extra.
+_EXTRAS = {
+    "compare": ("evaluation", "compare"),
+    "evaluation": ("evaluation", "compare"),
+    "tuners": ("tuners", "tuner"),
+}
+
+
 def __getattr__(name):
-    # Keras Tuner is an extra, and slow to import.
-    if name == "tuners":
-        return importlib.import_module("keras_modals.tuners")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _EXTRAS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module_name, extra = _EXTRAS[name]
+    try:
+        module = importlib.import_module(f"keras_modals.{module_name}")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"`keras_modals.{name}` needs '{error.name}': "
+            f'pip install "keras-modals[{extra}]"'
+        ) from error
+    return module if name == module_name else getattr(module, name)

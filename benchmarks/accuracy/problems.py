@@ -1,0 +1,53 @@
+"""Data sets with an encoder each, as `keras_modals.compare` takes them."""
+
+from collections import namedtuple
+
+import keras
+
+from benchmarks import data, models
+
+Problem = namedtuple("Problem", ["build_fn", "load", "epochs", "batch_size"])
+Problem.__doc__ = """A data set and a model.
+
+Attributes:
+    build_fn: `fn()` that returns a compiled model.
+    load: `fn(seed)` that returns a dict of training, validation and test samples.
+    epochs, batch_size: Of a training.
+"""
+
+EPOCHS = {"mlp": 60, "cnn_1d": 60, "cnn_2d": 20, "bilstm": 20}
+EPOCHS_OF_FULL_TEXT = 6
+
+
+def problem(name, share=1.0):
+    """A data set by name, or a share of its training samples."""
+    example = data.load(name)
+    shape, encoder = example.train[0].shape[1:], example.encoder
+
+    def build():
+        model = getattr(models, encoder)(shape, example.num_classes)
+        optimizer = keras.optimizers.Adam(1e-3, clipnorm=5.0)
+        loss = "sparse_categorical_crossentropy"
+        model.compile(optimizer, loss, metrics=["accuracy"])
+        return model
+
+    def load(seed):
+        dataset = data.load(name, seed)
+        x, y = dataset.train
+        x_valid, y_valid = dataset.valid
+        # Who has few samples to train with has few to choose by.
+        size = max(len(x), 100)
+        return {
+            "train": (x[: round(share * len(x))], y[: round(share * len(y))]),
+            "validation": (x_valid[:size], y_valid[:size]),
+            "test": dataset.test,
+        }
+
+    is_full = name.endswith("full")
+    size = round(share * len(example.train[0]))
+    return Problem(
+        build,
+        load,
+        EPOCHS_OF_FULL_TEXT if is_full else EPOCHS[encoder],
+        100 if is_full else min(50, size // 2),
+    )

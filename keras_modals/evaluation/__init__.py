@@ -1,0 +1,6 @@
+from keras_modals.evaluation.compare import compare
+from keras_modals.evaluation.comparison import Comparison
+from keras_modals.evaluation.methods import METHODS, Method, NotApplicableError
+from keras_modals.evaluation.trial import Trial
+
+__all__ = ["METHODS", "Comparison", "Method", "NotApplicableError", "Trial", "compare"]

@@ -1,0 +1,336 @@
+import numbers
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from scipy import special
+from sklearn.model_selection import train_test_split
+
+from keras_modals.arguments import check_choice, check_integer
+from keras_modals.evaluation.comparison import BASELINE, Comparison, RunFile
+from keras_modals.evaluation.methods import METHODS, Method
+from keras_modals.evaluation.scores import SCORES, all_scores
+from keras_modals.evaluation.trial import NotApplicableError, Trial, as_indices, take
+from keras_modals.labels import check_label_array
+
+DEFAULT_METHODS = (
+    "none",
+    "label smoothing",
+    "dropout",
+    "mixup",
+    "manifold mixup",
+    "MODALS",
+    "one-run search",
+)
+
+
+def compare(
+    build_fn,
+    data,
+    methods=DEFAULT_METHODS,
+    seeds=5,
+    *,
+    epochs=30,
+    batch_size=32,
+    layer=None,
+    metric="accuracy",
+    monitor="val_accuracy",
+    splits=(0.2, 0.2),
+    dataset="data",
+    path=None,
+    verbose="auto",
+    **fit_arguments,
+):
+    """Trains a model in several ways, and says which differences are more than noise.
+
+    Every method trains a fresh model of `build_fn` with each seed, on the same samples
+    from the same weights; those with settings try each and keep the one that is best on
+    validation samples. The test samples only judge. A paired test, corrected for the
+    number of methods, tells a difference from noise.
+
+    Args:
+        build_fn: `fn()` that returns a compiled Keras model, a classifier with one
+            output, as `keras_modals.augment` takes it. Called for each training.
+        data: `(x, y)`, which each seed splits into training, validation and test
+            samples with every class in proportion; or a dict with `"train"`,
+            `"validation"` and `"test"`, each such a pair; or `fn(seed)` that returns
+            one. `x` is an array or a structure of them, `y` class indices or one-hot
+            rows.
+        methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
+            `Method`s or to functions `fn(trial, model)` that train a model and return
+            the one to test. `"none"` is what all others are compared with, and is
+            added where it is missing. Defaults to a few simple alternatives, the
+            default policy (`"MODALS"`) and the search in one training.
+        seeds: Integer, how many, or a sequence of integers. Defaults to `5`.
+        epochs, batch_size: Of each training. Default to `30` and `32`.
+        layer: As in `keras_modals.augment`: where latents are. Defaults to the input of
+            the last layer with weights.
+        metric: What is compared, `"accuracy"`, `"balanced_accuracy"`, `"macro_f1"`,
+            `"log_loss"` or `"calibration_error"`; all are stored. Defaults to
+            `"accuracy"`.
+        monitor: Name of the log by whose best epoch a training's weights are restored,
+            or `None` to keep the last. Less is better where the name ends with `"loss"`
+            or `"error"`. Defaults to `"val_accuracy"`.
+        splits: The shares of validation and test samples. Only for `(x, y)`.
+        dataset: String, a name for the data. Defaults to `"data"`.
+        path: Path of a CSV file to which each run is written as it finishes. A second
+            call goes on where the first stopped, and several data sets may share one
+            file. Defaults to `None`, in memory.
+        verbose: `"auto"`, 0, 1 or 2: silent, a progress bar with the time left, or a
+            line for each run. `"auto"` is 1.
+        **fit_arguments: Further arguments of `fit`.
+
+    Returns:
+        A `Comparison`. Printed, it is a table in words; `summary()` and
+        `to_dataframe()` are pandas DataFrames.
+
+    Reference:
+
+    - [Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366)
+
+    Example:
+
+    >>> def build():
+    ...     model = keras.Sequential([
+    ...         keras.Input((8,)),
+    ...         keras.layers.Dense(16, "relu"),
+    ...         keras.layers.Dense(3, "softmax"),
+    ...     ])
+    ...     loss = "sparse_categorical_crossentropy"
+    ...     model.compile("adam", loss, metrics=["accuracy"])
+    ...     return model
+    >>> x, y = np.random.normal(size=(90, 8)), np.arange(90) % 3
+    >>> result = keras_modals.compare(
+    ...     build, (x, y), ["none", "MODALS"], seeds=2, epochs=2, verbose=0
+    ... )
+    >>> result.summary().index.get_level_values("method").tolist()
+    ['none', 'MODALS']
+    """
+    methods = _resolve(methods)
+    if isinstance(seeds, numbers.Integral):
+        seeds = range(check_integer("seeds", seeds, 1))
+    check_choice("metric", metric, tuple(SCORES))
+    check_choice("verbose", verbose, ("auto", 0, 1, 2))
+    load = _loader(data, splits)
+    file = RunFile(path)
+    finished = file.finished(dataset)
+    todo = [
+        (seed, name, setting)
+        for seed in seeds
+        for name, method in methods.items()
+        for setting in method.grid
+        if (_run_name(name, setting), seed) not in finished
+    ]
+    progress = _Progress(len(todo), verbose)
+    skipped: dict[str, str] = {}
+    loaded: Any = (None, None)
+    for seed, name, setting in todo:
+        if name in skipped:
+            progress.advance(f"{name}: not applicable")
+            continue
+        if loaded[0] != seed:
+            loaded = seed, load(seed)
+        parts = loaded[1]
+        trial = Trial(
+            parts["train"],
+            parts["validation"],
+            _num_classes(parts),
+            seed,
+            epochs,
+            batch_size,
+            layer,
+            monitor,
+            fit_arguments,
+        )
+        try:
+            values = _run(methods[name], setting, build_fn, trial, parts)
+        except NotApplicableError as error:
+            skipped[name] = str(error)
+            progress.advance(f"{name}: not applicable, {error}")
+            continue
+        file.append(dataset, _run_name(name, setting), seed, values)
+        score = values["validation", metric]
+        progress.advance(f"{name}, seed {seed}: validation {metric} {score:.4f}")
+    runs = file.read()
+    # Splits of one data set share samples.
+    ratio = 0.0 if _is_split(data) else splits[1] / (1 - sum(splits))
+    return Comparison(
+        runs[runs["dataset"] == dataset], metric, {dataset: ratio}, skipped
+    )
+
+
+def _run(method, setting, build_fn, trial, parts):
+    """Scores of one training, by split and metric, and the seconds that it took."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(trial.seed)
+    model = build_fn()
+    _check_model(model)
+    start = time.perf_counter()
+    trained = method.train(trial, model, **setting)
+    values = {("train", "seconds"): time.perf_counter() - start}
+    for split in ("validation", "test"):
+        x, y = parts[split]
+        probabilities = predict_probabilities(trained, model.loss, x)
+        scores = all_scores(as_indices(y), probabilities)
+        values |= {(split, name): score for name, score in scores.items()}
+    return values
+
+
+def predict_probabilities(model, loss, x):
+    """Probabilities of the classes, `(samples, classes)`, also from logits."""
+    outputs = model.predict(x, batch_size=500, verbose=0).astype("float32")
+    loss = keras.losses.get(loss)
+    settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+    from_logits = settings.get("from_logits", False)
+    if outputs.shape[-1] == 1:
+        if from_logits:
+            outputs = special.expit(outputs)
+        return np.concatenate([1 - outputs, outputs], axis=-1)
+    return special.softmax(outputs, axis=-1) if from_logits else outputs
+
+
+def _check_model(model):
+    if not (isinstance(model, keras.Model) and model.compiled):
+        raise ValueError(
+            "`build_fn` must return a compiled Keras model. "
+            f"Received: build_fn()={model!r}"
+        )
+    shape = getattr(model, "output_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(
+            "`build_fn` must return a classifier with one output `(batch, classes)`. "
+            f"Received: a model with the output shape {shape}"
+        )
+
+
+def _run_name(name, setting):
+    if not setting:
+        return name
+    return f"{name}({', '.join(f'{key}={value}' for key, value in setting.items())})"
+
+
+def _resolve(methods):
+    """Dict from names to `Method`s, the baseline first."""
+    if not isinstance(methods, Mapping):
+        if isinstance(methods, str):
+            methods = [methods]
+        unknown = [name for name in methods if name not in METHODS]
+        if unknown:
+            raise ValueError(
+                f"Unknown method. Expected some of {list(METHODS)}. "
+                f"Received: methods={list(methods)}"
+            )
+        methods = {name: METHODS[name] for name in methods}
+    for name in methods:
+        if not isinstance(name, str) or "(" in name:
+            raise ValueError(
+                "A method's name must be a string without parentheses. "
+                f"Received: {name!r}"
+            )
+    resolved = {BASELINE: METHODS[BASELINE], **methods}
+    return {
+        name: method if isinstance(method, Method) else Method(method)
+        for name, method in resolved.items()
+    }
+
+
+def _is_split(data):
+    return callable(data) or isinstance(data, Mapping)
+
+
+def _loader(data, splits):
+    """`fn(seed)` that returns a dict of the three parts."""
+    if callable(data):
+        return lambda seed: _check_parts(data(seed))
+    if isinstance(data, Mapping):
+        parts = _check_parts(data)
+        return lambda seed: parts
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected `(x, y)`, a dict of "
+            f"such pairs, or a function of a seed. Received: {type(data)}"
+        )
+    if len(splits) != 2 or min(splits) <= 0 or sum(splits) >= 1:
+        raise ValueError(
+            "Invalid value received for argument `splits`. Expected two positive "
+            f"shares that leave some for training. Received: splits={splits}"
+        )
+    _check_pair("data", data)
+    labels = as_indices(data[1])
+
+    def split(seed):
+        rest, test = train_test_split(
+            np.arange(len(labels)),
+            test_size=splits[1],
+            stratify=labels,
+            random_state=seed,
+        )
+        train, validation = train_test_split(
+            rest,
+            test_size=splits[0] / (1 - splits[1]),
+            stratify=labels[rest],
+            random_state=seed,
+        )
+        indices = {"train": train, "validation": validation, "test": test}
+        return {name: take(tuple(data), chosen) for name, chosen in indices.items()}
+
+    return split
+
+
+def _check_parts(parts):
+    missing = [name for name in ("train", "validation", "test") if name not in parts]
+    if missing:
+        raise ValueError(
+            'Split data must have "train", "validation" and "test". '
+            f"Received: {list(parts)}"
+        )
+    for name, pair in parts.items():
+        _check_pair(name, pair)
+    return parts
+
+
+def _check_pair(name, pair):
+    x, y = pair
+    counts = {len(array) for array in keras.tree.flatten(x)}
+    if counts != {len(y)}:
+        raise ValueError(
+            f"Inputs and targets must have as many samples. Received: {name} with "
+            f"{sorted(counts)} inputs and {len(y)} targets"
+        )
+    targets = np.asarray(y)
+    if targets.dtype.kind in "biuf" and np.all(np.isfinite(targets)):
+        check_label_array(targets, _width(targets))
+    else:
+        check_label_array(targets, 2)
+
+
+def _width(targets):
+    """The number of classes that an array of targets knows of, at least 2."""
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        return targets.shape[1]
+    return max(2, 1 + int(targets.max(initial=0)))
+
+
+def _num_classes(parts):
+    return max(_width(np.asarray(y)) for _, y in parts.values())
+
+
+class _Progress:
+    def __init__(self, total, verbose):
+        self.total = total
+        self.verbose = 1 if verbose == "auto" else verbose
+        self.done = 0
+        self.start = time.monotonic()
+        if self.verbose == 1 and total:
+            self.bar = keras.utils.Progbar(total, unit_name="run")
+
+    def advance(self, line):
+        self.done += 1
+        if self.verbose == 1:
+            self.bar.update(self.done)
+        elif self.verbose == 2:
+            each = (time.monotonic() - self.start) / self.done
+            left = each * (self.total - self.done) / 60
+            print(f"{self.done}/{self.total} {line}, {left:.0f} min left", flush=True)

@@ -1,0 +1,208 @@
+"""The result of a comparison: stored runs, and what they say."""
+
+import contextlib
+import csv
+import io
+import pathlib
+
+import numpy as np
+import pandas as pd
+
+from keras_modals.evaluation.scores import ERRORS
+from keras_modals.evaluation.statistics import holm, paired_test, samples_for
+
+COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
+BASELINE = "none"
+
+
+class RunFile:
+    """Runs, appended to a CSV file as they finish. Several processes may share it.
+
+    Args:
+        path: Path of the file, or `None` to keep the runs in memory.
+    """
+
+    def __init__(self, path=None):
+        self.path = None if path is None else pathlib.Path(path)
+        self._rows = []
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _prepare(self.path)
+
+    def append(self, dataset, method, seed, values):
+        """Adds one run. `values` maps (split, metric) to a number."""
+        rows = [
+            (dataset, method, seed, split, metric, round(float(value), 6))
+            for (split, metric), value in values.items()
+        ]
+        if self.path is None:
+            self._rows += rows
+            return
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        # One write: lines of processes that share the file do not mix.
+        with self.path.open("a") as file:
+            file.write(text.getvalue())
+
+    def finished(self, dataset):
+        """Which runs there are of a data set: pairs of method and seed."""
+        runs = self.read()
+        runs = runs[runs["dataset"] == dataset]
+        return set(zip(runs["method"], runs["seed"], strict=True))
+
+    def read(self):
+        if self.path is None:
+            return pd.DataFrame(self._rows, columns=COLUMNS)
+        return pd.read_csv(self.path)
+
+
+def _prepare(path):
+    """Writes the first line, and drops a last one whose writer was killed."""
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(",".join(COLUMNS) + "\n")
+    text = path.read_text()
+    if not text.endswith("\n"):
+        path.write_text(text[: text.rfind("\n") + 1])
+
+
+class Comparison:
+    """What the runs of `compare` say.
+
+    Args:
+        runs: DataFrame of all runs, tidy: `dataset,method,seed,split,metric,value`. A
+            method with settings appears once for each, as `mixup(alpha=0.2)`.
+        metric: The metric by whose validation value a setting is chosen, seed by seed,
+            and that is compared. Defaults to `"accuracy"`.
+        test_to_train: Dict from data set to test samples per training sample where
+            every seed has its own split, as in `paired_test`; `0` where it is not in.
+        skipped: Dict from method to why it does not apply.
+    """
+
+    def __init__(self, runs, metric="accuracy", test_to_train=None, skipped=None):
+        self.runs = runs
+        self.metric = metric
+        self.test_to_train = test_to_train or {}
+        self.skipped = skipped or {}
+
+    @classmethod
+    def read(cls, path, metric="accuracy"):
+        """The runs in a file that `compare` wrote, or many calls of it."""
+        return cls(pd.read_csv(path), metric)
+
+    @property
+    def scale(self):
+        """Shares are shown in points, hundredths; errors as they are."""
+        return 1.0 if self.metric == "log_loss" else 100.0
+
+    def to_dataframe(self):
+        """The runs with the setting that each method chose for each seed, tidy.
+
+        The column `setting` has what was chosen. Test values had no part in it.
+        """
+        runs = self.runs.copy()
+        parts = runs["method"].str.extract(r"^([^(]*)(?:\((.*)\))?$")
+        runs["method"], runs["setting"] = parts[0], parts[1].fillna("")
+        choices = runs[
+            (runs["split"] == "validation") & (runs["metric"] == self.metric)
+        ]
+        ascending = self.metric in ERRORS
+        # Among equals, the first of the grid.
+        best = choices.sort_values("value", ascending=ascending, kind="stable")
+        keys = ["dataset", "method", "seed"]
+        best = best.drop_duplicates(keys)[[*keys, "setting"]]
+        return runs.merge(best, on=[*keys, "setting"])
+
+    def changes(self, dataset, method, baseline=BASELINE):
+        """Test scores minus the baseline's, paired by seed, in points for shares."""
+        scores = self._test_scores()
+        if (dataset, method) not in scores or (dataset, baseline) not in scores:
+            return np.zeros(0)
+        pair = scores[[(dataset, method), (dataset, baseline)]].dropna()
+        difference = pair[dataset, method] - pair[dataset, baseline]
+        return self.scale * difference.to_numpy()
+
+    def _test_scores(self):
+        """A column for each data set and method, a row for each seed."""
+        runs = self.to_dataframe()
+        runs = runs[(runs["split"] == "test") & (runs["metric"] == self.metric)]
+        return runs.pivot_table(
+            index="seed", columns=["dataset", "method"], values="value", sort=False
+        )
+
+    def summary(self, baseline=BASELINE):
+        """DataFrame with a row for each data set and method.
+
+        Columns: `runs`; `mean` and `spread` (standard deviation over seeds) of the test
+        metric; `change` from the baseline on the same seeds, its `standard_error`,
+        `p_value` and `corrected_p` (Holm's, for all methods on the data set); and what
+        that means, `verdict`. Shares are in points.
+        """
+        scores = self.scale * self._test_scores()
+        rows = []
+        for dataset, method in scores.columns:
+            values = scores[dataset, method].dropna()
+            row = {
+                "dataset": dataset,
+                "method": method,
+                "runs": len(values),
+                "mean": values.mean(),
+                "spread": values.std(),
+            }
+            if method != baseline:
+                changes = self.changes(dataset, method, baseline)
+                ratio = self.test_to_train.get(dataset, 0.0)
+                test = paired_test(changes, ratio)
+                row["change"], row["standard_error"], row["p_value"] = test
+                row["more_seeds"] = samples_for(changes) if len(changes) > 1 else None
+            rows.append(row)
+        table = pd.DataFrame(rows).set_index(["dataset", "method"])
+        for column in ("change", "standard_error", "p_value", "more_seeds"):
+            if column not in table:
+                table[column] = np.nan
+        table["corrected_p"] = np.concatenate(
+            [
+                holm(group["p_value"])
+                for _, group in table.groupby("dataset", sort=False)
+            ]
+        )
+        table["verdict"] = [
+            "baseline" if method == baseline else self._verdict(row)
+            for (_, method), row in table.iterrows()
+        ]
+        return table.drop(columns="more_seeds")
+
+    def _verdict(self, row):
+        if np.isnan(row["corrected_p"]):
+            return "one seed tells nothing"
+        if row["corrected_p"] < 0.05:
+            is_better = (row["change"] > 0) != (self.metric in ERRORS)
+            return "better" if is_better else "worse"
+        if row["change"] == 0:
+            return "no difference"
+        needed = row["more_seeds"]
+        return f"noise: it would take {needed:.0f} seeds" if needed else "noise"
+
+    def __str__(self):
+        table = self.summary()
+        lines = []
+        for dataset, group in table.groupby("dataset", sort=False):
+            seeds = group["runs"].max()
+            unit = "points" if self.scale == 100 else "nats"
+            lines.append(f"{dataset}: test {self.metric}, {unit}, {seeds} seeds")
+            width = max(len(method) for _, method in group.index)
+            for (_, method), row in group.iterrows():
+                line = f"  {method:{width}}  {row['mean']:6.2f} ± {row['spread']:.2f}"
+                if row["verdict"] != "baseline":
+                    line += (
+                        f"   {row['change']:+6.2f} ± {row['standard_error']:.2f}"
+                        f"   p {row['corrected_p']:.2f}   {row['verdict']}"
+                    )
+                lines.append(line)
+        lines += [
+            f"  {name}: not applicable, {why}" for name, why in self.skipped.items()
+        ]
+        lines.append(
+            "mean ± spread over seeds; change from none on the same seeds ± its "
+            "standard error; p corrected for the number of methods"
+        )
+        return "\n".join(lines)

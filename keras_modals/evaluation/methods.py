@@ -1,0 +1,303 @@
+"""What a comparison compares: ways to train a model on few samples.
+
+A method is a `fn(trial, model, **setting)` that trains a compiled model and returns the
+one to test, with a small grid of settings to choose from on validation data.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_modals.evaluation.trial import NotApplicableError, one_hot, take
+from keras_modals.models.augment import augment
+from keras_modals.models.graph import plain
+from keras_modals.operations import PAPER_OPERATIONS
+from keras_modals.policies.policy import Policy
+from keras_modals.search.shared_encoder_search import SharedEncoderSearch
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to train.
+
+    Attributes:
+        train: `fn(trial, model, **setting)`: trains the compiled `model` by
+            `trial.fit` and returns the model to test. Raises `NotApplicableError` where
+            it makes no sense.
+        grid: The settings to choose from on validation data, dicts of keyword
+            arguments.
+    """
+
+    train: Callable[..., Any]
+    grid: tuple[dict, ...] = ({},)
+
+
+def grid(**values):
+    """One setting for each value of one argument."""
+    ((name, options),) = values.items()
+    return tuple({name: option} for option in options)
+
+
+# Without latents ---------------------------------------------------------------
+
+
+def none(trial, model):
+    return trial.fit(model)
+
+
+def label_smoothing(trial, model, smoothing):
+    _compile_for_soft_labels(model)
+    soft = (
+        one_hot(trial.labels, trial.num_classes) * (1 - smoothing)
+        + smoothing / trial.num_classes
+    )
+    return _fit_soft(trial, model, trial.train[0], _as_targets(model, soft))
+
+
+def input_noise(trial, model, deviation):
+    """Gaussian noise on inputs, in units of the standard deviation of all of them."""
+    scales = keras.tree.map_structure(np.std, trial.continuous_inputs)
+    inputs = keras.tree.map_structure(
+        lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
+        plain(model).input,
+    )
+    noisy = keras.tree.map_structure(
+        lambda tensor, scale: keras.layers.GaussianNoise(deviation * scale)(tensor),
+        inputs,
+        scales,
+    )
+    result = keras.Model(inputs, model(noisy))
+    result.compile_from_config(model.get_compile_config())
+    return trial.fit(result)
+
+
+def mixup(trial, model, alpha):
+    """Mixes inputs and labels of two samples (Zhang et al., 2018)."""
+    _compile_for_soft_labels(model)
+    x = trial.continuous_inputs
+    shares = one_hot(trial.labels, trial.num_classes)
+    batches = _MixedBatches(x, _as_targets(model, shares), trial, alpha)
+    return _fit_soft(trial, model, batches)
+
+
+class _MixedBatches(keras.utils.PyDataset):
+    def __init__(self, x, y, trial, alpha):
+        super().__init__()
+        # TensorFlow takes a list in a batch for a tensor.
+        self.x, self.y = tuple(x) if isinstance(x, list) else x, y
+        self.batch_size, self.alpha = trial.batch_size, alpha
+        self.rng = np.random.default_rng(trial.seed)
+        self.on_epoch_begin()
+
+    def on_epoch_begin(self):
+        self.order = self.rng.permutation(len(self.y))
+
+    def __len__(self):
+        return -(-len(self.y) // self.batch_size)
+
+    def __getitem__(self, index):
+        chosen = self.order[index * self.batch_size :][: self.batch_size]
+        partners = self.rng.permutation(chosen)
+        share = self.rng.beta(self.alpha, self.alpha)
+
+        def mix(array):
+            array = np.asarray(array)
+            mixed = share * array[chosen] + (1 - share) * array[partners]
+            return mixed.astype(array.dtype)
+
+        return keras.tree.map_structure(mix, self.x), mix(self.y)
+
+
+def class_weights(trial, model):
+    """Weighs a sample's loss by the rarity of its class."""
+    counts = np.bincount(trial.labels)
+    present = np.flatnonzero(counts)
+    weights = len(trial.labels) / (len(present) * counts[present])
+    pairs = zip(present.tolist(), weights.tolist(), strict=True)
+    return trial.fit(model, class_weight=dict(pairs))
+
+
+def oversampling(trial, model):
+    """Repeats samples of rare classes until all are as frequent."""
+    labels = trial.labels
+    rng = np.random.default_rng(trial.seed)
+    counts = np.bincount(labels)
+    added = [
+        rng.choice(np.flatnonzero(labels == label), counts.max() - count)
+        for label, count in enumerate(counts)
+        if count
+    ]
+    chosen = np.concatenate([np.arange(len(labels)), *added])
+    return trial.fit(model, *take(trial.train, chosen))
+
+
+def smote(trial, model):
+    """Adds points between neighbours of rare classes (Chawla et al., 2002)."""
+    from imblearn.over_sampling import SMOTE
+
+    x, labels = trial.continuous_inputs, trial.labels
+    least = np.bincount(labels)[np.unique(labels)].min()
+    if keras.tree.is_nested(x) or np.asarray(x).ndim != 2:
+        raise NotApplicableError("needs one input of rank 2, a table")
+    if least < 2:
+        raise NotApplicableError("needs two samples of every class")
+    sampler = SMOTE(random_state=trial.seed, k_neighbors=min(5, least - 1))
+    x, labels = sampler.fit_resample(x, labels)
+    return trial.fit(model, x, trial.targets_like(labels))
+
+
+def _compile_for_soft_labels(model):
+    """Compiles a model anew for targets that are shares of classes."""
+    loss = keras.losses.get(model.loss)
+    name = getattr(loss, "name", getattr(loss, "__name__", loss))
+    if name == "sparse_categorical_crossentropy":
+        settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+        shared = ("from_logits", "reduction")
+        loss = keras.losses.CategoricalCrossentropy(
+            **{key: settings[key] for key in shared if key in settings}
+        )
+        # A metric of class indices cannot stay.
+        _recompile(model, loss=keras.losses.serialize(loss), metrics=["accuracy"])
+    elif name not in ("categorical_crossentropy", "binary_crossentropy"):
+        raise NotApplicableError(f"needs a crossentropy, not the loss {name}")
+
+
+def _recompile(model, **changes):
+    """Compiles a model as it was, but for what is changed."""
+    model.compile_from_config({**model.get_compile_config(), **changes})
+
+
+def _as_targets(model, shares):
+    """Shares of classes, as the model's output is: of two classes maybe the second."""
+    return shares[:, 1:] if model.output_shape[-1] == 1 else shares
+
+
+def _fit_soft(trial, model, *data):
+    x, _ = trial.validation
+    shares = one_hot(trial.validation_labels, trial.num_classes)
+    validation = (x, _as_targets(model, shares))
+    return trial.fit(model, *data, validation_data=validation)
+
+
+# In the latent space ------------------------------------------------------------
+
+
+def latents(weights=None, **arguments):
+    """A method that trains `augment(model, **arguments)`, further arguments from its
+    setting: `magnitude`s of operations, weights of losses, arguments of the layer."""
+
+    def train(trial, model, **setting):
+        setting = {**arguments, **setting}
+        terms = {
+            name: setting.pop(name)
+            for name in ("triplet_weight", "prior_weight")
+            if name in setting
+        }
+        policy = setting.pop("policy", None)
+        operation = setting.pop("operation", None)
+        if operation is not None:
+            pair = (1.0, setting.pop("magnitude"))
+            policy = Policy({operation: pair}, operation_counts=(0.0, 1.0))
+        augmented = _augment(trial, model, policy=policy, **setting)
+        if terms:
+            _recompile(augmented, **terms)
+        return trial.fit(augmented)
+
+    return train
+
+
+def _augment(trial, model, **arguments):
+    try:
+        return augment(
+            model, trial.layer, trial.num_classes, seed=trial.seed, **arguments
+        )
+    except NotImplementedError as error:
+        raise NotApplicableError(str(error)) from error
+
+
+def random_policy(trial, model):
+    return trial.fit(_augment(trial, model, policy=Policy.random(trial.seed)))
+
+
+def one_run_search(trial, model):
+    augmented = _augment(
+        trial, model, policy=Policy.zero(repeats=1), num_views=2, dropout=0.0
+    )
+    search = SharedEncoderSearch(augmented, seed=trial.seed)
+    return trial.fit(search).best_model()
+
+
+def population_search(trial, model, population_size=8):
+    """Whole trainings of a population, in turn, on Keras Tuner."""
+    from keras_modals import tuners
+
+    compiling = model.get_compile_config()
+
+    def build(hp):
+        augmented = _augment(
+            trial,
+            keras.models.clone_model(model),
+            policy=tuners.policy_space(hp, repeats=1),
+            num_views=2,
+            dropout=hp.Float("dropout", 0.0, 0.9, step=0.1),
+        )
+        augmented.compile_from_config(compiling)
+        return augmented
+
+    monitor = trial.monitor or "val_loss"
+    # The tuner restores the best epoch of the best member.
+    trial = dataclasses.replace(trial, monitor=None)
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = tuners.PopulationBasedTuner(
+            build,
+            monitor,
+            population_size=population_size,
+            seed=trial.seed,
+            directory=folder,
+        )
+
+        class Search:
+            @staticmethod
+            def fit(*data, epochs, callbacks, **arguments):
+                tuner.population.generations = max(1, epochs // 3)
+                tuner.search(*data, callbacks=callbacks, **arguments)
+                return keras.callbacks.History()
+
+        trial.fit(Search)
+        return tuner.get_best_models(1)[0]
+
+
+#: What every `LatentAugmentation` without moves is: the identity.
+_STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
+_MIXING = Policy({"class_mixing": (1.0, 1.0)}, operation_counts=(0.0, 1.0))
+
+#: Name to `Method`, of everything that `compare` knows.
+METHODS = {
+    "none": Method(none),
+    "label smoothing": Method(label_smoothing, grid(smoothing=(0.1, 0.2))),
+    "input noise": Method(input_noise, grid(deviation=(0.05, 0.2))),
+    "mixup": Method(mixup, grid(alpha=(0.2, 1.0))),
+    "dropout": Method(latents(**_STILL), grid(dropout=(0.3, 0.6))),
+    "manifold mixup": Method(
+        latents(policy=_MIXING, gradient_to_encoder=True), grid(num_views=(1, 2))
+    ),
+    "class weights": Method(class_weights),
+    "oversampling": Method(oversampling),
+    "SMOTE": Method(smote),
+    "triplet": Method(latents(**_STILL), grid(triplet_weight=(0.1, 0.3))),
+    "prior": Method(latents(**_STILL), grid(prior_weight=(0.003, 0.03))),
+    **{
+        operation.replace("_", " "): Method(
+            latents(operation=operation), grid(magnitude=(0.4,))
+        )
+        for operation in PAPER_OPERATIONS
+    },
+    "MODALS": Method(latents()),
+    "random policy": Method(random_policy),
+    "one-run search": Method(one_run_search),
+    "population search": Method(population_search),
+}

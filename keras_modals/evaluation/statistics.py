@@ -1,0 +1,64 @@
+"""Whether paired differences are more than noise."""
+
+from collections import namedtuple
+
+import numpy as np
+from scipy import stats
+
+PairedTest = namedtuple("PairedTest", ["mean", "standard_error", "p_value"])
+
+
+def paired_test(differences, test_to_train=0.0):
+    """A two-sided paired t-test.
+
+    Args:
+        differences: `(n,)`, the difference for each seed.
+        test_to_train: Float, test samples per training sample where every seed has a
+            split of its own. Splits of one data set share samples, so that their
+            scores are correlated and the plain test finds too much; this corrects it.
+            `0` where the test samples are the same for every seed.
+
+    Returns:
+        `PairedTest(mean, standard_error, p_value)`; NaN for what fewer than two
+        differences do not tell.
+
+    Reference:
+
+    - [Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366)
+    """
+    differences = np.asarray(differences, "float64")
+    count = len(differences)
+    mean = differences.mean() if count else np.nan
+    if count < 2:
+        return PairedTest(mean, np.nan, np.nan)
+    error = differences.std(ddof=1) * np.sqrt(1 / count + test_to_train)
+    if error == 0:
+        return PairedTest(mean, 0.0, 1.0 if mean == 0 else 0.0)
+    p_value = 2 * stats.t.sf(abs(mean / error), count - 1)
+    return PairedTest(mean, error, p_value)
+
+
+def holm(p_values):
+    """P-values corrected for their number. NaN counts as none and stays NaN.
+
+    Reference:
+
+    - [Holm, 1979](https://www.jstor.org/stable/4615733)
+    """
+    p_values = np.asarray(p_values, "float64")
+    corrected = np.full(len(p_values), np.nan)
+    order = [i for i in np.argsort(p_values) if not np.isnan(p_values[i])]
+    factors = np.arange(len(order), 0, -1)
+    stepped = np.maximum.accumulate(p_values[order] * factors)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
+
+
+def samples_for(differences):
+    """How many differences like these a test at 5 % would need to tell their mean from
+    zero, eight times of ten; `None` where no number would do."""
+    mean, deviation = np.mean(differences), np.std(differences, ddof=1)
+    if mean == 0 or not np.isfinite(deviation):
+        return None
+    quantiles = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    return int(np.ceil((quantiles * deviation / mean) ** 2))

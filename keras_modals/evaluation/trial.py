@@ -1,0 +1,120 @@
+"""One training of a comparison: its data, and how a method fits a model to it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class NotApplicableError(ValueError):
+    """A method has no meaning for this model or data; its message says why."""
+
+
+@dataclass
+class Trial:
+    """What a method needs besides the model.
+
+    Attributes:
+        train, validation: Pairs of inputs and targets: class indices or one-hot rows.
+        num_classes: Integer.
+        seed: Integer.
+        epochs, batch_size: Of `fit`.
+        layer: Name of the layer whose output is augmented, or `None`, as in
+            `keras_modals.augment`.
+        monitor: Name of the log by whose best epoch weights are restored, or `None`.
+            Less is better where the name ends with "loss" or "error".
+        fit_arguments: Further arguments of `fit`.
+    """
+
+    train: tuple
+    validation: tuple
+    num_classes: int
+    seed: int
+    epochs: int
+    batch_size: int
+    layer: str | None = None
+    monitor: str | None = None
+    fit_arguments: dict[str, Any] = field(default_factory=dict)
+
+    def fit(self, model, *data, **arguments):
+        """Fits a model, and returns it with the weights of its best epoch.
+
+        Args:
+            model: A compiled model.
+            *data: What to give to `fit` in place of the training samples.
+            **arguments: Further arguments of `fit`, such as `class_weight`.
+        """
+        callbacks = []
+        if self.monitor is not None:
+            best = keras.callbacks.EarlyStopping(
+                self.monitor,
+                patience=self.epochs,
+                mode="min" if self.monitor.endswith(("loss", "error")) else "max",
+                restore_best_weights=True,
+            )
+            callbacks = [best]
+        settings = {
+            "validation_data": self.validation,
+            "validation_batch_size": 500,
+            "epochs": self.epochs,
+            "callbacks": callbacks,
+            "verbose": 0,
+            **self.fit_arguments,
+            **arguments,
+        }
+        data = data or self.train
+        if len(data) == 2:
+            settings["batch_size"] = self.batch_size
+        logs = model.fit(*data, **settings).history
+        if self.monitor is not None and self.monitor not in logs:
+            raise ValueError(
+                f"The logs have no '{self.monitor}'. Compile the model with "
+                '`metrics=["accuracy"]`, or pass another `monitor`. '
+                f"Received: logs={list(logs)}"
+            )
+        return model
+
+    @property
+    def labels(self):
+        """The training samples' class indices, `(samples,)`."""
+        return as_indices(self.train[1])
+
+    @property
+    def validation_labels(self):
+        return as_indices(self.validation[1])
+
+    def targets_like(self, labels):
+        """Class indices in the form of the training targets."""
+        targets = np.asarray(self.train[1])
+        if targets.ndim == 2 and targets.shape[1] > 1:
+            return one_hot(labels, targets.shape[1])
+        return np.reshape(labels, (-1, *targets.shape[1:]))
+
+    @property
+    def continuous_inputs(self):
+        """The training inputs, where a sum of two of them makes sense: floats."""
+        for array in keras.tree.flatten(self.train[0]):
+            if np.asarray(array).dtype.kind != "f":
+                raise NotApplicableError(
+                    f"needs inputs that are floats, not {array.dtype}"
+                )
+        return self.train[0]
+
+
+def as_indices(targets):
+    """Class indices, int `(samples,)`, of class indices or one-hot rows."""
+    targets = np.asarray(targets)
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        return targets.argmax(-1)
+    return targets.reshape(-1).astype("int64")
+
+
+def one_hot(labels, num_classes):
+    """float32 `(samples, num_classes)`."""
+    return np.eye(num_classes, dtype="float32")[labels]
+
+
+def take(inputs, indices):
+    """The samples of an array, or of a structure of arrays."""
+    return keras.tree.map_structure(lambda array: np.asarray(array)[indices], inputs)

@@ -1,0 +1,355 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from problems import FEATURES, NUM_CLASSES, compile_, make_data, plain_model
+
+import keras_modals
+from keras_modals import Policy
+from keras_modals.evaluation import METHODS, Comparison, Method, Trial
+from keras_modals.evaluation.comparison import COLUMNS, RunFile
+
+FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
+
+
+def build(run_eagerly=True):
+    """Few steps: tracing would take longer than they do."""
+    optimizer = keras.optimizers.Adam(1e-2)
+    return compile_(plain_model(), optimizer, run_eagerly=run_eagerly)
+
+
+def do_nothing(trial, model):
+    return model
+
+
+# What the harness is for --------------------------------------------------------
+
+
+def memory_of_labels(shift):
+    """Moves latents to hard examples of their class, or of one `shift` further on."""
+
+    def train(trial, model):
+        policy = Policy({"hard_interpolation": (1.0, 0.8)}, operation_counts=(0, 1))
+        augmented = keras_modals.augment(model, policy=policy, num_views=1)
+        memory = augmented.latent_augmentation.memory
+        update = memory.update
+
+        def update_shifted(latents, labels, *arguments, **keywords):
+            labels = (labels + shift) % NUM_CLASSES
+            update(latents, labels, *arguments, **keywords)
+
+        memory.update = update_shifted
+        return trial.fit(augmented)
+
+    return train
+
+
+def test_a_method_that_is_broken_shows_as_a_loss(rng):
+    sizes = {"train": 180, "validation": 60, "test": 600}
+    result = keras_modals.compare(
+        lambda: build(run_eagerly=False),
+        {part: make_data(rng, size) for part, size in sizes.items()},
+        {"intact": memory_of_labels(0), "broken": memory_of_labels(1)},
+        seeds=5,
+        epochs=10,
+        monitor=None,
+        verbose=0,
+    )
+    table = result.summary().loc["data"]
+    assert table.loc["broken", "verdict"] == "worse"
+    assert table.loc["broken", "change"] < -10
+    assert table.loc["intact", "verdict"] != "worse"
+    assert "worse" in str(result)
+
+
+def test_methods_that_are_alike_differ_by_nothing(rng):
+    result = keras_modals.compare(
+        build, make_data(rng), {"again": METHODS["none"]}, 2, **FAST
+    )
+    assert result.changes("data", "again").tolist() == [0.0, 0.0]
+    assert result.summary().loc[("data", "again"), "verdict"] == "no difference"
+
+
+# The methods -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "population" not in name])
+def test_every_method_trains_and_reports(name, rng):
+    x, y = make_data(rng, 90)
+    kept = np.flatnonzero((y > 0) | (np.arange(90) % 2 == 0))
+    method = Method(METHODS[name].train, METHODS[name].grid[:1])
+    result = keras_modals.compare(build, (x[kept], y[kept]), {name: method}, 1, **FAST)
+    assert result.skipped == {}
+    table = result.summary().loc["data"]
+    assert 0 <= table.loc[name, "mean"] <= 100
+    assert table.loc[name, "runs"] == 1
+
+
+def test_population_search(rng):
+    method = Method(METHODS["population search"].train, ({"population_size": 2},))
+    arguments = {**FAST, "epochs": 6}
+    result = keras_modals.compare(
+        build, make_data(rng), {"search": method}, 1, **arguments
+    )
+    assert result.summary().loc[("data", "search"), "runs"] == 1
+
+
+def test_what_makes_no_sense_is_said_and_left_out(rng):
+    tokens = rng.integers(0, 9, (60, FEATURES)).astype("int32")
+    result = keras_modals.compare(
+        build, (tokens, np.arange(60) % 3), ["mixup", "SMOTE"], 1, **FAST
+    )
+    assert set(result.skipped) == {"mixup", "SMOTE"}
+    assert "mixup: not applicable, needs inputs that are floats" in str(result)
+
+
+def test_oversampling_and_class_weights_make_classes_equal(rng):
+    x, y = make_data(rng, 60)
+    kept = np.flatnonzero((y > 0) | (np.arange(60) < 12))
+    seen = {}
+
+    class Spy(Trial):
+        def fit(self, model, *data, **arguments):
+            seen.update(arguments, data=data)
+            return model
+
+    train = x[kept], y[kept]
+    trial = Spy(train, train, NUM_CLASSES, 0, epochs=1, batch_size=20)
+    METHODS["oversampling"].train(trial, build())
+    assert np.bincount(seen["data"][1]).tolist() == [20, 20, 20]
+    METHODS["class weights"].train(trial, build())
+    counts = np.bincount(y[kept])
+    shares = [seen["class_weight"][label] * counts[label] for label in range(3)]
+    np.testing.assert_allclose(shares, len(kept) / 3)
+
+
+def binary(loss, activation):
+    def build_():
+        model = keras.Sequential(
+            [
+                keras.Input((FEATURES,)),
+                keras.layers.Dense(8, "relu"),
+                keras.layers.Dense(1, activation),
+            ]
+        )
+        optimizer = keras.optimizers.Adam(1e-2)
+        return compile_(model, optimizer, loss=loss, run_eagerly=True)
+
+    return build_
+
+
+def test_probabilities_are_those_of_logits_and_of_one_output(rng):
+    x, y = make_data(rng)
+    y = (y == 1).astype("int32")
+    sigmoid = keras_modals.compare(
+        binary("binary_crossentropy", "sigmoid"), (x, y), ["label smoothing"], 2, **FAST
+    )
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    logits = keras_modals.compare(
+        binary(loss, None), (x, y), ["label smoothing"], 2, **FAST, monitor="val_loss"
+    )
+    sigmoid.metric = logits.metric = "log_loss"
+    level = sigmoid.summary().loc[("data", "none"), "mean"]
+    assert logits.summary().loc[("data", "none"), "mean"] == pytest.approx(
+        level, rel=0.1
+    )
+
+
+@pytest.mark.parametrize("method", ["mixup", "oversampling", "MODALS", "SMOTE"])
+def test_one_hot_labels_and_several_inputs(method, rng):
+    x, y = make_data(rng)
+    first, second = keras.Input((4,), name="first"), keras.Input((4,), name="second")
+    hidden = keras.layers.Concatenate()([first, second])
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
+
+    def build_():
+        model = keras.models.clone_model(keras.Model([first, second], outputs))
+        return compile_(model, loss="categorical_crossentropy", run_eagerly=True)
+
+    data = [x[:, :4], x[:, 4:]], np.eye(NUM_CLASSES, dtype="float32")[y]
+    result = keras_modals.compare(build_, data, [method], 1, **FAST)
+    assert set(result.skipped) == ({"SMOTE"} if method == "SMOTE" else set())
+    assert len(result.summary()) == 2 - len(result.skipped)
+
+
+# Data and settings -------------------------------------------------------------
+
+
+def test_parts_share_no_sample_and_have_every_class(rng):
+    x, y = make_data(rng, 100)
+    x[:, 0] = np.arange(100)
+    seen = []
+
+    def look(trial, model):
+        seen.append((trial.seed, trial.train, trial.validation))
+        return model
+
+    keras_modals.compare(build, (x, y), {"look": look}, [3, 4], **FAST)
+    numbers = []
+    for seed, (x_train, y_train), (x_valid, y_valid) in seen:
+        assert (len(x_train), len(x_valid)) == (60, 20)
+        assert set(y_train) == set(y_valid) == {0, 1, 2}
+        numbers.append(set(x_train[:, 0]) | set(x_valid[:, 0]))
+        assert len(numbers[-1]) == 80
+        assert seed in (3, 4)
+    assert numbers[0] != numbers[1]
+
+
+def test_a_setting_is_chosen_by_validation_and_never_by_test_samples():
+    rows = []
+    for seed in (0, 1):
+        rows += [
+            ("d", "none", seed, "validation", "accuracy", 0.5),
+            ("d", "none", seed, "test", "accuracy", 0.5),
+        ]
+        for setting, valid, test in (("a=1", 0.9, 0.6), ("a=2", 0.8, 0.99)):
+            # The other way round for the second seed.
+            valid = valid if seed == 0 else 1 - valid
+            rows += [
+                ("d", f"m({setting})", seed, "validation", "accuracy", valid),
+                ("d", f"m({setting})", seed, "test", "accuracy", test),
+            ]
+    result = Comparison(pd.DataFrame(rows, columns=COLUMNS))
+    chosen = result.to_dataframe().query("method == 'm' and split == 'test'")
+    assert chosen["setting"].tolist() == ["a=1", "a=2"]
+    np.testing.assert_allclose(result.changes("d", "m"), [10.0, 49.0])
+
+
+def test_every_training_starts_from_the_same_weights(rng):
+    starts = []
+
+    def look(trial, model):
+        starts.append(model.get_layer("head").get_weights()[0])
+        return model
+
+    data = make_data(rng)
+    keras_modals.compare(build, data, {"a": look, "b": look}, 2, **FAST)
+    np.testing.assert_array_equal(starts[0], starts[1])
+    assert np.any(starts[0] != starts[2])
+
+
+def test_a_second_call_goes_on(rng, tmp_path):
+    path = tmp_path / "runs.csv"
+    built = []
+
+    def count():
+        built.append(1)
+        return build()
+
+    data, methods = make_data(rng), {"nothing": do_nothing}
+    keras_modals.compare(count, data, methods, 2, path=path, **FAST)
+    assert len(built) == 4
+    # Killed while it wrote: half a line, and nothing after it.
+    text = path.read_text()
+    path.write_text(text + "data,nothing,2,tr")
+    result = keras_modals.compare(count, data, methods, 3, path=path, **FAST)
+    assert len(built) == 6
+    assert result.summary()["runs"].tolist() == [3, 3]
+    keras_modals.compare(count, data, methods, 1, path=path, dataset="other", **FAST)
+    assert len(built) == 8
+    again = Comparison.read(path)
+    assert again.summary().index.unique("dataset").tolist() == ["data", "other"]
+    assert path.read_text().startswith(text)
+
+
+def test_run_file_in_memory_and_on_disk_read_the_same(tmp_path):
+    files = RunFile(), RunFile(tmp_path / "new" / "runs.csv")
+    for file in files:
+        file.append("d", "m(a=1, b=2)", 0, {("test", "accuracy"): 0.25})
+        assert file.finished("d") == {("m(a=1, b=2)", 0)}
+        assert file.finished("other") == set()
+    pd.testing.assert_frame_equal(*[file.read() for file in files], check_dtype=False)
+
+
+# Words -------------------------------------------------------------------------
+
+
+def comparison(changes, metric="accuracy"):
+    rows = [
+        ("d", method, seed, split, metric, 0.5 + change)
+        for method, changes_ in {"none": [0.0] * len(changes), "m": changes}.items()
+        for seed, change in enumerate(changes_)
+        for split in ("validation", "test")
+    ]
+    return Comparison(pd.DataFrame(rows, columns=COLUMNS), metric)
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric", "verdict"),
+    [
+        ([0.1, 0.11, 0.1, 0.12], "accuracy", "better"),
+        ([-0.1, -0.11, -0.1, -0.12], "accuracy", "worse"),
+        ([-0.1, -0.11, -0.1, -0.12], "log_loss", "better"),
+        ([0.1, -0.1, 0.1, -0.05], "accuracy", "noise: it would take"),
+        ([0.0, 0.0, 0.0], "accuracy", "no difference"),
+        ([0.1], "accuracy", "one seed tells nothing"),
+    ],
+)
+def test_verdicts(changes, metric, verdict):
+    result = comparison(changes, metric)
+    assert verdict in result.summary().loc[("d", "m"), "verdict"]
+    assert verdict in str(result)
+
+
+def test_progress(rng, capsys):
+    data = make_data(rng)
+    arguments = {**FAST, "verbose": 2}
+    keras_modals.compare(build, data, {"nothing": do_nothing}, 1, **arguments)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("2/2 nothing, seed 0: validation accuracy")
+    assert lines[1].endswith("0 min left")
+
+
+# Refusals ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["mixpu"]}, "Unknown method.*mixpu"),
+        ({"methods": {"a(b)": do_nothing}}, "without parentheses.*a\\(b\\)"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"metric": "auc"}, "metric='auc'"),
+        ({"verbose": 3}, "verbose=3"),
+        ({"splits": (0.5, 0.5)}, "splits=\\(0.5, 0.5\\)"),
+        ({"data": np.zeros(3)}, "argument `data`"),
+        ({"data": {"train": (np.zeros(3), np.zeros(3))}}, "must have.*validation"),
+        ({"data": (np.zeros((4, 8)), np.zeros(3))}, "\\[4\\] inputs and 3 targets"),
+        ({"data": (np.zeros((2, 8)), np.array(["a", "b"]))}, "Labels must be numbers"),
+        ({"data": (np.zeros((2, 8)), np.array([0.5, 1]))}, "whole numbers"),
+        ({"build_fn": plain_model}, "compiled Keras model"),
+    ],
+)
+def test_refuses(change, message, rng):
+    arguments = {"build_fn": build, "data": make_data(rng), "methods": ["none"]}
+    with pytest.raises(ValueError, match=message):
+        keras_modals.compare(**{**arguments, "seeds": 1, **FAST, **change})
+
+
+def test_refuses_a_monitor_that_is_not_in_the_logs(rng):
+    def build_():
+        model = plain_model()
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    with (
+        pytest.raises(ValueError, match=r"no 'val_accuracy'.*logs=\['loss'"),
+        pytest.warns(UserWarning, match="not available"),
+    ):
+        keras_modals.compare(build_, make_data(rng), ["none"], 1, **FAST)
+
+
+def test_says_which_extra_it_needs():
+    code = (
+        "import sys; sys.modules['pandas'] = None\n"
+        "import keras_modals\n"
+        "try:\n    keras_modals.compare\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "needs 'pandas': pip install \"keras-modals[compare]\"" in run.stdout

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_modals.evaluation.scores import all_scores
+from keras_modals.evaluation.statistics import holm, paired_test, samples_for
+
+
+def test_paired_test_is_the_t_test_where_test_samples_are_the_same(rng):
+    differences = rng.normal(0.3, 1.0, 12)
+    expected = stats.ttest_1samp(differences, 0.0)
+    result = paired_test(differences)
+    assert result.p_value == pytest.approx(expected.pvalue)
+    assert result.mean / result.standard_error == pytest.approx(expected.statistic)
+
+
+def test_paired_test_is_corrected_for_splits_that_overlap():
+    # By hand: mean 2, variance 1, (1 / 3 + 0.25) of it.
+    result = paired_test([1.0, 2.0, 3.0], test_to_train=0.25)
+    assert result.standard_error == pytest.approx((1 / 3 + 0.25) ** 0.5)
+    t = 2 / (1 / 3 + 0.25) ** 0.5
+    assert result.p_value == pytest.approx(2 * (1 - stats.t.cdf(t, 2)))
+
+
+def test_paired_test_of_splits_finds_what_is_not_there_as_rarely_as_it_should(rng):
+    """Two methods that are alike, on splits of one small data set: 40 samples to test
+    of 200 in each of 10 splits, which share samples. The uncorrected test is wrong far
+    more often than at 5 %; the corrected one within 4 standard errors, or less."""
+    found, uncorrected = 0, 0
+    trials = 1000
+    for _ in range(trials):
+        # What one method has right on a sample and the other has not.
+        advantage = rng.normal(size=200)
+        splits = [rng.permutation(200)[:40] for _ in range(10)]
+        differences = [advantage[split].mean() for split in splits]
+        found += paired_test(differences, 40 / 160).p_value < 0.05
+        uncorrected += paired_test(differences).p_value < 0.05
+    error = (0.05 * 0.95 / trials) ** 0.5
+    assert found / trials < 0.05 + 4 * error
+    assert uncorrected / trials > 0.05 + 4 * error
+
+
+@pytest.mark.parametrize(
+    ("differences", "p_value"), [([], np.nan), ([1.0], np.nan), ([0.0, 0.0], 1.0)]
+)
+def test_paired_test_of_few_differences(differences, p_value):
+    assert paired_test(differences).p_value == pytest.approx(p_value, nan_ok=True)
+
+
+def test_holm():
+    # The smallest of four counts four times, and no later one less than one before.
+    corrected = holm([0.03, np.nan, 0.005, 0.5, 0.02])
+    np.testing.assert_allclose(corrected, [0.06, np.nan, 0.02, 0.5, 0.06])
+    assert holm([0.7, 0.9]).tolist() == [1.0, 1.0]
+
+
+def test_as_many_samples_as_it_says_are_enough_eight_times_of_ten(rng):
+    differences = rng.normal(0.5, 1.0, 2000)
+    count = samples_for(differences)
+    assert 20 < count < 50
+    samples = rng.normal(0.5, 1.0, (4000, count))
+    found = np.mean(stats.ttest_1samp(samples, 0.0, axis=1).pvalue < 0.05)
+    # The normal quantiles forget that the deviation is estimated: some points less.
+    assert 0.74 < found < 0.84
+    assert samples_for(np.array([1.0, -1.0])) is None
+
+
+def test_scores_by_hand():
+    labels = np.array([0, 0, 0, 1])
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
+    scores = all_scores(labels, probabilities)
+    assert scores["accuracy"] == pytest.approx(3 / 4)
+    assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    # F1 of class 0: precision 1, recall 2/3; of class 1: precision 1/2, recall 1.
+    assert scores["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    of_the_label = np.array([0.9, 0.8, 0.3, 0.6])
+    assert scores["log_loss"] == pytest.approx(-np.log(of_the_label).mean(), rel=1e-5)
+
+
+def test_calibration_error_by_loop(rng):
+    logits = 2 * rng.normal(size=(500, 4))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = rng.integers(0, 4, 500)
+    error = 0.0
+    for low in np.arange(15) / 15:
+        confidence = probabilities.max(1)
+        inside = (confidence >= low) & (confidence < low + 1 / 15)
+        if inside.any():
+            correct = (probabilities.argmax(1) == labels)[inside]
+            gap = abs(correct.mean() - confidence[inside].mean())
+            error += inside.mean() * gap
+    scores = all_scores(labels, probabilities)
+    assert scores["calibration_error"] == pytest.approx(error, rel=1e-4)
+
+
+def test_a_model_that_diverged_scores_as_one_that_knows_nothing():
+    scores = all_scores(np.array([0, 1, 2]), np.full((3, 3), np.nan))
+    assert scores["log_loss"] == pytest.approx(np.log(3), rel=1e-5)
+    assert scores["accuracy"] == pytest.approx(1 / 3)
