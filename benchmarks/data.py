@@ -216,6 +216,27 @@ def _mnist(rng):
     return Data("mnist", "cnn_2d", 10, *[(inputs[i], labels[i]) for i in indices])
 
 
+def _long_tailed(name, most, ratio=100):
+    """A data set whose rarest class has a hundredth of the most frequent one's
+    training samples; the order of the classes is drawn by the seed."""
+
+    def load_(rng):
+        dataset = LOADERS[name][0](np.random.default_rng(0))
+        x, y = (np.concatenate(part) for part in zip(dataset.train, dataset.valid))
+        classes = dataset.num_classes
+        sizes = np.geomspace(most, most / ratio, classes).round().astype(int)
+        order, train, valid = rng.permutation(classes), [], []
+        for label, size in zip(order, sizes, strict=True):
+            members = rng.permutation(np.flatnonzero(y == label))
+            train.append(members[:size])
+            valid.append(members[size : size + 20])
+        train, valid = (rng.permutation(np.concatenate(i)) for i in (train, valid))
+        parts = (x[train], y[train]), (x[valid], y[valid]), dataset.test
+        return Data(f"{name}_tail", dataset.encoder, classes, *parts)
+
+    return load_
+
+
 def _cifar10(rng):
     archive = np.load(find_file("image/cifar10_reduced.npz"))
     parts = []
@@ -312,6 +333,12 @@ LOADERS = {
     "watch": (_watch, ((128, 6), 7, 140, 140, 516)),
     "fsdd": (_fsdd, ((48, 30), 10, 300, 2400, 300)),
     "mnist": (_mnist, ((28, 28, 1), 10, 200, 1000, 1500)),
+    "fsdd_tail": (_long_tailed("fsdd", 200), ((48, 30), 10, 498, 200, 300)),
+    "mnist_tail": (_long_tailed("mnist", 95), ((28, 28, 1), 10, 236, 200, 1500)),
+    "cifar10_tail": (
+        _long_tailed("cifar10", 180),
+        ((32, 32, 3), 10, 448, 200, 10000),
+    ),
     "cifar10": (_cifar10, ((32, 32, 3), 10, 1000, 1000, 10000)),
     "trec6": (_trec6(_text, 545), ((30,), 6, 545, 1500, 500)),
     "trec6_full": (_trec6(_text), ((30,), 6, 4951, 501, 500)),

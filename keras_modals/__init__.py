@@ -40,6 +40,7 @@ __all__ = [
 _EXTRAS = {
     "compare": ("evaluation", "compare"),
     "evaluation": ("evaluation", "compare"),
+    "plots": ("plots", "plot"),
     "tuners": ("tuners", "tuner"),
 }
 

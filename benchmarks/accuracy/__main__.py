@@ -1,13 +1,15 @@
 """Does it help? Data sets, methods and seeds, with `keras_modals.compare`.
 
-    KERAS_MODALS_DATA=folder python -m benchmarks.accuracy run [--datasets ...]
-        [--methods ...] [--seeds 10] [--workers 2]
-    python -m benchmarks.accuracy report [--metric accuracy]
+    KERAS_MODALS_DATA=folder python -m benchmarks.accuracy run [--study results]
+        [--datasets ...] [--methods ...] [--seeds 10] [--workers 2]
+    python -m benchmarks.accuracy report [--study results] [--metric accuracy]
 
-Each finished run is written to `benchmarks/accuracy/results.csv`; a second call goes on
-where the first stopped, and several may run at once. Every method has the same samples,
-and as many validation samples as training samples, by which its setting and its best
-epoch are chosen; the test samples only judge, and are the same for every seed.
+Each finished run is written to `benchmarks/accuracy/results.csv` (`imbalance.csv`,
+`tuning.csv`); a second call goes on where the first stopped, and several may run at
+once. Every method has the same samples, and as many validation samples as training
+samples, by which its setting and its best epoch are chosen; the test samples only
+judge, and are the same for every seed. With `KERAS_BACKEND=torch`, whose steps are
+eager, small models take a third of the time.
 """
 
 import argparse
@@ -21,9 +23,10 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.accuracy import report
-from benchmarks.accuracy.run import DATASETS, run_all
+from benchmarks.accuracy.run import run_all
+from benchmarks.accuracy.studies import STUDIES
 
-RESULTS = pathlib.Path(__file__).parent / "results.csv"
+FOLDER = pathlib.Path(__file__).parent
 
 
 def main():
@@ -32,27 +35,37 @@ def main():
     )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
-    command.add_argument("--datasets", nargs="+", default=DATASETS)
+    command.add_argument("--datasets", nargs="+")
     command.add_argument("--methods", nargs="+")
     command.add_argument("--seeds", type=int, default=10)
     command.add_argument("--first-seed", type=int, default=0)
     command.add_argument("--workers", type=int, default=os.cpu_count())
-    command.add_argument("--path", type=pathlib.Path, default=RESULTS)
+    _add_file(command)
     command = commands.add_parser("report")
-    command.add_argument("--metric", default="accuracy")
-    command.add_argument("--path", type=pathlib.Path, default=RESULTS)
+    command.add_argument("--metric")
+    command.add_argument("--pictures", help="a folder to draw to")
+    _add_file(command)
     arguments = parser.parse_args()
+    study = STUDIES[arguments.study]
+    path = arguments.path or FOLDER / f"{arguments.study}.csv"
     if arguments.command == "report":
-        report.print_report(arguments.path, arguments.metric)
+        metric = arguments.metric or study.metric
+        report.print_report(path, metric, arguments.pictures)
         return
     first = arguments.first_seed
     run_all(
-        arguments.datasets,
-        arguments.methods,
+        arguments.study,
+        arguments.datasets or study.datasets,
+        arguments.methods or list(study.methods),
         range(first, first + arguments.seeds),
         arguments.workers,
-        arguments.path,
+        path,
     )
+
+
+def _add_file(command):
+    command.add_argument("--study", default="results", choices=list(STUDIES))
+    command.add_argument("--path", type=pathlib.Path, help="instead of the study's")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """What is compared: the package's methods, the paper's policy, and parts left out."""
 
+import keras
+import numpy as np
+
 from keras_modals import DEFAULT_POLICY, Policy
 from keras_modals.evaluation import METHODS, Method
-from keras_modals.evaluation.methods import latents
+from keras_modals.evaluation.methods import grid, latents
 
 PAPER = {"num_views": 1, "gradient_to_encoder": True, "partners": "class"}
 TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
@@ -46,3 +49,78 @@ _ORDER = (
     "population search",
 )
 ALL = {name: {**METHODS, **_OTHERS}[name] for name in _ORDER}
+
+
+def prior_correction(trial, model, strength):
+    """Trains as ever, then divides each class's probability by its share of the
+    training samples to the power of `strength`: what a tuned threshold does."""
+    trained = trial.fit(model)
+    shares = np.bincount(trial.labels, minlength=trial.num_classes) / len(trial.labels)
+    factors = np.maximum(shares, 1e-6) ** -strength
+    outputs = trained.output * factors.astype("float32")
+    total = keras.ops.sum(outputs, axis=-1, keepdims=True)
+    return keras.Model(trained.input, outputs / total)
+
+
+IMBALANCE = {
+    **{
+        name: METHODS[name]
+        for name in (
+            "none",
+            "class weights",
+            "oversampling",
+            "SMOTE",
+            "mixup",
+            "manifold mixup",
+            "MODALS",
+            "one-run search",
+        )
+    },
+    "MODALS tuned": ALL["MODALS tuned"],
+    "tuned threshold": Method(prior_correction, grid(strength=(0.5, 1.0))),
+}
+
+
+def _mixing(magnitude=1.0, **others):
+    policy = Policy(
+        {"class_mixing": (1.0, magnitude), **others}, operation_counts=(0.0, 1.0)
+    )
+    return {"policy": policy, "num_views": 2, "gradient_to_encoder": True}
+
+
+_DIFFERENCE = (1.0, 0.4)
+_BOTH = Policy(
+    {"class_mixing": (1.0, 1.0), "difference_transform": _DIFFERENCE},
+    operation_counts=(0.0, 0.0, 1.0),
+)
+_STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
+
+#: What the package's defaults could be, for `run --tuning`.
+CANDIDATES = {
+    "none": METHODS["none"],
+    "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
+    "mixup": Method(METHODS["mixup"].train, ({"alpha": 1.0},)),
+    **{
+        name: Method(latents(**arguments))
+        for name, arguments in {
+            "difference": {},
+            "difference, dropout": {"dropout": 0.5},
+            "difference, dropout, triplet": {"dropout": 0.5, **TRIPLET},
+            "dropout": {**_STILL, "dropout": 0.5},
+            "triplet": {**_STILL, **TRIPLET},
+            "mixing": _mixing(),
+            "mixing, one view": {**_mixing(), "num_views": 1},
+            "mixing, mild": _mixing(0.5),
+            "mixing, dropout": {**_mixing(), "dropout": 0.5},
+            "mixing, triplet": {**_mixing(), **TRIPLET},
+            "mixing, dropout, triplet": {**_mixing(), "dropout": 0.5, **TRIPLET},
+            "mixing or difference": _mixing(difference_transform=_DIFFERENCE),
+            "mixing and difference": {**_mixing(), "policy": _BOTH},
+            "mixing of the head": {
+                **_mixing(),
+                "num_views": 4,
+                "gradient_to_encoder": False,
+            },
+        }.items()
+    },
+}

@@ -19,8 +19,9 @@ EPOCHS = {"mlp": 60, "cnn_1d": 60, "cnn_2d": 20, "bilstm": 20}
 EPOCHS_OF_FULL_TEXT = 6
 
 
-def problem(name, share=1.0):
-    """A data set by name, or a share of its training samples."""
+def problem(name, share=1.0, tuning=False):
+    """A data set by name, or a share of its training samples. For `tuning`, half of the
+    validation samples take the place of the test samples."""
     example = data.load(name)
     shape, encoder = example.train[0].shape[1:], example.encoder
 
@@ -37,10 +38,14 @@ def problem(name, share=1.0):
         x_valid, y_valid = dataset.valid
         # Who has few samples to train with has few to choose by.
         size = max(len(x), 100)
+        test = dataset.test
+        if tuning:
+            size = min(size, len(x_valid) // 2)
+            test = x_valid[size:][:1500], y_valid[size:][:1500]
         return {
             "train": (x[: round(share * len(x))], y[: round(share * len(y))]),
             "validation": (x_valid[:size], y_valid[:size]),
-            "test": dataset.test,
+            "test": test,
         }
 
     is_full = name.endswith("full")

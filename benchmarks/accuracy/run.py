@@ -4,29 +4,12 @@ import itertools
 import multiprocessing
 import time
 
-#: Text with its whole training set takes minutes a run: `--datasets` asks for it.
-DATASETS = (
-    "iris",
-    "breast",
-    "digits",
-    "abalone",
-    "htru2",
-    "arcene",
-    "watch",
-    "fsdd",
-    "mnist",
-    "cifar10",
-    "trec6",
-    "sst2",
-    "trec6_sentences",
-    "sst2_sentences",
-)
 
-
-def run_all(datasets, methods, seeds, workers, path):
+def run_all(study, datasets, methods, seeds, workers, path):
     """Runs what the file lacks, seed by seed, and says how long it will take."""
     tasks = [
-        (name, seed, methods, path) for seed, name in itertools.product(seeds, datasets)
+        (study, name, seed, methods, path)
+        for seed, name in itertools.product(seeds, datasets)
     ]
     start = time.monotonic()
     # TensorFlow keeps some memory of every model, a process of its own does not.
@@ -41,21 +24,23 @@ def run_all(datasets, methods, seeds, workers, path):
 
 
 def run_one(task):
-    """All methods on one data set, `name` or `name:share`, with one seed."""
+    """Methods on one data set with one seed."""
     import keras_modals
-    from benchmarks.accuracy.methods import ALL
     from benchmarks.accuracy.problems import problem
+    from benchmarks.accuracy.studies import STUDIES
 
-    name, seed, methods, path = task
+    study, name, seed, methods, path = task
+    study = STUDIES[study]
     base, _, share = name.partition(":")
-    made = problem(base, float(share or 1))
+    made = problem(base, float(share or 1), study.tuning)
     keras_modals.compare(
         made.build_fn,
         made.load,
-        {method: ALL[method] for method in methods or ALL},
+        {method: study.methods[method] for method in methods},
         seeds=[seed],
         epochs=made.epochs,
         batch_size=made.batch_size,
+        metric=study.metric,
         dataset=name,
         path=path,
         verbose=0,

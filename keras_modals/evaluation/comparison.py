@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from keras_modals.evaluation.scores import ERRORS
 from keras_modals.evaluation.statistics import holm, paired_test, samples_for
@@ -170,6 +171,43 @@ class Comparison:
             for (_, method), row in table.iterrows()
         ]
         return table.drop(columns="more_seeds")
+
+    def mean_changes(self, baseline=BASELINE):
+        """DataFrame with a row for each method that all data sets have runs of.
+
+        Columns: `change`, the mean over data sets of the change from the baseline;
+        its `standard_error` and `p_value`, where the data sets are given and seeds are
+        what varies; `corrected_p` (Holm's); `worst`, the change on the data set where
+        it is least, or for an error most; and the fewest `runs` on a data set.
+        """
+        datasets = list(dict.fromkeys(self.runs["dataset"]))
+        methods = dict.fromkeys(self.to_dataframe()["method"])
+        rows = {}
+        for method in methods:
+            changes = [self.changes(dataset, method, baseline) for dataset in datasets]
+            runs = min(len(values) for values in changes)
+            if method == baseline or runs == 0:
+                continue
+            tests = [
+                paired_test(values, self.test_to_train.get(dataset, 0.0))
+                for dataset, values in zip(datasets, changes, strict=True)
+            ]
+            means = np.array([test.mean for test in tests])
+            errors = np.array([test.standard_error for test in tests])
+            change, error = means.mean(), np.sqrt(np.sum(errors**2)) / len(datasets)
+            rows[method] = {
+                "change": change,
+                "standard_error": error,
+                "p_value": 2 * stats.t.sf(abs(change / error), runs - 1)
+                if error > 0
+                else np.nan,
+                "worst": means.max() if self.metric in ERRORS else means.min(),
+                "runs": runs,
+            }
+        table = pd.DataFrame.from_dict(rows, orient="index")
+        if len(table):
+            table["corrected_p"] = holm(table["p_value"])
+        return table
 
     def _verdict(self, row):
         if np.isnan(row["corrected_p"]):

@@ -1,0 +1,62 @@
+"""What is run together, into one file of results."""
+
+from collections import namedtuple
+
+from benchmarks.accuracy.methods import ALL, CANDIDATES, IMBALANCE
+
+Study = namedtuple("Study", ["methods", "datasets", "metric", "tuning"])
+Study.__doc__ = """Methods on data sets.
+
+Attributes:
+    methods: Dict from name to `Method`.
+    datasets: Names, or `name:share` for a share of the training samples.
+    metric: By which settings are chosen, and which is reported.
+    tuning: Whether half of the validation samples take the place of the test samples,
+        to choose the package's defaults by.
+"""
+
+_SMALL = (
+    "iris",
+    "breast",
+    "digits",
+    "abalone",
+    "htru2",
+    "arcene",
+    "watch",
+    "fsdd",
+    "mnist",
+    "cifar10",
+    "trec6",
+    "sst2",
+    "trec6_sentences",
+    "sst2_sentences",
+)
+_SIZES = tuple(
+    f"{name}:{share}"
+    for name in ("digits", "fsdd", "trec6_sentences")
+    for share in (0.25, 0.5)
+)
+_FOR_TUNING = (
+    "digits",
+    "abalone",
+    "breast",
+    "fsdd",
+    "mnist",
+    "watch",
+    "trec6_sentences",
+    "trec6",
+    "sst2",
+)
+
+#: By name, which is also that of the file. Of `results`, text with the whole training
+#: set (`trec6_full`, `sst2_full`) takes minutes a run: `--datasets` asks for it.
+STUDIES = {
+    "results": Study(ALL, _SMALL + _SIZES, "accuracy", False),
+    "imbalance": Study(
+        IMBALANCE,
+        ("htru2", "trec6", "fsdd_tail", "mnist_tail"),
+        "balanced_accuracy",
+        False,
+    ),
+    "tuning": Study(CANDIDATES, _FOR_TUNING, "accuracy", True),
+}
