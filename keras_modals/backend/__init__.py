@@ -5,6 +5,7 @@
   `after` are tensors that depend on what was read from it.
 - `add_entries(tensor, indices, values)`: a tensor with values added at `(n, rank)`
   indices, repeated ones included.
+- `invert(permutation)`: where each number is in a permutation of `0, 1, ...`, int32.
 - `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
   `keras.random.SeedGenerator`, other ones in each replica.
 - `num_replicas()`: how many replicas share a step, each with a part of the batch.
@@ -15,11 +16,14 @@ import keras
 
 if keras.backend.backend() == "tensorflow":
     from keras_modals.backend import tensorflow as _backend
+elif keras.backend.backend() == "torch":
+    from keras_modals.backend import torch as _backend  # type: ignore[no-redef]
 else:
     from keras_modals.backend import generic as _backend  # type: ignore[no-redef]
 
 add_entries = _backend.add_entries
 gather = _backend.gather
+invert = _backend.invert
 normal = _backend.normal
 num_replicas = _backend.num_replicas
 put_rows = _backend.put_rows

@@ -16,6 +16,12 @@ def add_entries(tensor, indices, values):
     return tensor + ops.scatter(indices, values, ops.shape(tensor))
 
 
+def invert(permutation):
+    shape = ops.shape(permutation)
+    numbers = ops.arange(shape[0], dtype="int32")
+    return ops.scatter(ops.expand_dims(permutation, -1), numbers, shape)
+
+
 def num_replicas():
     return 1
 

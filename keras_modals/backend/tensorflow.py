@@ -34,6 +34,10 @@ def add_entries(tensor, indices, values):
     return tf.tensor_scatter_nd_add(tensor, indices, values)
 
 
+def invert(permutation):
+    return tf.math.invert_permutation(permutation)
+
+
 def num_replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 

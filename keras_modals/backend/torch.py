@@ -1,10 +1,8 @@
-"""`keras_modals.backend` on PyTorch, where a variable is written in place."""
+"""`keras_modals.backend` on PyTorch. Keras's `scatter` there is a loop over entries, and a
+variable can be written in place."""
 
 import torch
 
-from keras_modals.backend.generic import (
-    add_entries as add_entries,
-)
 from keras_modals.backend.generic import gather as gather
 from keras_modals.backend.generic import normal as normal
 from keras_modals.backend.generic import num_replicas as num_replicas
@@ -18,3 +16,11 @@ def take_rows(variable, indices):
 def put_rows(variable, indices, rows, after=()):
     with torch.no_grad():
         variable.value[indices.long()] = rows.to(variable.value.dtype)
+
+
+def add_entries(tensor, indices, values):
+    return tensor.index_put(tuple(indices.long().unbind(-1)), values, accumulate=True)
+
+
+def invert(permutation):
+    return torch.argsort(permutation).int()

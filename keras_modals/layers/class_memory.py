@@ -224,7 +224,7 @@ def _group_by_class(rows, num_rows):
     ordered = ops.take(rows, order)
     start = ops.cast(ops.searchsorted(ordered, rows), "int32")
     end = ops.cast(ops.searchsorted(ordered, rows, side="right"), "int32")
-    rank = ops.scatter(order[:, None], indices, ops.shape(rows)) - start
+    rank = backend.invert(order) - start
     return _Groups(
         rows=ops.where(rank == 0, rows, num_rows - 1),
         total=ops.where(rank == 0, end - start, 0),

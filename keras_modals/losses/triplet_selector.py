@@ -242,7 +242,7 @@ class _Pairs:
         size = ops.shape(labels)[0]
         self.size = ops.cast(size, "int32")
         self.indices = ops.arange(size, dtype="int32")
-        self.places = ops.scatter(order[:, None], self.indices, ops.shape(order))
+        self.places = backend.invert(order)
         known = labels >= 0
         same = labels[:, None] == labels[None, :]
         is_later = order[None, :] > order[:, None]
