@@ -16,6 +16,8 @@ import keras
 
 if keras.backend.backend() == "tensorflow":
     from keras_modals.backend import tensorflow as _backend
+elif keras.backend.backend() == "jax":
+    from keras_modals.backend import jax as _backend  # type: ignore[no-redef]
 elif keras.backend.backend() == "torch":
     from keras_modals.backend import torch as _backend  # type: ignore[no-redef]
 else:

@@ -1,5 +1,5 @@
-"""`keras_modals.backend` on PyTorch. Keras's `scatter` there is a loop over entries, and a
-variable can be written in place."""
+"""`keras_modals.backend` on PyTorch, where Keras's `scatter` is a loop over entries,
+and a variable can be written in place."""
 
 import torch
 

@@ -162,8 +162,9 @@ class ClassMemory(keras.layers.Layer):
             axis=1,
         )
         scratch = (groups.rows == self.num_classes)[:, None]
-        backend.put_rows(self.moments, groups.rows, moments)
-        backend.put_rows(self.counters, groups.rows, ops.where(scratch, 0, counters))
+        counters = ops.where(scratch, 0, counters)
+        backend.put_rows(self.moments, groups.rows, moments, after=after)
+        backend.put_rows(self.counters, groups.rows, counters, after=after)
         backend.put_rows(self.latents, slot_rows, latents, after=[moments, *after])
         backend.put_rows(self.hardness, slot_rows, hardness, after=after)
 

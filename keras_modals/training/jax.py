@@ -55,7 +55,9 @@ def train_step(model, state, data):
     mapping = [*zip(other_variables, others)]
     mapping += zip(model.metrics_variables, metrics_state)
     with keras.StatelessScope(mapping) as scope:
-        model.latent_augmentation.remember(*objective.memory)
+        model.latent_augmentation.remember(
+            *objective.memory, after=[objective.task_loss]
+        )
         model.update_loss_metrics(objective, keras.tree.flatten(x)[0].shape[0])
         y, y_pred, sample_weight = objective.metric_data
         logs = model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
