@@ -1,7 +1,7 @@
 """Measures candidates for the package's defaults, on validation data only.
 
-    KERAS_MODALS_DATA=folder python benchmarks/defaults.py run [--seeds 3] [...]
-    python benchmarks/defaults.py table
+    KERAS_MODALS_DATA=folder python -m benchmarks.defaults run [--seeds 3] [...]
+    python -m benchmarks.defaults table
 
 Each finished run is a line of `benchmarks/results/defaults.csv`; a second call goes on
 where the first stopped. The table shows the change against `none`, paired by seed,
@@ -11,13 +11,11 @@ with its standard error. Scores are means over the last five epochs.
 import argparse
 import pathlib
 
-import data
 import keras
-import models
 import numpy as np
-import runs
 
 import keras_modals
+from benchmarks import data, models, runs
 from keras_modals import Policy, TripletSelector
 
 RUNS = runs.Runs(pathlib.Path(__file__).parent / "results" / "defaults.csv")

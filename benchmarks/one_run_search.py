@@ -1,8 +1,8 @@
 """Compares the one-run search with no augmentation, defaults and a population.
 
-    KERAS_MODALS_DATA=folder python benchmarks/one_run_search.py run [--seeds 3] [...]
-    python benchmarks/one_run_search.py table
-    python benchmarks/one_run_search.py cost
+    KERAS_MODALS_DATA=folder python -m benchmarks.one_run_search run [--seeds 3] [...]
+    python -m benchmarks.one_run_search table
+    python -m benchmarks.one_run_search cost
 
 Every method has the same training samples and epochs, and as many validation samples
 as training samples, on which searches score their members, and by whose accuracy every
@@ -17,16 +17,13 @@ import statistics
 import tempfile
 import time
 
-import data
-import defaults
 import keras
-import models
 import numpy as np
-import runs
-import step_time
-from defaults import compiled
 
 import keras_modals
+from benchmarks import data, defaults, models, runs
+from benchmarks.defaults import compiled
+from benchmarks.speed import steps
 from keras_modals import Policy, SharedEncoderSearch
 
 FOLDER = pathlib.Path(__file__).parent / "results"
@@ -159,17 +156,16 @@ def print_cost(rounds=5, batch=128):
         "dropout": 0.0,
         "policy": Policy.constant(0.5, 0.5, repeats=1),
     }
-    steps = {"mlp": 100, "cnn": 10, "bilstm": 10}
-    for name, (build, make_inputs) in step_time.encoders().items():
+    for name, (build, make_inputs) in steps.encoders().items():
         keras.utils.clear_session()
         single = keras_modals.augment(build(), **layer)
-        single.compile(**step_time.COMPILE)
+        single.compile(**steps.COMPILE)
         timed = {"one model": single}
         for size in (1, 8):
             search = SharedEncoderSearch(single, size, initial="policy")
             timed[f"search of {size}"] = search
-        inputs = make_inputs(batch * steps[name])
-        labels = np.arange(len(inputs)) % step_time.CLASSES
+        inputs = make_inputs(batch * steps.STEPS[name])
+        labels = np.arange(len(inputs)) % steps.CLASSES
         valid = inputs[: 2 * batch], labels[: 2 * batch]
         times = {variant: [] for variant in timed}
         for round_ in range(rounds + 1):

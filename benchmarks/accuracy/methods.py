@@ -95,15 +95,29 @@ _BOTH = Policy(
 )
 _STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
 
-#: What the package's defaults could be, for `run --tuning`.
+
+def _by_classes(**arguments):
+    """With a triplet weight that grows with the number of classes, from 0 for two."""
+
+    def train(trial, model):
+        weight = 0.3 * (1 - 2 / trial.num_classes)
+        return latents(triplet_weight=weight, **arguments)(trial, model)
+
+    return Method(train)
+
+
+#: What the package's defaults could be, for the study `tuning`.
 CANDIDATES = {
     "none": METHODS["none"],
     "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
     "mixup": Method(METHODS["mixup"].train, ({"alpha": 1.0},)),
+    "difference, triplet by classes": _by_classes(),
+    "mixing, triplet by classes": _by_classes(**_mixing()),
     **{
         name: Method(latents(**arguments))
         for name, arguments in {
             "difference": {},
+            "difference, triplet": TRIPLET,
             "difference, dropout": {"dropout": 0.5},
             "difference, dropout, triplet": {"dropout": 0.5, **TRIPLET},
             "dropout": {**_STILL, "dropout": 0.5},

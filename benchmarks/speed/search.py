@@ -1,6 +1,6 @@
 """What a population-based search costs beyond its training.
 
-    python benchmarks/search.py [--population 8] [--generations 8] [--samples 2000]
+    python -m benchmarks.speed.search [--population 8] [--generations 8] [...]
 
 Prints, of one search in this process: its time over the time that its members spent in
 `fit`, the first trial, which compiles, left out; the time of one long `fit` of the same
@@ -18,10 +18,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import keras_tuner
-import models
 import numpy as np
 
 import keras_modals
+from benchmarks import models
 from keras_modals import tuners
 
 CLASSES = 10

@@ -1,6 +1,6 @@
 """Times the `fit` step of plain and augmented models, side by side.
 
-    [KERAS_BACKEND=jax] python benchmarks/step_time.py [--encoders mlp cnn bilstm] [...]
+    [KERAS_BACKEND=jax] python -m benchmarks.speed.steps [--encoders mlp ...] [...]
 
 All variants of one setting are timed in turn, round after round, in one process; the
 table gives the median over rounds and the ratio to the plain model's. Machines are
@@ -8,15 +8,13 @@ noisy: read the ratios.
 """
 
 import argparse
-import gc
-import statistics
-import time
 
 import keras
-import models
 import numpy as np
 
 import keras_modals
+from benchmarks import models
+from benchmarks.speed.timing import time_in_turn
 
 CLASSES = 10
 COMPILE = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy"}
@@ -74,15 +72,29 @@ def time_variants(build_model, make_inputs, batch, steps, rounds, jit_compile):
         name: build(build_model(), jit_compile=jit_compile)
         for name, build in variants().items()
     }
-    times = {name: [] for name in built}
-    for round_ in range(rounds + 1):
-        for name, model in built.items():
-            gc.collect()
-            start = time.perf_counter()
-            model.fit(x, y, batch_size=batch, verbose=0, shuffle=False)
-            if round_:  # The first one compiles.
-                times[name].append((time.perf_counter() - start) / steps * 1e3)
-    return {name: statistics.median(values) for name, values in times.items()}
+
+    def fit(model):
+        return lambda: model.fit(x, y, batch_size=batch, verbose=0, shuffle=False)
+
+    times = time_in_turn({name: fit(model) for name, model in built.items()}, rounds)
+    return {name: time / steps for name, time in times.items()}
+
+
+STEPS = {"mlp": 100, "cnn": 10, "bilstm": 10}
+
+
+def rows(quick):
+    for encoder in ("mlp",) if quick else ("mlp", "bilstm", "cnn"):
+        keras.utils.clear_session()
+        medians = time_variants(
+            *encoders()[encoder], 128, STEPS[encoder], 3 if quick else 9, "auto"
+        )
+        cells = [
+            f"{name} {time / medians['plain']:.2f}"
+            for name, time in medians.items()
+            if name != "plain"
+        ]
+        yield f"{encoder} step over plain, batch 128", ", ".join(cells)
 
 
 def main():
@@ -94,7 +106,6 @@ def main():
     arguments = parser.parse_args()
     names = list(variants())
     print(f"{'':28}" + "".join(f"{name:>18}" for name in names))
-    steps = {"mlp": 100, "cnn": 10, "bilstm": 10}
     for encoder in arguments.encoders:
         build_model, make_inputs = encoders()[encoder]
         for batch in arguments.batches:
@@ -104,7 +115,7 @@ def main():
                     build_model,
                     make_inputs,
                     batch,
-                    steps[encoder],
+                    STEPS[encoder],
                     arguments.rounds,
                     {"auto": "auto", "true": True, "false": False}[jit],
                 )

@@ -1,0 +1,43 @@
+"""What it costs, as ratios: one table.
+
+    [KERAS_BACKEND=jax] python -m benchmarks.speed [--parts steps ...] [--quick]
+    [--write FILE]
+
+What a ratio compares was timed in turn in one process, a process for each part.
+`benchmarks/speed/tensorflow.md` is what it wrote; `jax.md` and `torch.md` likewise.
+"""
+
+import argparse
+import multiprocessing
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from benchmarks.speed.timing import run_part
+
+PARTS = ("steps", "growth", "mining", "imports")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument("--quick", action="store_true", help="a third of the rounds")
+    parser.add_argument("--write", type=pathlib.Path, help="a file for the table")
+    arguments = parser.parse_args()
+    lines = ["| what | value |", "|---|---|"]
+    print(*lines, sep="\n", flush=True)
+    tasks = [(part, arguments.quick) for part in arguments.parts]
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for rows in pool.imap(run_part, tasks):
+            new = [f"| {what} | {value} |" for what, value in rows]
+            print(*new, sep="\n", flush=True)
+            lines += new
+            if arguments.write:
+                arguments.write.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
