@@ -407,7 +407,7 @@ def test_refuses_a_regression_head():
 
 
 WAYS = {
-    "plain": lambda: {},
+    "graph": lambda: {"run_eagerly": False},
     "eager": lambda: {"run_eagerly": True},
     "clipnorm": lambda: {"optimizer": keras.optimizers.Adam(clipnorm=0.1)},
     "global_clipnorm": lambda: {"optimizer": keras.optimizers.SGD(global_clipnorm=0.1)},
@@ -418,7 +418,7 @@ if BACKEND == "jax":
 if BACKEND != "torch":
     # There, Keras refuses several steps per execution, and compiling takes minutes.
     WAYS["jit"] = lambda: {"jit_compile": True}
-    WAYS["steps"] = lambda: {"steps_per_execution": 2}
+    WAYS["steps"] = lambda: {"steps_per_execution": 2, "run_eagerly": False}
 
 
 @pytest.mark.parametrize("policy", [STRONG, MIXING], ids=["paper", "mixing"])

@@ -33,10 +33,12 @@ def modals_model(model=None, discriminator=None, **layer):
 
 
 def compile_(model, optimizer="adam", **arguments):
-    """Compiles a model, without XLA unless asked: it takes seconds per model. On JAX,
-    there is nothing else between it and eager steps, which take longer."""
-    jit_compile = keras.backend.backend() == "jax"
-    arguments.setdefault("jit_compile", jit_compile)
+    """Compiles a model for few steps. Building their graph would take most of a test's
+    time on TensorFlow, so that they are eager there unless asked. On JAX, eager steps
+    take longer."""
+    backend = keras.backend.backend()
+    is_jitted = arguments.setdefault("jit_compile", backend == "jax")
+    arguments.setdefault("run_eagerly", backend == "tensorflow" and not is_jitted)
     model.compile(
         optimizer,
         arguments.pop("loss", "sparse_categorical_crossentropy"),

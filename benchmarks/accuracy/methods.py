@@ -3,20 +3,37 @@
 import keras
 import numpy as np
 
-from keras_modals import DEFAULT_POLICY, Policy
+from keras_modals import Policy
 from keras_modals.evaluation import METHODS, Method
 from keras_modals.evaluation.methods import grid, latents
 
 PAPER = {"num_views": 1, "gradient_to_encoder": True, "partners": "class"}
 TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
-CANDIDATES = (
-    {},
-    {"dropout": 0.5},
-    {"triplet_weight": 0.3},
-    {"dropout": 0.5, "triplet_weight": 0.3},
-)
+
+
+def _default_or_mixing(trial, model, mixing=False, **arguments):
+    """The default policy, or manifold mixup beside the clean view, with a triplet loss
+    that counts the more, the more classes there are."""
+    if mixing:
+        arguments |= _mixing() | _triplet_by_classes(trial)
+    return latents(**arguments)(trial, model)
+
+
+def _mixing(magnitude=1.0, **others):
+    policy = Policy(
+        {"class_mixing": (1.0, magnitude), **others}, operation_counts=(0.0, 1.0)
+    )
+    return {"policy": policy, "num_views": 2, "gradient_to_encoder": True}
+
+
+def _triplet_by_classes(trial):
+    return {"triplet_weight": 0.3 * (1 - 2 / trial.num_classes)}
+
+
 _OTHERS = {
-    "MODALS tuned": Method(latents(policy=DEFAULT_POLICY), CANDIDATES),
+    "MODALS tuned": Method(
+        _default_or_mixing, ({}, {"dropout": 0.5}, {"mixing": True})
+    ),
     "MODALS with triplet": Method(latents(**TRIPLET)),
     "MODALS with prior": Method(latents(**PRIOR)),
     "MODALS with triplet and prior": Method(latents(**TRIPLET, **PRIOR)),
@@ -81,13 +98,6 @@ IMBALANCE = {
 }
 
 
-def _mixing(magnitude=1.0, **others):
-    policy = Policy(
-        {"class_mixing": (1.0, magnitude), **others}, operation_counts=(0.0, 1.0)
-    )
-    return {"policy": policy, "num_views": 2, "gradient_to_encoder": True}
-
-
 _DIFFERENCE = (1.0, 0.4)
 _BOTH = Policy(
     {"class_mixing": (1.0, 1.0), "difference_transform": _DIFFERENCE},
@@ -97,11 +107,8 @@ _STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
 
 
 def _by_classes(**arguments):
-    """With a triplet weight that grows with the number of classes, from 0 for two."""
-
     def train(trial, model):
-        weight = 0.3 * (1 - 2 / trial.num_classes)
-        return latents(triplet_weight=weight, **arguments)(trial, model)
+        return latents(**arguments, **_triplet_by_classes(trial))(trial, model)
 
     return Method(train)
 

@@ -17,6 +17,8 @@ Attributes:
 
 EPOCHS = {"mlp": 60, "cnn_1d": 60, "cnn_2d": 20, "bilstm": 20}
 EPOCHS_OF_FULL_TEXT = 6
+#: With batches of 50, it would take 80 steps, and not learn.
+BATCH_OF_MNIST = 20
 
 
 def problem(name, share=1.0, tuning=False):
@@ -48,11 +50,10 @@ def problem(name, share=1.0, tuning=False):
             "test": test,
         }
 
-    is_full = name.endswith("full")
-    size = round(share * len(example.train[0]))
-    return Problem(
-        build,
-        load,
-        EPOCHS_OF_FULL_TEXT if is_full else EPOCHS[encoder],
-        100 if is_full else min(50, size // 2),
-    )
+    epochs = EPOCHS[encoder]
+    batch_size = min(50, round(share * len(example.train[0])) // 2)
+    if name.endswith("full"):
+        epochs, batch_size = EPOCHS_OF_FULL_TEXT, 100
+    elif name.startswith("mnist"):
+        batch_size = BATCH_OF_MNIST
+    return Problem(build, load, epochs, batch_size)
