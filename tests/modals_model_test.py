@@ -532,7 +532,8 @@ def test_mixed_precision(dtype, rng):
         finally:
             keras.config.set_dtype_policy("float32")
         optimizer = keras.optimizers.Adam(3e-3)
-        compile_(model, optimizer, triplet_weight=0.1, prior_weight=0.01)
+        weights = {"triplet_weight": 0.1, "prior_weight": 0.01}
+        compile_(model, optimizer, run_eagerly=False, **weights)
         history = model.fit(x, y, batch_size=60, epochs=15, verbose=0).history
         assert all(np.isfinite(values).all() for values in history.values())
         scores = model.evaluate(x_test, y_test, verbose=0, return_dict=True)
@@ -628,9 +629,10 @@ def test_assigning_a_policy_or_weight_traces_nothing_again(rng):
     inputs = keras.Input((FEATURES,))
     hidden = keras.layers.Dense(6)(inputs)
     head = keras.Sequential([Tracing(), keras.layers.Dense(NUM_CLASSES, "softmax")])
-    plain = compile_(keras.Model(inputs, head(hidden)))
+    plain = compile_(keras.Model(inputs, head(hidden)), run_eagerly=False)
     latents = LatentAugmentation(NUM_CLASSES, STRONG)(hidden)
-    model = compile_(ModalsModel(inputs, head(latents)), **EVERYTHING)
+    model = ModalsModel(inputs, head(latents))
+    compile_(model, run_eagerly=False, **EVERYTHING)
     assert 0 < train(model) <= train(plain)
     model.latent_augmentation.policy = Policy.constant(0.1, 0.9)
     model.triplet_weight.assign(0.3)

@@ -343,6 +343,7 @@ def test_weights_that_members_share_are_tried_over_time(data):
 
 def test_nothing_is_traced_again(data):
     search = make_search(None, 3, search={"epochs_per_generation": 1}, dropout=0.0)
+    search.run_eagerly = False
     traces = []
     train_step = search.train_step
 

@@ -180,6 +180,7 @@ def test_scheduler_assigns_and_traces_nothing_again(rng, tmp_path):
     values = {"triplet_weight": 0.25, "dropout": 0.5, "learning_rate": 0.01}
     schedule = PolicySchedule([(1, ZERO), (1, HALF, values)])
     schedule.save(tmp_path / "schedule.json")
+    model.run_eagerly = False
     traces = []
     step = model.train_step
     model.train_step = lambda *args: traces.append(1) or step(*args)

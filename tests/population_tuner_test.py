@@ -185,6 +185,7 @@ def test_one_model_is_compiled_and_traced(tmp_path, data):
     def counted(hp):
         builds.append(1)
         model = build(hp)
+        model.run_eagerly = False
         step = model.train_step
         model.train_step = lambda *args: traces.append(1) or step(*args)
         return model
