@@ -1,0 +1,101 @@
+"""The benchmark's data and report; `compare`, which runs it, has its own tests."""
+
+import numpy as np
+import pytest
+
+from benchmarks import data
+from benchmarks.accuracy import report
+from benchmarks.accuracy.methods import ALL, IMBALANCE
+from benchmarks.accuracy.problems import problem
+from benchmarks.accuracy.studies import STUDIES
+from keras_modals.evaluation.comparison import RunFile
+
+#: What scikit-learn ships.
+SHIPPED = ("iris", "breast", "wine", "digits")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_parts_share_no_sample_and_the_test_part_stays(name):
+    first, second = (data.load(name, seed) for seed in (0, 1))
+    for dataset in (first, second):
+        rows = [{x.tobytes() for x in part[0]} for part in dataset[3:]]
+        # Some flowers have equal measures.
+        shared = [len(rows[a] & rows[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
+        assert max(shared) <= (1 if name == "iris" else 0)
+    assert first.train[0].tobytes() != second.train[0].tobytes()
+    np.testing.assert_array_equal(first.test[1], second.test[1])
+
+
+def test_inputs_are_scaled_by_the_training_part_alone():
+    dataset = data.load("breast", 3)
+    np.testing.assert_allclose(dataset.train[0].mean(0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(dataset.train[0].std(0), 1.0, atol=1e-4)
+    assert np.abs(dataset.test[0].mean(0)).max() > 1e-3
+
+
+def test_what_is_not_as_it_should_be_is_refused(monkeypatch):
+    loader, expected = data.LOADERS["iris"]
+    for wrong in ((*expected[:2], 29, 75, 40), ((5,), *expected[1:])):
+        monkeypatch.setitem(data.LOADERS, "iris", (loader, wrong))
+        with pytest.raises(ValueError, match="'iris' is not what it should be"):
+            data.load("iris")
+    with pytest.raises(ValueError, match="Unknown data"):
+        data.load("irsi")
+
+
+def test_a_missing_file_is_named_with_its_original(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_MODALS_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"abalone\.csv.*UCI"):
+        data.load("abalone")
+
+
+def test_a_long_tail_has_a_hundredth_of_its_head(monkeypatch):
+    digits = data.LOADERS["digits"]
+    # With samples enough for its head: all but the test part.
+    monkeypatch.setitem(data.LOADERS, "digits", (data._sklearn("digits", 1200), None))
+    tail = data._long_tailed("digits", 100)(np.random.default_rng(0))
+    counts = np.sort(np.bincount(tail.train[1]))
+    assert (counts[0], counts[-1]) == (1, 100)
+    assert set(np.bincount(tail.valid[1])) == {20}
+    assert len(tail.test[1]) == digits[1][-1]
+
+
+def test_tuning_never_sees_the_test_part():
+    tuning, final = problem("digits", tuning=True).load(0), problem("digits").load(0)
+    assert final["test"][0].tobytes() == data.load("digits", 0).test[0].tobytes()
+    seen = {x.tobytes() for part in tuning.values() for x in part[0]}
+    assert not seen & {x.tobytes() for x in final["test"][0]}
+    validation = {x.tobytes() for x in tuning["validation"][0]}
+    assert not validation & {x.tobytes() for x in tuning["test"][0]}
+
+
+def test_a_share_of_the_training_samples():
+    whole, half = problem("digits").load(0), problem("digits", 0.5).load(0)
+    assert len(half["train"][1]) == round(len(whole["train"][1]) / 2)
+
+
+def test_studies_know_their_data_and_methods():
+    for study in STUDIES.values():
+        assert {name.partition(":")[0] for name in study.datasets} <= set(data.LOADERS)
+        assert "none" in study.methods
+    assert "none" in ALL
+    assert "tuned threshold" in IMBALANCE
+
+
+def test_report(tmp_path, capsys):
+    file = RunFile(tmp_path / "runs.csv")
+    for seed in range(3):
+        for dataset in ("digits", "digits:0.5", "iris"):
+            for method, score in (("none", 0.5), ("m(a=1)", 0.6), ("m(a=2)", 0.4)):
+                score += 0.01 * seed * (method != "none")
+                values = {
+                    (split, "accuracy"): score for split in ("validation", "test")
+                }
+                file.append(dataset, method, seed, values)
+    report.print_report(file.path, "accuracy", tmp_path / "pictures")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| method | mean | worst | digits | iris |"
+    assert lines[2] == "| none | | | 50.00 (n=3) | 50.00 (n=3) |"
+    assert lines[3].startswith("| m | +11.00 (0.41)* | +11.0 | +11.00 (0.58)* |")
+    pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert pictures == {"accuracy.png", "digits_accuracy_by_size.png"}
