@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from problems import FEATURES, NUM_CLASSES, compile_, make_data, plain_model
+from scipy import stats
 
 import keras_modals
 from keras_modals import Policy
@@ -353,3 +354,22 @@ def test_says_which_extra_it_needs():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert "needs 'pandas': pip install \"keras-modals[compare]\"" in run.stdout
+
+
+def test_mean_over_data_sets_by_hand():
+    changes = {"a": [0.1, 0.2, 0.3], "b": [0.0, 0.1, 0.4]}
+    rows = [
+        (dataset, method, seed, split, "accuracy", 0.5 + change * (method == "m"))
+        for dataset, values in changes.items()
+        for method in ("none", "m")
+        for seed, change in enumerate(values)
+        for split in ("validation", "test")
+    ]
+    row = Comparison(pd.DataFrame(rows, columns=COLUMNS)).mean_changes().loc["m"]
+    errors = [100 * np.std(v, ddof=1) / 3**0.5 for v in changes.values()]
+    assert row["change"] == pytest.approx(100 * (0.2 + 0.5 / 3) / 2)
+    assert row["standard_error"] == pytest.approx(np.hypot(*errors) / 2)
+    assert row["worst"] == pytest.approx(50 / 3)
+    # Welch's, as SciPy has them for a difference, whose variance is that of the sum.
+    test = stats.ttest_ind(*changes.values(), equal_var=False)
+    assert row["degrees_of_freedom"] == pytest.approx(test.df)

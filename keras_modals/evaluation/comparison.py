@@ -176,9 +176,10 @@ class Comparison:
         """DataFrame with a row for each method that all data sets have runs of.
 
         Columns: `change`, the mean over data sets of the change from the baseline;
-        its `standard_error` and `p_value`, where the data sets are given and seeds are
-        what varies; `corrected_p` (Holm's); `worst`, the change on the data set where
-        it is least, or for an error most; and the fewest `runs` on a data set.
+        its `standard_error`, `degrees_of_freedom` and `p_value`, where the data sets
+        are given and seeds are what varies; `corrected_p` (Holm's); `worst`, the change
+        on the data set where it is least, or for an error most; and the fewest `runs`
+        on a data set.
         """
         datasets = list(dict.fromkeys(self.runs["dataset"]))
         methods = dict.fromkeys(self.to_dataframe()["method"])
@@ -195,10 +196,12 @@ class Comparison:
             means = np.array([test.mean for test in tests])
             errors = np.array([test.standard_error for test in tests])
             change, error = means.mean(), np.sqrt(np.sum(errors**2)) / len(datasets)
+            degrees = _degrees_of_freedom(errors, [len(values) for values in changes])
             rows[method] = {
                 "change": change,
                 "standard_error": error,
-                "p_value": 2 * stats.t.sf(abs(change / error), runs - 1)
+                "degrees_of_freedom": degrees,
+                "p_value": 2 * stats.t.sf(abs(change / error), degrees)
                 if error > 0
                 else np.nan,
                 "worst": means.max() if self.metric in ERRORS else means.min(),
@@ -244,3 +247,10 @@ class Comparison:
             "standard error; p corrected for the number of methods"
         )
         return "\n".join(lines)
+
+
+def _degrees_of_freedom(errors, counts):
+    """Of a sum of means with these standard errors (Welch and Satterthwaite)."""
+    squares = np.square(errors)
+    divisor = np.sum(np.square(squares) / np.maximum(np.subtract(counts, 1), 1))
+    return np.square(squares.sum()) / divisor if divisor > 0 else np.nan

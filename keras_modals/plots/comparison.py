@@ -52,7 +52,7 @@ def _one_dataset(comparison, dataset):
     return {
         name: (
             row["change"],
-            row["standard_error"] * _quantile(row["runs"]),
+            row["standard_error"] * stats.t.ppf(0.975, row["runs"] - 1),
             row["corrected_p"] < 0.05,
         )
         for name, row in table.iterrows()
@@ -66,15 +66,11 @@ def _mean_of_all(comparison):
     return {
         name: (
             row["change"],
-            row["standard_error"] * _quantile(row["runs"]),
+            row["standard_error"] * stats.t.ppf(0.975, row["degrees_of_freedom"]),
             row["corrected_p"] < 0.05,
         )
         for name, row in table.iterrows()
     }
-
-
-def _quantile(runs):
-    return stats.t.ppf(0.975, runs - 1) if runs > 1 else np.nan
 
 
 def plot_learning_curves(comparison, dataset, sizes, methods=None, ax=None):
