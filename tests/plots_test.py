@@ -1,3 +1,4 @@
+import keras
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -6,10 +7,21 @@ import pytest
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
+from portable import array
+from problems import compile_, make_data, modals_model
 
+from keras_modals import Policy, PolicySchedule
 from keras_modals.evaluation import Comparison
 from keras_modals.evaluation.comparison import COLUMNS
-from keras_modals.plots import plot_comparison, plot_learning_curves
+from keras_modals.evaluation.latents import latents_dataframe
+from keras_modals.plots import (
+    plot_comparison,
+    plot_discriminator,
+    plot_latents,
+    plot_learning_curves,
+    plot_losses,
+    plot_schedule,
+)
 
 SURE, NOISE = [0.1, 0.11, 0.1, 0.12], [0.1, -0.1, 0.1, -0.05]
 
@@ -75,3 +87,76 @@ def test_learning_curves():
     markers = [container[0].get_marker() for container in ax.containers]
     assert len(set(markers)) == 2
     assert ax.get_ylabel() == "test accuracy, %"
+
+
+def legend_of(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+@pytest.fixture
+def trained(rng):
+    x, y = make_data(rng, 60)
+    model = compile_(
+        modals_model(policy=Policy.constant(0.5, 0.4)),
+        triplet_weight=0.1,
+        prior_weight=0.01,
+    )
+    return model, x, y, model.fit(x, y, validation_data=(x, y), epochs=3, verbose=0)
+
+
+def test_latents_clean_and_moved(trained):
+    model, x, y, _ = trained
+    before = model.get_weights()
+    frame = latents_dataframe(model, x, y, {"hard_extrapolation": 0.5})
+    for value, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    clean, moved = (
+        group.filter(like="z").to_numpy()
+        for _, group in frame.groupby("operation", sort=False)
+    )
+    encoder = keras.Model(model.input, model.get_layer("latents").output)
+    np.testing.assert_allclose(clean, encoder.predict(x, verbose=0), rtol=1e-5)
+    # Away from the mean of the class's latents, as the memory has them.
+    mean = array(model.latent_augmentation.memory.statistics(y).mean)
+    np.testing.assert_allclose(moved, clean + 0.5 * (clean - mean), atol=1e-4)
+
+
+def test_plot_latents(trained):
+    model, x, y, _ = trained
+    ax = plot_latents(model, x, y, arrows=5, class_names=["a", "b", "c"])
+    moves = len(model.latent_augmentation.policy.operations)
+    assert moves == 4
+    arrows = [text for text in ax.texts if text.arrow_patch is not None]
+    assert len(arrows) == 5 * moves
+    names = ["hard interpolation", "hard extrapolation", "gaussian noise"]
+    assert legend_of(ax) == ["a", "b", "c", *names, "difference transform"]
+    assert sum(len(points.get_offsets()) for points in ax.collections) == len(x)
+
+
+def test_plot_losses_and_discriminator(trained):
+    *_, history = trained
+    losses = ["loss", "val loss", "triplet loss", "adversarial loss"]
+    ax = plot_losses(history)
+    assert legend_of(ax) == [*losses, "discriminator loss"]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), history.history["loss"])
+    ax = plot_discriminator(history)
+    assert legend_of(ax) == ["discriminator accuracy", "prior distance"]
+    del history.history["prior_distance"]
+    with pytest.raises(ValueError, match="positive `prior_weight`"):
+        plot_discriminator(history)
+
+
+@pytest.mark.parametrize(("quantity", "column"), [("probability", 0), ("magnitude", 1)])
+def test_plot_schedule(quantity, column):
+    policies = [Policy({"gaussian_noise": [(0.1, 0.2), (0.3, 0.8)]})]
+    policies.append(policies[0].with_values([0.5, 0.7], [0.4, 1.0]))
+    schedule = PolicySchedule([(2, policies[0]), (3, policies[1])])
+    ax = plot_schedule(schedule, quantity)
+    (line,) = ax.lines
+    assert line.get_xdata().tolist() == [0, 2, 5]
+    expected = [(0.2, 0.5), (0.6, 0.7)]
+    levels = [pair[column] for pair in expected]
+    np.testing.assert_allclose(line.get_ydata(), [*levels, levels[-1]])
+    assert legend_of(ax) == ["gaussian noise"]
+    with pytest.raises(ValueError, match="quantity='both'"):
+        plot_schedule(schedule, "both")

@@ -1,6 +1,15 @@
 from keras_modals.evaluation.compare import compare
 from keras_modals.evaluation.comparison import Comparison
+from keras_modals.evaluation.latents import latents_dataframe
 from keras_modals.evaluation.methods import METHODS, Method, NotApplicableError
 from keras_modals.evaluation.trial import Trial
 
-__all__ = ["METHODS", "Comparison", "Method", "NotApplicableError", "Trial", "compare"]
+__all__ = [
+    "METHODS",
+    "Comparison",
+    "Method",
+    "NotApplicableError",
+    "Trial",
+    "compare",
+    "latents_dataframe",
+]

@@ -1,5 +1,18 @@
 """Pictures, with matplotlib. Needs the extra `keras-modals[plot]`."""
 
 from keras_modals.plots.comparison import plot_comparison, plot_learning_curves
+from keras_modals.plots.latents import plot_latents
+from keras_modals.plots.training import (
+    plot_discriminator,
+    plot_losses,
+    plot_schedule,
+)
 
-__all__ = ["plot_comparison", "plot_learning_curves"]
+__all__ = [
+    "plot_comparison",
+    "plot_discriminator",
+    "plot_latents",
+    "plot_learning_curves",
+    "plot_losses",
+    "plot_schedule",
+]
