@@ -134,15 +134,15 @@ def compare(
             loaded = seed, load(seed)
         parts = loaded[1]
         trial = Trial(
-            parts["train"],
-            parts["validation"],
-            _num_classes(parts),
-            seed,
-            epochs,
-            batch_size,
-            layer,
-            monitor,
-            fit_arguments,
+            train=parts["train"],
+            validation=parts["validation"],
+            num_classes=_num_classes(parts),
+            seed=seed,
+            epochs=epochs,
+            batch_size=batch_size,
+            layer=layer,
+            monitor=monitor,
+            fit_arguments=fit_arguments,
         )
         try:
             values = _run(methods[name], setting, build_fn, trial, parts)
