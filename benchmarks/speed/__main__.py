@@ -33,7 +33,8 @@ def main():
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for rows in pool.imap(run_part, tasks):
             new = [f"| {what} | {value} |" for what, value in rows]
-            print(*new, sep="\n", flush=True)
+            for line in new:
+                print(line, flush=True)
             lines += new
             if arguments.write:
                 arguments.write.write_text("\n".join(lines) + "\n")
