@@ -35,7 +35,10 @@ def add_entries(tensor, indices, values):
 
 
 def invert(permutation):
-    return tf.math.invert_permutation(permutation)
+    # TensorFlow's own `invert_permutation` runs on the host, also for a GPU.
+    return tf.scatter_nd(
+        permutation[:, None], tf.range(tf.size(permutation)), tf.shape(permutation)
+    )
 
 
 def num_replicas():
