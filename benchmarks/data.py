@@ -334,7 +334,7 @@ LOADERS = {
     "fsdd": (_fsdd, ((48, 30), 10, 300, 2400, 300)),
     "mnist": (_mnist, ((28, 28, 1), 10, 200, 1000, 1500)),
     "fsdd_tail": (_long_tailed("fsdd", 200), ((48, 30), 10, 498, 200, 300)),
-    "mnist_tail": (_long_tailed("mnist", 95), ((28, 28, 1), 10, 236, 200, 1500)),
+    "mnist_tail": (_long_tailed("mnist", 70), ((28, 28, 1), 10, 173, 200, 1500)),
     "cifar10_tail": (
         _long_tailed("cifar10", 180),
         ((32, 32, 3), 10, 448, 200, 10000),
