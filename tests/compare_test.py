@@ -12,6 +12,7 @@ import keras_modals
 from keras_modals import Policy
 from keras_modals.evaluation import METHODS, Comparison, Method, Trial
 from keras_modals.evaluation.comparison import COLUMNS, RunFile
+from keras_modals.evaluation.statistics import holm
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 
@@ -373,3 +374,19 @@ def test_mean_over_data_sets_by_hand():
     # Welch's, as SciPy has them for a difference, whose variance is that of the sum.
     test = stats.ttest_ind(*changes.values(), equal_var=False)
     assert row["degrees_of_freedom"] == pytest.approx(test.df)
+
+
+def test_correction_is_within_a_data_set_in_whatever_order_runs_came():
+    first, second = (
+        comparison([0.1, 0.11, 0.1, 0.12]),
+        comparison([0.1, -0.1, 0.1, 0.0]),
+    )
+    second.runs["dataset"] = "other"
+    late = first.runs.query("method == 'm'").assign(method="late")
+    late["value"] = [0.5, 0.5, 0.9, 0.9, 0.1, 0.1, 0.6, 0.6]
+    table = Comparison(pd.concat([first.runs, second.runs, late])).summary()
+    for dataset, group in table.groupby("dataset"):
+        expected = holm(group["p_value"])
+        np.testing.assert_allclose(group["corrected_p"], expected, err_msg=dataset)
+    assert table.loc[("d", "m"), "verdict"] == "better"
+    assert "noise" in table.loc[("d", "late"), "verdict"]

@@ -160,12 +160,8 @@ class Comparison:
         for column in ("change", "standard_error", "p_value", "more_seeds"):
             if column not in table:
                 table[column] = np.nan
-        table["corrected_p"] = np.concatenate(
-            [
-                holm(group["p_value"])
-                for _, group in table.groupby("dataset", sort=False)
-            ]
-        )
+        by_dataset = table.groupby("dataset", sort=False)["p_value"]
+        table["corrected_p"] = by_dataset.transform(holm)
         table["verdict"] = [
             "baseline" if method == baseline else self._verdict(row)
             for (_, method), row in table.iterrows()
