@@ -63,6 +63,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_several_devices_come_to_what_one_comes_to(tmp_path):
     results = results_by_kind(tmp_path)
     assert_same_without_draws(results)

@@ -74,6 +74,7 @@ def test_keras_file_brings_back_everything(tmp_path, rng):
     assert loaded.discriminator.hidden_units == (8,)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_two_epochs_are_one_and_one_in_a_new_process(tmp_path, rng):
     x, y = make_data(rng)
@@ -189,6 +190,7 @@ def test_inference_model_loads_without_the_package(tmp_path, rng):
     np.testing.assert_array_equal(plain.predict(x, verbose=0), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 @pytest.mark.skipif(BACKEND == "torch", reason="it fails for a plain model too")
 def test_export(tmp_path, rng):
