@@ -93,7 +93,6 @@ def test_every_method_trains_and_reports(name, rng):
     result = keras_modals.compare(build, (x[kept], y[kept]), {name: method}, 1, **FAST)
     assert result.skipped == {}
     table = result.summary().loc["data"]
-    assert 0 <= table.loc[name, "mean"] <= 100
     assert table.loc[name, "runs"] == 1
 
 

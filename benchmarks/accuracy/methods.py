@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_modals import Policy
 from keras_modals.evaluation import METHODS, Method
-from keras_modals.evaluation.methods import grid, latents
+from keras_modals.evaluation.methods import STILL, grid, latents
 
 PAPER = {"num_views": 1, "gradient_to_encoder": True, "partners": "class"}
 TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
@@ -103,7 +103,6 @@ _BOTH = Policy(
     {"class_mixing": (1.0, 1.0), "difference_transform": _DIFFERENCE},
     operation_counts=(0.0, 0.0, 1.0),
 )
-_STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
 
 
 def _by_classes(**arguments):
@@ -127,8 +126,8 @@ CANDIDATES = {
             "difference, triplet": TRIPLET,
             "difference, dropout": {"dropout": 0.5},
             "difference, dropout, triplet": {"dropout": 0.5, **TRIPLET},
-            "dropout": {**_STILL, "dropout": 0.5},
-            "triplet": {**_STILL, **TRIPLET},
+            "dropout": {**STILL, "dropout": 0.5},
+            "triplet": {**STILL, **TRIPLET},
             "mixing": _mixing(),
             "mixing, one view": {**_mixing(), "num_views": 1},
             "mixing, mild": _mixing(0.5),

@@ -86,9 +86,10 @@ class Comparison:
         self.skipped = skipped or {}
 
     @classmethod
-    def read(cls, path, metric="accuracy"):
-        """The runs in a file that `compare` wrote, or many calls of it."""
-        return cls(pd.read_csv(path), metric)
+    def read(cls, path, metric="accuracy", test_to_train=None):
+        """The runs in a file that `compare` wrote, or many calls of it. The file does
+        not say whether `compare` split the data: pass `test_to_train` if it did."""
+        return cls(pd.read_csv(path), metric, test_to_train)
 
     @property
     def scale(self):
@@ -115,18 +116,13 @@ class Comparison:
 
     def changes(self, dataset, method, baseline=BASELINE):
         """Test scores minus the baseline's, paired by seed, in points for shares."""
-        scores = self._test_scores()
-        if (dataset, method) not in scores or (dataset, baseline) not in scores:
-            return np.zeros(0)
-        pair = scores[[(dataset, method), (dataset, baseline)]].dropna()
-        difference = pair[dataset, method] - pair[dataset, baseline]
-        return self.scale * difference.to_numpy()
+        return _changes(self._test_scores(), dataset, method, baseline)
 
     def _test_scores(self):
-        """A column for each data set and method, a row for each seed."""
+        """A column for each data set and method, a row for each seed, scaled."""
         runs = self.to_dataframe()
         runs = runs[(runs["split"] == "test") & (runs["metric"] == self.metric)]
-        return runs.pivot_table(
+        return self.scale * runs.pivot_table(
             index="seed", columns=["dataset", "method"], values="value", sort=False
         )
 
@@ -138,7 +134,7 @@ class Comparison:
         `p_value` and `corrected_p` (Holm's, for all methods on the data set); and what
         that means, `verdict`. Shares are in points.
         """
-        scores = self.scale * self._test_scores()
+        scores = self._test_scores()
         rows = []
         for dataset, method in scores.columns:
             values = scores[dataset, method].dropna()
@@ -150,7 +146,7 @@ class Comparison:
                 "spread": values.std(),
             }
             if method != baseline:
-                changes = self.changes(dataset, method, baseline)
+                changes = _changes(scores, dataset, method, baseline)
                 ratio = self.test_to_train.get(dataset, 0.0)
                 test = paired_test(changes, ratio)
                 row["change"], row["standard_error"], row["p_value"] = test
@@ -178,10 +174,11 @@ class Comparison:
         on a data set.
         """
         datasets = list(dict.fromkeys(self.runs["dataset"]))
-        methods = dict.fromkeys(self.to_dataframe()["method"])
+        scores = self._test_scores()
+        methods = dict.fromkeys(method for _, method in scores.columns)
         rows = {}
         for method in methods:
-            changes = [self.changes(dataset, method, baseline) for dataset in datasets]
+            changes = [_changes(scores, d, method, baseline) for d in datasets]
             runs = min(len(values) for values in changes)
             if method == baseline or runs == 0:
                 continue
@@ -243,6 +240,12 @@ class Comparison:
             "standard error; p corrected for the number of methods"
         )
         return "\n".join(lines)
+
+
+def _changes(scores, dataset, method, baseline):
+    if (dataset, method) not in scores or (dataset, baseline) not in scores:
+        return np.zeros(0)
+    return (scores[dataset, method] - scores[dataset, baseline]).dropna().to_numpy()
 
 
 def _degrees_of_freedom(errors, counts):

@@ -4,9 +4,9 @@ A method is a `fn(trial, model, **setting)` that trains a compiled model and ret
 one to test, with a small grid of settings to choose from on validation data.
 """
 
-import dataclasses
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,7 +20,7 @@ from keras_modals.policies.policy import Policy
 from keras_modals.search.shared_encoder_search import SharedEncoderSearch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Method:
     """A way to train.
 
@@ -186,7 +186,7 @@ def _fit_soft(trial, model, *data):
 # In the latent space ------------------------------------------------------------
 
 
-def latents(weights=None, **arguments):
+def latents(**arguments):
     """A method that trains `augment(model, **arguments)`, further arguments from its
     setting: `magnitude`s of operations, weights of losses, arguments of the layer."""
 
@@ -211,12 +211,7 @@ def latents(weights=None, **arguments):
 
 
 def _augment(trial, model, **arguments):
-    try:
-        return augment(
-            model, trial.layer, trial.num_classes, seed=trial.seed, **arguments
-        )
-    except NotImplementedError as error:
-        raise NotApplicableError(str(error)) from error
+    return augment(model, trial.layer, trial.num_classes, seed=trial.seed, **arguments)
 
 
 def random_policy(trial, model):
@@ -248,31 +243,28 @@ def population_search(trial, model, population_size=8):
         augmented.compile_from_config(compiling)
         return augmented
 
-    monitor = trial.monitor or "val_loss"
-    # The tuner restores the best epoch of the best member.
-    trial = dataclasses.replace(trial, monitor=None)
     with tempfile.TemporaryDirectory() as folder:
         tuner = tuners.PopulationBasedTuner(
             build,
-            monitor,
+            trial.monitor or "val_loss",
             population_size=population_size,
+            generations=max(1, trial.epochs // 3),
+            epochs_per_generation=3,
             seed=trial.seed,
             directory=folder,
         )
-
-        class Search:
-            @staticmethod
-            def fit(*data, epochs, callbacks, **arguments):
-                tuner.population.generations = max(1, epochs // 3)
-                tuner.search(*data, callbacks=callbacks, **arguments)
-                return keras.callbacks.History()
-
-        trial.fit(Search)
+        tuner.search(
+            *trial.train,
+            validation_data=trial.validation,
+            batch_size=trial.batch_size,
+            verbose=0,
+            **trial.fit_arguments,
+        )
         return tuner.get_best_models(1)[0]
 
 
 #: What every `LatentAugmentation` without moves is: the identity.
-_STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
+STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
 _MIXING = Policy({"class_mixing": (1.0, 1.0)}, operation_counts=(0.0, 1.0))
 
 #: Name to `Method`, of everything that `compare` knows.
@@ -281,15 +273,15 @@ METHODS = {
     "label smoothing": Method(label_smoothing, grid(smoothing=(0.1, 0.2))),
     "input noise": Method(input_noise, grid(deviation=(0.05, 0.2))),
     "mixup": Method(mixup, grid(alpha=(0.2, 1.0))),
-    "dropout": Method(latents(**_STILL), grid(dropout=(0.3, 0.6))),
+    "dropout": Method(latents(**STILL), grid(dropout=(0.3, 0.6))),
     "manifold mixup": Method(
         latents(policy=_MIXING, gradient_to_encoder=True), grid(num_views=(1, 2))
     ),
     "class weights": Method(class_weights),
     "oversampling": Method(oversampling),
     "SMOTE": Method(smote),
-    "triplet": Method(latents(**_STILL), grid(triplet_weight=(0.1, 0.3))),
-    "prior": Method(latents(**_STILL), grid(prior_weight=(0.003, 0.03))),
+    "triplet": Method(latents(**STILL), grid(triplet_weight=(0.1, 0.3))),
+    "prior": Method(latents(**STILL), grid(prior_weight=(0.003, 0.03))),
     **{
         operation.replace("_", " "): Method(
             latents(operation=operation), grid(magnitude=(0.4,))
