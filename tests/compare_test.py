@@ -114,6 +114,17 @@ def test_what_makes_no_sense_is_said_and_left_out(rng):
     assert "mixup: not applicable, needs inputs that are floats" in str(result)
 
 
+def test_a_method_that_fails_does_not_end_the_others(rng):
+    def fail(trial, model):
+        raise RuntimeError("out of memory\nand more")
+
+    methods = {"fails": fail, "nothing": do_nothing}
+    with pytest.warns(UserWarning, match="'fails' failed, RuntimeError: out of memory"):
+        result = keras_modals.compare(build, make_data(rng), methods, 2, **FAST)
+    assert result.summary().loc["data"].index.tolist() == ["none", "nothing"]
+    assert "fails: failed, RuntimeError: out of memory" in str(result)
+
+
 def test_oversampling_and_class_weights_make_classes_equal(rng):
     x, y = make_data(rng, 60)
     kept = np.flatnonzero((y > 0) | (np.arange(60) < 12))
@@ -261,6 +272,9 @@ def test_a_second_call_goes_on(rng, tmp_path):
     again = Comparison.read(path)
     assert again.summary().index.unique("dataset").tolist() == ["data", "other"]
     assert path.read_text().startswith(text)
+    # The file knows that every seed had its own split, 60 to 20 %.
+    ratio = again.runs.query("metric == 'test_to_train'").value.unique()
+    np.testing.assert_allclose(ratio, 1 / 3, atol=1e-6)
 
 
 def test_run_file_in_memory_and_on_disk_read_the_same(tmp_path):
@@ -361,6 +375,19 @@ def test_says_which_extra_it_needs():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert "needs 'pandas': pip install \"keras-modals[compare]\"" in run.stdout
+
+
+def test_verdicts_know_of_splits_that_overlap():
+    result = comparison([0.1, 0.3, 0.0, 0.2])
+    assert "seeds" in result.summary().loc[("d", "m"), "verdict"]
+    ratio = result.runs.query("metric == 'accuracy' and split == 'test'")
+    ratio = ratio.assign(metric="test_to_train", value=1 / 3)
+    corrected = Comparison(pd.concat([result.runs, ratio])).summary().loc[("d", "m")]
+    plain = result.summary().loc[("d", "m")]
+    assert corrected["standard_error"] == pytest.approx(
+        plain["standard_error"] * (7 / 3) ** 0.5
+    )
+    assert "more samples" in corrected["verdict"]
 
 
 def test_mean_over_data_sets_by_hand():

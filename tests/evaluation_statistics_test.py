@@ -65,6 +65,17 @@ def test_as_many_samples_as_it_says_are_enough_eight_times_of_ten(rng):
     assert samples_for(np.array([1.0, -1.0])) is None
 
 
+def test_more_splits_of_one_data_set_do_not_always_tell():
+    differences = np.array([0.0, 1.0, 2.0])
+    plain = samples_for(differences)
+    # Mean and deviation are 1: 1 / (n + 0.1) of the variance must be 1 / plain.
+    assert samples_for(differences, 0.1) == pytest.approx(
+        1 / (1 / (1.96 + 0.8416) ** 2 - 0.1), abs=1
+    )
+    assert samples_for(differences, 0.1) > plain
+    assert samples_for(differences, 0.25) is None
+
+
 def test_scores_by_hand():
     labels = np.array([0, 0, 0, 1])
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])

@@ -1,5 +1,6 @@
 import numbers
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,12 @@ from scipy import special
 from sklearn.model_selection import train_test_split
 
 from keras_modals.arguments import check_choice, check_integer
-from keras_modals.evaluation.comparison import BASELINE, Comparison, RunFile
+from keras_modals.evaluation.comparison import (
+    BASELINE,
+    TEST_TO_TRAIN,
+    Comparison,
+    RunFile,
+)
 from keras_modals.evaluation.methods import METHODS, Method
 from keras_modals.evaluation.scores import SCORES, all_scores
 from keras_modals.evaluation.trial import NotApplicableError, Trial, as_indices, take
@@ -114,6 +120,8 @@ def compare(
     check_choice("metric", metric, tuple(SCORES))
     check_choice("verbose", verbose, ("auto", 0, 1, 2))
     load = _loader(data, splits)
+    # Splits of one data set share samples.
+    ratio = 0.0 if _is_split(data) else splits[1] / (1 - sum(splits))
     file = RunFile(path)
     finished = file.finished(dataset)
     todo = [
@@ -128,7 +136,7 @@ def compare(
     loaded: Any = (None, None)
     for seed, name, setting in todo:
         if name in skipped:
-            progress.advance(f"{name}: not applicable")
+            progress.advance(f"{name}: {skipped[name]}")
             continue
         if loaded[0] != seed:
             loaded = seed, load(seed)
@@ -147,18 +155,24 @@ def compare(
         try:
             values = _run(methods[name], setting, build_fn, trial, parts)
         except NotApplicableError as error:
-            skipped[name] = str(error)
-            progress.advance(f"{name}: not applicable, {error}")
+            skipped[name] = f"not applicable, {error}"
+            progress.advance(f"{name}: {skipped[name]}")
             continue
+        except Exception as error:
+            if name == BASELINE:
+                raise
+            # Hours of the other methods' runs shall not be lost by it.
+            reason = str(error).strip().split("\n")[0]
+            skipped[name] = f"failed, {type(error).__name__}: {reason}"
+            warnings.warn(f"Method '{name}' {skipped[name]}", stacklevel=2)
+            progress.advance(f"{name}: {skipped[name]}")
+            continue
+        values["test", TEST_TO_TRAIN] = ratio
         file.append(dataset, _run_name(name, setting), seed, values)
         score = values["validation", metric]
         progress.advance(f"{name}, seed {seed}: validation {metric} {score:.4f}")
     runs = file.read()
-    # Splits of one data set share samples.
-    ratio = 0.0 if _is_split(data) else splits[1] / (1 - sum(splits))
-    return Comparison(
-        runs[runs["dataset"] == dataset], metric, {dataset: ratio}, skipped
-    )
+    return Comparison(runs[runs["dataset"] == dataset], metric, skipped)
 
 
 def _run(method, setting, build_fn, trial, parts):

@@ -13,6 +13,9 @@ from keras_modals.evaluation.scores import ERRORS
 from keras_modals.evaluation.statistics import holm, paired_test, samples_for
 
 COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
+#: Under this metric of the test split: test samples per training sample where every
+#: seed has its own split, as in `paired_test`; `0` where the test samples stay.
+TEST_TO_TRAIN = "test_to_train"
 BASELINE = "none"
 
 
@@ -74,22 +77,18 @@ class Comparison:
             method with settings appears once for each, as `mixup(alpha=0.2)`.
         metric: The metric by whose validation value a setting is chosen, seed by seed,
             and that is compared. Defaults to `"accuracy"`.
-        test_to_train: Dict from data set to test samples per training sample where
-            every seed has its own split, as in `paired_test`; `0` where it is not in.
-        skipped: Dict from method to why it does not apply.
+        skipped: Dict from method to why it has no runs.
     """
 
-    def __init__(self, runs, metric="accuracy", test_to_train=None, skipped=None):
+    def __init__(self, runs, metric="accuracy", skipped=None):
         self.runs = runs
         self.metric = metric
-        self.test_to_train = test_to_train or {}
         self.skipped = skipped or {}
 
     @classmethod
-    def read(cls, path, metric="accuracy", test_to_train=None):
-        """The runs in a file that `compare` wrote, or many calls of it. The file does
-        not say whether `compare` split the data: pass `test_to_train` if it did."""
-        return cls(pd.read_csv(path), metric, test_to_train)
+    def read(cls, path, metric="accuracy"):
+        """The runs in a file that `compare` wrote, or many calls of it."""
+        return cls(pd.read_csv(path), metric)
 
     @property
     def scale(self):
@@ -126,6 +125,11 @@ class Comparison:
             index="seed", columns=["dataset", "method"], values="value", sort=False
         )
 
+    def _test_to_train(self):
+        """Dict from data set to what its runs say of it."""
+        runs = self.runs[self.runs["metric"] == TEST_TO_TRAIN]
+        return runs.groupby("dataset")["value"].max().to_dict()
+
     def summary(self, baseline=BASELINE):
         """DataFrame with a row for each data set and method.
 
@@ -134,7 +138,7 @@ class Comparison:
         `p_value` and `corrected_p` (Holm's, for all methods on the data set); and what
         that means, `verdict`. Shares are in points.
         """
-        scores = self._test_scores()
+        scores, ratios = self._test_scores(), self._test_to_train()
         rows = []
         for dataset, method in scores.columns:
             values = scores[dataset, method].dropna()
@@ -147,15 +151,17 @@ class Comparison:
             }
             if method != baseline:
                 changes = _changes(scores, dataset, method, baseline)
-                ratio = self.test_to_train.get(dataset, 0.0)
+                ratio = ratios.get(dataset, 0.0)
                 test = paired_test(changes, ratio)
                 row["change"], row["standard_error"], row["p_value"] = test
-                row["more_seeds"] = samples_for(changes) if len(changes) > 1 else None
+                if len(changes) > 1:
+                    row["more_seeds"] = samples_for(changes, ratio)
             rows.append(row)
         table = pd.DataFrame(rows).set_index(["dataset", "method"])
         for column in ("change", "standard_error", "p_value", "more_seeds"):
             if column not in table:
                 table[column] = np.nan
+        table["more_seeds"] = table["more_seeds"].astype("float64")
         by_dataset = table.groupby("dataset", sort=False)["p_value"]
         table["corrected_p"] = by_dataset.transform(holm)
         table["verdict"] = [
@@ -174,7 +180,7 @@ class Comparison:
         on a data set.
         """
         datasets = list(dict.fromkeys(self.runs["dataset"]))
-        scores = self._test_scores()
+        scores, ratios = self._test_scores(), self._test_to_train()
         methods = dict.fromkeys(method for _, method in scores.columns)
         rows = {}
         for method in methods:
@@ -183,7 +189,7 @@ class Comparison:
             if method == baseline or runs == 0:
                 continue
             tests = [
-                paired_test(values, self.test_to_train.get(dataset, 0.0))
+                paired_test(values, ratios.get(dataset, 0.0))
                 for dataset, values in zip(datasets, changes, strict=True)
             ]
             means = np.array([test.mean for test in tests])
@@ -214,7 +220,9 @@ class Comparison:
         if row["change"] == 0:
             return "no difference"
         needed = row["more_seeds"]
-        return f"noise: it would take {needed:.0f} seeds" if needed else "noise"
+        if np.isnan(needed):
+            return "noise, for any number of seeds: it would take more samples"
+        return f"noise: it would take {needed:.0f} seeds"
 
     def __str__(self):
         table = self.summary()
@@ -232,9 +240,7 @@ class Comparison:
                         f"   p {row['corrected_p']:.2f}   {row['verdict']}"
                     )
                 lines.append(line)
-        lines += [
-            f"  {name}: not applicable, {why}" for name, why in self.skipped.items()
-        ]
+        lines += [f"  {name}: {why}" for name, why in self.skipped.items()]
         lines.append(
             "mean ± spread over seeds; change from none on the same seeds ± its "
             "standard error; p corrected for the number of methods"

@@ -54,11 +54,15 @@ def holm(p_values):
     return corrected
 
 
-def samples_for(differences):
-    """How many differences like these a test at 5 % would need to tell their mean from
-    zero, eight times of ten; `None` where no number would do."""
+def samples_for(differences, test_to_train=0.0):
+    """How many differences like these `paired_test` would need at 5 % to tell their
+    mean from zero, eight times of ten; `None` where no number would do."""
     mean, deviation = np.mean(differences), np.std(differences, ddof=1)
     if mean == 0 or not np.isfinite(deviation):
         return None
+    if deviation == 0:
+        return 2
     quantiles = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
-    return int(np.ceil((quantiles * deviation / mean) ** 2))
+    # What a split shares with the others does not average out.
+    share = (mean / (quantiles * deviation)) ** 2 - test_to_train
+    return int(np.ceil(1 / share)) if share > 0 else None
