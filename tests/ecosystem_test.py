@@ -1,6 +1,7 @@
 """What users do with a Keras model besides training it works with a `ModalsModel`."""
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 from portable import array
@@ -33,6 +34,39 @@ def test_the_summary_shows_the_layer(capsys):
     assert "LatentAugmentation" in text
 
 
+@pytest.mark.backend
+def test_keras_hub(rng):
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=50,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=12,
+    )
+    model = keras_hub.models.BertTextClassifier(backbone, 3, preprocessor=None)
+    augmented = keras_modals.augment(model)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    compile_(augmented, loss=loss)
+    x = {
+        "token_ids": rng.integers(0, 50, (12, 12)),
+        "segment_ids": np.zeros((12, 12), "int32"),
+        "padding_mask": np.arange(12) < rng.integers(3, 12, (12, 1)),
+    }
+    augmented.train_on_batch(x, np.arange(12) % 3)
+    counts = augmented.latent_augmentation.memory.counts(np.arange(3))
+    assert array(counts).tolist() == [4, 4, 4]
+    assert augmented.predict(x, verbose=0).shape == (12, 3)
+
+
+def test_a_plot_of_the_model_shows_the_layer():
+    # What `keras.utils.plot_model` draws, for which it calls a program.
+    dot = keras.utils.model_to_dot(modals_model(), show_layer_names=True)
+    assert "latent_augmentation" in dot.to_string()
+    assert "LatentAugmentation" in dot.to_string()
+
+
+@pytest.mark.backend
 @pytest.mark.parametrize("name", ["MobileNetV2"])
 def test_keras_applications(name, rng):
     application = getattr(keras.applications, name)

@@ -11,10 +11,11 @@ from portable import array
 from problems import compile_, make_data, modals_model
 
 from keras_modals import Policy, PolicySchedule
-from keras_modals.evaluation import Comparison
+from keras_modals.evaluation import Comparison, LatentMonitor
 from keras_modals.evaluation.comparison import COLUMNS
 from keras_modals.evaluation.latents import latents_dataframe
 from keras_modals.plots import (
+    plot_classes,
     plot_comparison,
     plot_discriminator,
     plot_latents,
@@ -22,6 +23,7 @@ from keras_modals.plots import (
     plot_losses,
     plot_schedule,
 )
+from keras_modals.plots.style import color_of, marker_of
 
 SURE, NOISE = [0.1, 0.11, 0.1, 0.12], [0.1, -0.1, 0.1, -0.05]
 
@@ -101,11 +103,15 @@ def trained(rng):
         triplet_weight=0.1,
         prior_weight=0.01,
     )
-    return model, x, y, model.fit(x, y, validation_data=(x, y), epochs=3, verbose=0)
+    monitor = LatentMonitor(x, y)
+    history = model.fit(
+        x, y, validation_data=(x, y), epochs=3, callbacks=[monitor], verbose=0
+    )
+    return model, x, y, history, monitor
 
 
 def test_latents_clean_and_moved(trained):
-    model, x, y, _ = trained
+    model, x, y, *_ = trained
     before = model.get_weights()
     frame = latents_dataframe(model, x, y, {"hard_extrapolation": 0.5})
     for value, expected in zip(model.get_weights(), before, strict=True):
@@ -122,7 +128,7 @@ def test_latents_clean_and_moved(trained):
 
 
 def test_plot_latents(trained):
-    model, x, y, _ = trained
+    model, x, y, *_ = trained
     ax = plot_latents(model, x, y, arrows=5, class_names=["a", "b", "c"])
     moves = len(model.latent_augmentation.policy.operations)
     assert moves == 4
@@ -134,7 +140,7 @@ def test_plot_latents(trained):
 
 
 def test_plot_losses_and_discriminator(trained):
-    *_, history = trained
+    *_, history, _ = trained
     losses = ["loss", "val loss", "triplet loss", "adversarial loss"]
     ax = plot_losses(history)
     assert legend_of(ax) == [*losses, "discriminator loss"]
@@ -144,6 +150,28 @@ def test_plot_losses_and_discriminator(trained):
     del history.history["prior_distance"]
     with pytest.raises(ValueError, match="positive `prior_weight`"):
         plot_discriminator(history)
+
+
+def test_plot_classes(trained):
+    monitor = trained[-1]
+    ax = plot_classes(monitor, "spread", ["a", "b", "c"])
+    assert legend_of(ax) == ["a", "b", "c"]
+    of_b = monitor.frame.query("label == 1")
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), of_b["spread"])
+    assert ax.lines[1].get_xdata().tolist() == [1, 2, 3]
+    ax = plot_classes(monitor, "drift")
+    assert ax.lines[0].get_xdata().tolist() == [2, 3]
+    ax = plot_classes(monitor, "relabelled")
+    assert legend_of(ax)[2] == "gaussian noise"
+    of_noise = monitor.frame.groupby("epoch")["relabelled_gaussian_noise"].mean()
+    np.testing.assert_allclose(ax.lines[2].get_ydata(), 100 * of_noise)
+    with pytest.raises(ValueError, match="quantity='width'"):
+        plot_classes(monitor, "width")
+
+
+def test_many_lines_are_told_apart():
+    styles = {(color_of(index), marker_of(index)) for index in range(64)}
+    assert len(styles) == 64
 
 
 @pytest.mark.parametrize(("quantity", "column"), [("probability", 0), ("magnitude", 1)])

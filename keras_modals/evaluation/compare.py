@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy import special
 from sklearn.model_selection import train_test_split
 
 from keras_modals.arguments import check_choice, check_integer
@@ -18,7 +17,13 @@ from keras_modals.evaluation.comparison import (
 )
 from keras_modals.evaluation.methods import METHODS, Method
 from keras_modals.evaluation.scores import SCORES, all_scores
-from keras_modals.evaluation.trial import NotApplicableError, Trial, as_indices, take
+from keras_modals.evaluation.trial import (
+    NotApplicableError,
+    Trial,
+    as_indices,
+    as_probabilities,
+    take,
+)
 from keras_modals.labels import check_label_array
 
 DEFAULT_METHODS = (
@@ -186,23 +191,10 @@ def _run(method, setting, build_fn, trial, parts):
     values = {("train", "seconds"): time.perf_counter() - start}
     for split in ("validation", "test"):
         x, y = parts[split]
-        probabilities = predict_probabilities(trained, model.loss, x)
-        scores = all_scores(as_indices(y), probabilities)
+        outputs = trained.predict(x, batch_size=500, verbose=0)
+        scores = all_scores(as_indices(y), as_probabilities(outputs, model.loss))
         values |= {(split, name): score for name, score in scores.items()}
     return values
-
-
-def predict_probabilities(model, loss, x):
-    """Probabilities of the classes, `(samples, classes)`, also from logits."""
-    outputs = model.predict(x, batch_size=500, verbose=0).astype("float32")
-    loss = keras.losses.get(loss)
-    settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
-    from_logits = settings.get("from_logits", False)
-    if outputs.shape[-1] == 1:
-        if from_logits:
-            outputs = special.expit(outputs)
-        return np.concatenate([1 - outputs, outputs], axis=-1)
-    return special.softmax(outputs, axis=-1) if from_logits else outputs
 
 
 def _check_model(model):

@@ -1,13 +1,14 @@
-"""A model's latents, clean and moved, for those who want to look."""
+"""A model's latents, clean and moved, and what its head says of them."""
 
 import keras
 import numpy as np
 import pandas as pd
 from keras import ops
 
+from keras_modals.evaluation.trial import as_probabilities
 from keras_modals.labels import class_indices
 from keras_modals.layers.latent_augmentation import LatentAugmentation
-from keras_modals.models.graph import plain
+from keras_modals.models.graph import copy_values, plain, split
 from keras_modals.policies.policy import Policy
 
 CLEAN = "none"
@@ -20,16 +21,16 @@ def latents_dataframe(model, x, y, operations=None, batch_size=500):
     should have been trained.
 
     Args:
-        model: A `ModalsModel`.
+        model: A compiled `ModalsModel`.
         x, y: Inputs and class labels, as in `fit`.
         operations: Dict from names of operations to magnitudes. Defaults to those of
             the model's policy, each with its largest magnitude.
-        batch_size: Integer, of the encoder's forward pass.
+        batch_size: Integer, of the forward pass.
 
     Returns:
         A pandas DataFrame with a row for each sample and operation: `sample`, its
-        index; `label`; `operation`, `"none"` for the clean latent; and the features,
-        `z0`, `z1` and so on.
+        index; `label`; `operation`, `"none"` for the clean latent; `predicted`, the
+        class that the head sees in it; and the features, `z0`, `z1` and so on.
 
     Example:
 
@@ -45,47 +46,79 @@ def latents_dataframe(model, x, y, operations=None, batch_size=500):
     >>> frame.groupby("operation", sort=False).size().to_dict()
     {'none': 30, 'difference_transform': 30}
     """
-    layer = model.latent_augmentation
-    if operations is None:
-        operations = {
-            name: max(magnitude for _, magnitude in pairs)
-            for name, pairs in layer.policy.operations.items()
-        }
-    encoder = keras.Model(plain(model).input, _input_of(model, layer.name))
-    latents = encoder.predict(x, batch_size=batch_size, verbose=0)
+    return LatentProbe(model, batch_size).frame(x, y, operations)
+
+
+class LatentProbe:
+    """The encoder of a model that is being trained, and a copy of its head.
+
+    Args:
+        model: A compiled `ModalsModel`.
+        batch_size: Integer, of the forward pass.
+    """
+
+    def __init__(self, model, batch_size=500):
+        self.model = model
+        self.layer = model.latent_augmentation
+        self.batch_size = batch_size
+        tensors, self.head = split(model, plain(model).get_layer(self.layer.name))
+        self.encoder = keras.Model(plain(model).input, tensors)
+
+    def frame(self, x, y, operations=None):
+        """As `latents_dataframe`, with what the model is now."""
+        if operations is None:
+            operations = {
+                name: max(magnitude for _, magnitude in pairs)
+                for name, pairs in self.layer.policy.operations.items()
+            }
+        for copy in self.head.layers:
+            if copy.variables:
+                layer = self.model.get_layer(copy.name)
+                copy_values(copy.variables, layer.variables)
+        latents, *others = keras.tree.flatten(self._predict(self.encoder, x))
+        labels = class_indices(np.asarray(y), self.layer.num_classes)
+        labels = ops.convert_to_numpy(labels)
+        frames = []
+        for name, magnitude in {CLEAN: 0.0, **operations}.items():
+            moved = latents
+            if name != CLEAN:
+                moved = self._move(name, magnitude, latents, labels)
+            predicted = self._classes(moved, others)
+            frames.append(_frame(name, moved, labels, predicted))
+        return pd.concat(frames, ignore_index=True)
+
+    def _predict(self, model, x):
+        return model.predict(x, batch_size=self.batch_size, verbose=0)
+
+    def _classes(self, latents, others):
+        outputs = self._predict(self.head, [latents, *others] if others else latents)
+        outputs = keras.tree.flatten(outputs)[0]
+        return as_probabilities(outputs, self.model.loss).argmax(-1)
+
+    def _move(self, operation, magnitude, latents, labels):
+        config = self.layer.get_config()
+        config.update(
+            policy=Policy({operation: (1.0, magnitude)}, operation_counts=(0.0, 1.0)),
+            num_views=1,
+            active_views=None,
+            dropout=None,
+            dtype="float32",
+        )
+        single = LatentAugmentation.from_config(config)
+        flat = np.reshape(latents, (len(latents), -1)).astype("float32")
+        single.build(flat.shape)
+        single.memory.set_weights(self.layer.memory.get_weights())
+        labels = ops.convert_to_tensor(labels)
+        moved, _ = single.apply(
+            ops.convert_to_tensor(flat), labels, single.draw(labels)
+        )
+        return np.reshape(ops.convert_to_numpy(moved), latents.shape)
+
+
+def _frame(operation, latents, labels, predicted):
     latents = np.reshape(latents, (len(latents), -1)).astype("float32")
-    labels = ops.convert_to_numpy(class_indices(np.asarray(y), layer.num_classes))
-    frames = [_frame(CLEAN, latents, labels)]
-    for name, magnitude in operations.items():
-        moved = _move(layer, name, magnitude, latents, labels)
-        frames.append(_frame(name, moved, labels))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _input_of(model, name):
-    return plain(model).get_layer(name).input
-
-
-def _move(layer, operation, magnitude, latents, labels):
-    config = layer.get_config()
-    config.update(
-        policy=Policy({operation: (1.0, magnitude)}, operation_counts=(0.0, 1.0)),
-        num_views=1,
-        active_views=None,
-        dropout=None,
-        dtype="float32",
-    )
-    single = LatentAugmentation.from_config(config)
-    single.build(latents.shape)
-    single.memory.set_weights(layer.memory.get_weights())
-    labels = ops.convert_to_tensor(labels)
-    latents = ops.convert_to_tensor(latents)
-    moved, _ = single.apply(latents, labels, single.draw(labels))
-    return ops.convert_to_numpy(moved)
-
-
-def _frame(operation, latents, labels):
     frame = pd.DataFrame(latents, columns=[f"z{i}" for i in range(latents.shape[1])])
+    frame.insert(0, "predicted", predicted)
     frame.insert(0, "operation", operation)
     frame.insert(0, "label", labels)
     frame.insert(0, "sample", range(len(latents)))

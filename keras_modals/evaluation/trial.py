@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy import special
 
 
 class NotApplicableError(ValueError):
@@ -108,6 +109,20 @@ def as_indices(targets):
     if targets.ndim == 2 and targets.shape[1] > 1:
         return targets.argmax(-1)
     return targets.reshape(-1).astype("int64")
+
+
+def as_probabilities(outputs, loss):
+    """Probabilities of the classes, float32 `(samples, classes)`, of a model's outputs,
+    which may be logits of its loss, or the second class's alone."""
+    outputs = np.asarray(outputs, "float32")
+    loss = keras.losses.get(loss)
+    settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+    from_logits = settings.get("from_logits", False)
+    if outputs.shape[-1] == 1:
+        if from_logits:
+            outputs = special.expit(outputs)
+        return np.concatenate([1 - outputs, outputs], axis=-1)
+    return special.softmax(outputs, axis=-1) if from_logits else outputs
 
 
 def one_hot(labels, num_classes):

@@ -68,7 +68,8 @@ def augment(
     result = ModalsModel(
         copied.input,
         copied.output,
-        name=model.name,
+        # On PyTorch, a variable's path cannot have a dot in it.
+        name=model.name.replace(".", "_"),
         discriminator=discriminator,
         label_output=label_output,
     )

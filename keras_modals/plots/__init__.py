@@ -1,5 +1,6 @@
 """Pictures, with matplotlib. Needs the extra `keras-modals[plot]`."""
 
+from keras_modals.plots.classes import plot_classes
 from keras_modals.plots.comparison import plot_comparison, plot_learning_curves
 from keras_modals.plots.latents import plot_latents
 from keras_modals.plots.training import (
@@ -9,6 +10,7 @@ from keras_modals.plots.training import (
 )
 
 __all__ = [
+    "plot_classes",
     "plot_comparison",
     "plot_discriminator",
     "plot_latents",

@@ -1,6 +1,7 @@
 """What the pictures have in common."""
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 #: Okabe and Ito's colours, which colour-blind eyes tell apart.
 COLORS = (
@@ -28,4 +29,25 @@ def color_of(index):
 
 
 def marker_of(index):
-    return MARKERS[index % len(MARKERS)]
+    """Of another step than the colours: no two of the first 64 have both alike."""
+    return MARKERS[(index + index // len(COLORS)) % len(MARKERS)]
+
+
+def plot_over_epochs(ax, epochs, values, index, label):
+    ax.plot(
+        epochs,
+        values,
+        color=color_of(index),
+        marker=marker_of(index),
+        markevery=max(1, len(values) // 10),
+        markersize=4,
+        label=label,
+    )
+
+
+def finish_epochs(ax, title=None):
+    """An axis of epochs, and a legend beside the lines, with a title or none."""
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(alpha=0.3)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=title)

@@ -1,7 +1,12 @@
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
-from keras_modals.plots.style import color_of, marker_of, new_axes
+from keras_modals.plots.style import (
+    color_of,
+    finish_epochs,
+    marker_of,
+    new_axes,
+    plot_over_epochs,
+)
 
 LOSSES = ("loss", "val_loss", "triplet_loss", "adversarial_loss", "discriminator_loss")
 
@@ -42,7 +47,7 @@ def plot_schedule(schedule, quantity="probability", ax=None):
             label=name.replace("_", " "),
         )
     ax.set_ylim(-0.03, 1.03)
-    _finish(ax)
+    finish_epochs(ax)
     ax.set_ylabel(f"mean {quantity}")
     return ax
 
@@ -94,21 +99,5 @@ def _plot_logs(ax, history, names):
     for index, name in enumerate(names):
         values = history.history[name]
         epochs = np.arange(1, len(values) + 1)
-        every = max(1, len(values) // 10)
-        ax.plot(
-            epochs,
-            values,
-            color=color_of(index),
-            marker=marker_of(index),
-            markevery=every,
-            markersize=4,
-            label=name.replace("_", " "),
-        )
-    _finish(ax)
-
-
-def _finish(ax):
-    ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.grid(alpha=0.3)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        plot_over_epochs(ax, epochs, values, index, name.replace("_", " "))
+    finish_epochs(ax)
