@@ -6,7 +6,8 @@ Handwritten digits from scikit-learn as small images, 20 labelled samples per cl
 a small convolutional network. For each seed, with the same 200 validation samples:
 a plain model; `keras_modals.augment` with its defaults; and `SharedEncoderSearch`, a
 population of eight policies and heads on one encoder. Then a table of test accuracies
-and of times, and the policies that the last search went through.
+and of times, the policies that the last search went through, and their magnitudes in
+`one_run_search.png`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import keras_modals
+from keras_modals.plots import plot_schedule
 
 
 def load(seed):
@@ -108,6 +110,8 @@ def main():
 
     print("\nThe last search:")
     model.results_summary()
+    ax = plot_schedule(model.best_schedule(), "magnitude")
+    ax.figure.savefig("one_run_search.png")
 
 
 if __name__ == "__main__":

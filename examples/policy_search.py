@@ -4,13 +4,14 @@
 
 Handwritten digits from scikit-learn, 20 labelled samples per class. A population of
 models searches operations, dropout of latents and triplet weight on validation data;
-the schedule is saved as JSON. Then, for several seeds: a plain model, the package's
-defaults, and the schedule; a table of their test accuracies. With `--tuner random`,
-Keras Tuner's own `RandomSearch` looks for one policy instead.
+the schedule is saved as JSON and drawn. Then, for several seeds: a plain model, the
+package's defaults, and the schedule; a table of their test accuracies. With `--tuner
+random`, Keras Tuner's own `RandomSearch` looks for one policy instead.
 """
 
 import argparse
 import os
+import pathlib
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,6 +24,7 @@ from sklearn.model_selection import train_test_split
 
 import keras_modals
 from keras_modals import PolicySchedule, PolicyScheduler, tuners
+from keras_modals.plots import plot_schedule
 
 
 def load(seed):
@@ -141,7 +143,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         schedule = search(arguments, folder)
     schedule.save(arguments.output)
-    print(f"\nThe schedule is in {arguments.output}.")
+    picture = pathlib.Path(arguments.output).with_suffix(".png")
+    plot_schedule(schedule).figure.savefig(picture)
+    print(f"\nThe schedule is in {arguments.output}, a picture of it in {picture}.")
 
     # Other splits than the one of the search.
     results = [

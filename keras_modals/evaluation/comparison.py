@@ -230,15 +230,21 @@ class Comparison:
         for dataset, group in table.groupby("dataset", sort=False):
             seeds = group["runs"].max()
             unit = "points" if self.scale == 100 else "nats"
-            lines.append(f"{dataset}: test {self.metric}, {unit}, {seeds} seeds")
+            lines.append(
+                f"{dataset}: test {self.metric.replace('_', ' ')}, {unit}, {seeds} "
+                f"seed{'s' if seeds > 1 else ''}"
+            )
             width = max(len(method) for _, method in group.index)
             for (_, method), row in group.iterrows():
-                line = f"  {method:{width}}  {row['mean']:6.2f} ± {row['spread']:.2f}"
+                level = _with_error(f"{row['mean']:6.2f}", row["spread"])
+                line = f"  {method:{width}}  {level}"
                 if row["verdict"] != "baseline":
-                    line += (
-                        f"   {row['change']:+6.2f} ± {row['standard_error']:.2f}"
-                        f"   p {row['corrected_p']:.2f}   {row['verdict']}"
+                    line += "   " + _with_error(
+                        f"{row['change']:+6.2f}", row["standard_error"]
                     )
+                    if not np.isnan(row["corrected_p"]):
+                        line += f"   p {row['corrected_p']:.2f}"
+                    line += f"   {row['verdict']}"
                 lines.append(line)
         lines += [f"  {name}: {why}" for name, why in self.skipped.items()]
         lines.append(
@@ -246,6 +252,11 @@ class Comparison:
             "standard error; p corrected for the number of methods"
         )
         return "\n".join(lines)
+
+
+def _with_error(number, error):
+    """Of one seed there is none."""
+    return number if np.isnan(error) else f"{number} ± {error:.2f}"
 
 
 def _changes(scores, dataset, method, baseline):

@@ -1,0 +1,47 @@
+"""A small text data set that every machine with SciPy has: what its functions do, in a
+sentence each, and which of six parts of SciPy they belong to."""
+
+import importlib
+import inspect
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+TOPICS = ("linalg", "ndimage", "optimize", "signal", "special", "stats")
+
+
+def load():
+    """Texts and class indices; a text occurs once."""
+    texts, labels = [], []
+    for label, topic in enumerate(TOPICS):
+        module = importlib.import_module(f"scipy.{topic}")
+        values = [vars(module)[name] for name in sorted(vars(module))]
+        found = {_summary(value) for value in values if callable(value)}
+        found = sorted(found - {None, *texts})
+        texts += found
+        labels += [label] * len(found)
+    return np.array(texts), np.array(labels)
+
+
+def split(seed, train_size=240):
+    """As `keras_modals.compare` takes it, and as few as who labels by hand has."""
+    texts, labels = load()
+    parts = {}
+    rest = np.arange(len(labels))
+    for name, size in (("train", train_size), ("validation", train_size)):
+        chosen, rest = train_test_split(
+            rest, train_size=size, stratify=labels[rest], random_state=seed
+        )
+        parts[name] = texts[chosen], labels[chosen]
+    parts["test"] = texts[rest], labels[rest]
+    return parts
+
+
+def _summary(function):
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    for paragraph in paragraphs:
+        text = " ".join(paragraph.split())
+        # Compiled functions begin with their signature.
+        if " " in text and "(" not in text.partition(" ")[0]:
+            return text.partition(". ")[0]
+    return None
