@@ -2,7 +2,9 @@
 
 import doctest
 import importlib
+import pathlib
 import pkgutil
+import re
 
 import keras
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 import keras_modals
 
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 BACKENDS = {"jax", "tensorflow", "torch"}
 MODULES = [
     module.name
@@ -25,6 +29,13 @@ def test_docstring_examples(name):
     names = {"keras": keras, "np": np, "keras_modals": keras_modals}
     result = doctest.testmod(module, extraglobs=names)
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_to_files_are_right(path):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
 
 
 def test_every_public_name_has_an_example_or_is_a_value():

@@ -15,7 +15,7 @@ def print_report(path, metric, pictures=None):
     # Parts of a training set have their own picture.
     whole = runs[~runs["dataset"].str.contains(":")]
     comparison = Comparison(whole, metric)
-    print_table(comparison)
+    print(table(comparison))
     if pictures is not None:
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
@@ -50,29 +50,45 @@ def _plot_curves(comparison, base, pictures):
     _save(ax, pictures / f"{base}_{comparison.metric}_by_size.png")
 
 
-def print_table(comparison):
-    """Methods in rows, data sets in columns: change from none (standard error), `*`
-    where it stays after correction; none's own mean and number of runs."""
-    table = comparison.summary()
+def complete(comparison, least=0.9):
+    """Without the methods that were run on less than a share of the data sets, then
+    without the data sets that lack one of the others."""
+    runs = comparison.to_dataframe()
+    done = runs.groupby(["dataset", "method"], sort=False).size().unstack()
+    methods = done.columns[done.notna().mean() >= least]
+    datasets = done.index[done[methods].notna().all(axis=1)]
+    chosen = runs["method"].isin(methods) & runs["dataset"].isin(datasets)
+    return Comparison(runs[chosen].drop(columns="setting"), comparison.metric)
+
+
+def table(comparison):
+    """Markdown, methods in rows, data sets in columns: change from none (standard
+    error), `*` where it stays after correction; none's own mean and number of runs."""
+    summary = comparison.summary()
     means = comparison.mean_changes().sort_values("change", ascending=False)
     datasets = _datasets(comparison.runs)
-    print("| method | mean | worst | " + " | ".join(datasets) + " |")
-    print("|---" * (len(datasets) + 3) + "|")
-    levels = [_level(table.loc[(name, BASELINE)]) for name in datasets]
-    print(f"| {BASELINE} | | | " + " | ".join(levels) + " |")
-    partial = [m for m in table.index.unique("method") if m not in means.index]
+    levels = [_level(summary.loc[(name, BASELINE)]) for name in datasets]
+    rows = [
+        ("method", "mean", "worst", *datasets),
+        ("---",) * (len(datasets) + 3),
+        (BASELINE, "", "", *levels),
+    ]
+    partial = [m for m in summary.index.unique("method") if m not in means.index]
     for method in [*means.index, *partial]:
         if method == BASELINE:
             continue
         cells = [
-            _change(table.loc[(name, method)]) if (name, method) in table.index else ""
+            _change(summary.loc[(name, method)])
+            if (name, method) in summary.index
+            else ""
             for name in datasets
         ]
-        summary = " | "
+        mean, worst = "", ""
         if method in means.index:
             row = means.loc[method]
-            summary = f"{_change(row)} | {row['worst']:+.1f}"
-        print(f"| {method} | {summary} | " + " | ".join(cells) + " |")
+            mean, worst = _change(row), f"{row['worst']:+.1f}"
+        rows.append((method, mean, worst, *cells))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _level(row):

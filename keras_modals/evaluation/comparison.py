@@ -155,7 +155,8 @@ class Comparison:
                 test = paired_test(changes, ratio)
                 row["change"], row["standard_error"], row["p_value"] = test
                 if len(changes) > 1:
-                    row["more_seeds"] = samples_for(changes, ratio)
+                    others = len(scores[dataset].columns) - 1
+                    row["more_seeds"] = samples_for(changes, ratio, others)
             rows.append(row)
         table = pd.DataFrame(rows).set_index(["dataset", "method"])
         for column in ("change", "standard_error", "p_value", "more_seeds"):

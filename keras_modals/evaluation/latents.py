@@ -28,9 +28,10 @@ def latents_dataframe(model, x, y, operations=None, batch_size=500):
         batch_size: Integer, of the forward pass.
 
     Returns:
-        A pandas DataFrame with a row for each sample and operation: `sample`, its
-        index; `label`; `operation`, `"none"` for the clean latent; `predicted`, the
-        class that the head sees in it; and the features, `z0`, `z1` and so on.
+        A pandas DataFrame with a row for each sample and operation. Its columns are
+        `sample`, an index; `label`; `operation`, `"none"` for the clean latent;
+        `predicted`, the class that the head sees in it; and the features, `z0`, `z1`
+        and so on.
 
     Example:
 

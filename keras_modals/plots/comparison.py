@@ -37,6 +37,7 @@ def plot_comparison(comparison, dataset=None, methods=None, ax=None):
             markerfacecolor=COLORS[0] if is_sure else "white",
             capsize=3,
         )
+    ax.set_ylim(-0.6, len(methods) - 0.4)
     ax.axvline(0.0, color="black", linewidth=0.8, linestyle="--")
     ax.set_yticks(range(len(methods)), reversed(methods))
     unit = "points" if comparison.scale == 100 else "nats"

@@ -1,0 +1,78 @@
+"""The documentation: `scripts/docs` builds it, and runs the code on its pages."""
+
+import os
+import re
+import sys
+import textwrap
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+project = "keras_modals"
+author = "The keras_modals authors"
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+html_theme = "furo"
+html_title = "keras_modals"
+exclude_patterns = ["_build"]
+
+# A page whose code fails is an error.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+# Bars that move, and what TensorFlow says of the processor.
+nb_output_stderr = "remove"
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(keras|pandas|matplotlib|numpy|collections)\..*")]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_inherit_docstrings = False
+napoleon_custom_sections = [
+    ("Call arguments", "params_style"),
+    ("Reference", "references"),
+    "Input shape",
+    "Output shape",
+]
+copybutton_prompt_text = ">>> |... "
+copybutton_prompt_is_regexp = True
+
+
+_FENCES = re.DOTALL | re.MULTILINE
+
+
+def _from_markdown(app, what, name, obj, options, lines):
+    """Keras writes docstrings in Markdown, Sphinx reads reStructuredText."""
+    # Pieces of prose and of code, in turn.
+    pieces = re.split(r"^```python\n(.*?)^```$", "\n".join(lines), flags=_FENCES)
+    pieces[::2] = [_prose(piece) for piece in pieces[::2]]
+    pieces[1::2] = [
+        f".. code-block:: python\n\n{textwrap.indent(piece, '    ')}"
+        for piece in pieces[1::2]
+    ]
+    lines[:] = "".join(pieces).split("\n")
+
+
+def _prose(text):
+    text = re.sub(r"(?<!`)`([^`]+)`(\w?)", _literal, text)
+    text = re.sub(r"\*+(?=[a-z_]+)", lambda stars: "\\*" * len(stars[0]), text)
+    return re.sub(r"\[([^\]]+)\]\((http[^)]+)\)", r"`\1 <\2>`__", text)
+
+
+def _literal(match):
+    text, letter = match.groups()
+    # Markup must not touch a letter.
+    return f"``{text}``" + (rf"\ {letter}" if letter else "")
+
+
+def setup(app):
+    # Before napoleon's.
+    app.connect("autodoc-process-docstring", _from_markdown, priority=100)
