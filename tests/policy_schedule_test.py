@@ -202,6 +202,13 @@ def test_scheduler_assigns_and_traces_nothing_again(rng, tmp_path):
     assert len(traces) == warm or BACKEND == "torch"
 
 
+def test_no_dropout_is_a_dropout_of_zero(rng):
+    model = compile_(modals_model(policy=ZERO))
+    scheduler = PolicyScheduler(PolicySchedule([(1, ZERO, {"dropout": 0.0})]))
+    model.fit(*make_data(rng), callbacks=[scheduler], verbose=0)
+    assert model.latent_augmentation.dropout is None
+
+
 @pytest.mark.parametrize(
     ("policy", "values", "message"),
     [

@@ -16,6 +16,8 @@ def _assign_loss_weight(name, part):
 def _assign_dropout(model, value):
     layer = model.latent_augmentation
     if layer.dropout is None:
+        if value == 0:
+            return
         raise ValueError(
             f"The layer '{layer.name}' was made without dropout. Make it with "
             f"`dropout=0.0`, or another rate. Received: dropout={value}"
