@@ -44,7 +44,7 @@ def build(moves_pixels=False):
     return model
 
 
-MIXING = keras_modals.Policy({"class_mixing": (1.0, 1.0)}, operation_counts=(0.0, 1.0))
+MIXING = keras_modals.Policy.single("class_mixing", 1.0)
 
 
 def augmented(model):

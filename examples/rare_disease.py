@@ -17,7 +17,7 @@ import keras_modals
 from keras_modals.plots import plot_comparison
 
 ILL, HEALTHY = 8, 120
-MIXING = keras_modals.Policy({"class_mixing": (1.0, 1.0)}, operation_counts=(0.0, 1.0))
+MIXING = keras_modals.Policy.single("class_mixing", 1.0)
 
 
 def load(seed):

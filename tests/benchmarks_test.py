@@ -8,7 +8,7 @@ from benchmarks.accuracy import report
 from benchmarks.accuracy.methods import ALL, IMBALANCE
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
-from keras_modals.evaluation.comparison import RunFile
+from keras_modals.evaluation.comparison import Comparison, RunFile
 
 #: What scikit-learn ships.
 SHIPPED = ("iris", "breast", "wine", "digits")
@@ -95,7 +95,19 @@ def test_report(tmp_path, capsys):
     report.print_report(file.path, "accuracy", tmp_path / "pictures")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| method | mean | worst | digits | iris |"
-    assert lines[2] == "| none | | | 50.00 (n=3) | 50.00 (n=3) |"
+    assert lines[2] == "| none |  |  | 50.00 (n=3) | 50.00 (n=3) |"
     assert lines[3].startswith("| m | +11.00 (0.41)* | +11.0 | +11.00 (0.58)* |")
     pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert pictures == {"accuracy.png", "digits_accuracy_by_size.png"}
+
+
+def test_complete_drops_rare_methods_then_data_sets_with_gaps():
+    file = RunFile()
+    for index in range(10):
+        methods = ["none", "m"] if index else ["none", "rare"]
+        for method in methods:
+            values = {(split, "accuracy"): 0.5 for split in ("validation", "test")}
+            file.append(f"d{index}", method, 0, values)
+    kept = report.complete(Comparison(file.read())).runs
+    assert set(kept["method"]) == {"none", "m"}
+    assert set(kept["dataset"]) == {f"d{index}" for index in range(1, 10)}

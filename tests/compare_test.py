@@ -234,6 +234,7 @@ def test_a_setting_is_chosen_by_validation_and_never_by_test_samples():
     result = Comparison(pd.DataFrame(rows, columns=COLUMNS))
     chosen = result.to_dataframe().query("method == 'm' and split == 'test'")
     assert chosen["setting"].tolist() == ["a=1", "a=2"]
+    assert "(a=1, 1 of 2)" in str(result)
     np.testing.assert_allclose(result.changes("d", "m"), [10.0, 49.0])
 
 

@@ -6,6 +6,12 @@ import pytest
 from keras_modals import Policy
 
 
+def test_single_is_one_operation_on_every_sample():
+    policy = Policy.single("gaussian_noise", 0.3)
+    assert policy.sub_policies == (("gaussian_noise", 1.0, 0.3),)
+    assert policy.operation_counts == (0.0, 1.0)
+
+
 def test_sub_policies_follow_the_order_of_operations():
     policy = Policy(
         {

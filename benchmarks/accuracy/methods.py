@@ -5,18 +5,10 @@ import numpy as np
 
 from keras_modals import Policy
 from keras_modals.evaluation import METHODS, Method
-from keras_modals.evaluation.methods import STILL, grid, latents
+from keras_modals.evaluation.methods import STILL, grid, latents, triplet_by_classes
 
 PAPER = {"num_views": 1, "gradient_to_encoder": True, "partners": "class"}
 TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
-
-
-def _default_or_mixing(trial, model, mixing=False, **arguments):
-    """The default policy, or manifold mixup beside the clean view, with a triplet loss
-    that counts the more, the more classes there are."""
-    if mixing:
-        arguments |= _mixing() | _triplet_by_classes(trial)
-    return latents(**arguments)(trial, model)
 
 
 def _mixing(magnitude=1.0, **others):
@@ -26,14 +18,7 @@ def _mixing(magnitude=1.0, **others):
     return {"policy": policy, "num_views": 2, "gradient_to_encoder": True}
 
 
-def _triplet_by_classes(trial):
-    return {"triplet_weight": 0.3 * (1 - 2 / trial.num_classes)}
-
-
 _OTHERS = {
-    "MODALS tuned": Method(
-        _default_or_mixing, ({}, {"dropout": 0.5}, {"mixing": True})
-    ),
     "MODALS with triplet": Method(latents(**TRIPLET)),
     "MODALS with prior": Method(latents(**PRIOR)),
     "MODALS with triplet and prior": Method(latents(**TRIPLET, **PRIOR)),
@@ -91,9 +76,9 @@ IMBALANCE = {
             "manifold mixup",
             "MODALS",
             "one-run search",
+            "MODALS tuned",
         )
     },
-    "MODALS tuned": ALL["MODALS tuned"],
     "tuned threshold": Method(prior_correction, grid(strength=(0.5, 1.0))),
 }
 
@@ -107,7 +92,7 @@ _BOTH = Policy(
 
 def _by_classes(**arguments):
     def train(trial, model):
-        return latents(**arguments, **_triplet_by_classes(trial))(trial, model)
+        return latents(**arguments, **triplet_by_classes(trial))(trial, model)
 
     return Method(train)
 
@@ -119,6 +104,7 @@ CANDIDATES = {
     "mixup": Method(METHODS["mixup"].train, ({"alpha": 1.0},)),
     "difference, triplet by classes": _by_classes(),
     "mixing, triplet by classes": _by_classes(**_mixing()),
+    "mixing, mild, triplet by classes": _by_classes(**_mixing(0.5)),
     **{
         name: Method(latents(**arguments))
         for name, arguments in {
@@ -131,6 +117,7 @@ CANDIDATES = {
             "mixing": _mixing(),
             "mixing, one view": {**_mixing(), "num_views": 1},
             "mixing, mild": _mixing(0.5),
+            "mixing, mild, dropout": {**_mixing(0.5), "dropout": 0.3},
             "mixing, dropout": {**_mixing(), "dropout": 0.5},
             "mixing, triplet": {**_mixing(), **TRIPLET},
             "mixing, dropout, triplet": {**_mixing(), "dropout": 0.5, **TRIPLET},

@@ -136,7 +136,8 @@ class Comparison:
         Columns: `runs`; `mean` and `spread` (standard deviation over seeds) of the test
         metric; `change` from the baseline on the same seeds, its `standard_error`,
         `p_value` and `corrected_p` (Holm's, for all methods on the data set); and what
-        that means, `verdict`. Shares are in points.
+        that means, `verdict`; and the `setting` that was chosen most often. Shares are
+        in points.
         """
         scores, ratios = self._test_scores(), self._test_to_train()
         rows = []
@@ -169,6 +170,9 @@ class Comparison:
             "baseline" if method == baseline else self._verdict(row)
             for (_, method), row in table.iterrows()
         ]
+        settings = self.to_dataframe().drop_duplicates(["dataset", "method", "seed"])
+        by_method = settings.groupby(["dataset", "method"], sort=False)["setting"]
+        table["setting"] = by_method.agg(_most_frequent)
         return table.drop(columns="more_seeds")
 
     def mean_changes(self, baseline=BASELINE):
@@ -246,13 +250,24 @@ class Comparison:
                     if not np.isnan(row["corrected_p"]):
                         line += f"   p {row['corrected_p']:.2f}"
                     line += f"   {row['verdict']}"
+                if row["setting"]:
+                    line += f"   ({row['setting']})"
                 lines.append(line)
         lines += [f"  {name}: {why}" for name, why in self.skipped.items()]
         lines.append(
             "mean ± spread over seeds; change from none on the same seeds ± its "
-            "standard error; p corrected for the number of methods"
+            "standard error; p corrected for the number of methods; in brackets the "
+            "setting chosen most often"
         )
         return "\n".join(lines)
+
+
+def _most_frequent(settings):
+    """With how often, unless it is the only one."""
+    counts = settings.value_counts()
+    if len(counts) == 1:
+        return settings.iloc[0]
+    return f"{counts.index[0] or 'none'}, {counts.iloc[0]} of {len(settings)}"
 
 
 def _with_error(number, error):

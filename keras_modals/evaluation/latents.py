@@ -99,7 +99,7 @@ class LatentProbe:
     def _move(self, operation, magnitude, latents, labels):
         config = self.layer.get_config()
         config.update(
-            policy=Policy({operation: (1.0, magnitude)}, operation_counts=(0.0, 1.0)),
+            policy=Policy.single(operation, magnitude),
             num_views=1,
             active_views=None,
             dropout=None,

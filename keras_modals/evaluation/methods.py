@@ -200,8 +200,7 @@ def latents(**arguments):
         policy = setting.pop("policy", None)
         operation = setting.pop("operation", None)
         if operation is not None:
-            pair = (1.0, setting.pop("magnitude"))
-            policy = Policy({operation: pair}, operation_counts=(0.0, 1.0))
+            policy = Policy.single(operation, setting.pop("magnitude"))
         augmented = _augment(trial, model, policy=policy, **setting)
         if terms:
             _recompile(augmented, **terms)
@@ -212,6 +211,18 @@ def latents(**arguments):
 
 def _augment(trial, model, **arguments):
     return augment(model, trial.layer, trial.num_classes, seed=trial.seed, **arguments)
+
+
+def tuned(trial, model, mixing=False, **arguments):
+    """The default policy, with dropout, or manifold mixup beside the clean view with a
+    triplet loss that counts the more, the more classes there are."""
+    if mixing:
+        arguments |= _MIXING | triplet_by_classes(trial)
+    return latents(**arguments)(trial, model)
+
+
+def triplet_by_classes(trial):
+    return {"triplet_weight": 0.3 * (1 - 2 / trial.num_classes)}
 
 
 def random_policy(trial, model):
@@ -265,7 +276,11 @@ def population_search(trial, model, population_size=8):
 
 #: What every `LatentAugmentation` without moves is: the identity.
 STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
-_MIXING = Policy({"class_mixing": (1.0, 1.0)}, operation_counts=(0.0, 1.0))
+_MIXING = {
+    "policy": Policy.single("class_mixing", 1.0),
+    "num_views": 2,
+    "gradient_to_encoder": True,
+}
 
 #: Name to `Method`, of everything that `compare` knows.
 METHODS = {
@@ -274,9 +289,7 @@ METHODS = {
     "input noise": Method(input_noise, grid(deviation=(0.05, 0.2))),
     "mixup": Method(mixup, grid(alpha=(0.2, 1.0))),
     "dropout": Method(latents(**STILL), grid(dropout=(0.3, 0.6))),
-    "manifold mixup": Method(
-        latents(policy=_MIXING, gradient_to_encoder=True), grid(num_views=(1, 2))
-    ),
+    "manifold mixup": Method(latents(**_MIXING), grid(num_views=(1, 2))),
     "class weights": Method(class_weights),
     "oversampling": Method(oversampling),
     "SMOTE": Method(smote),
@@ -289,6 +302,7 @@ METHODS = {
         for operation in PAPER_OPERATIONS
     },
     "MODALS": Method(latents()),
+    "MODALS tuned": Method(tuned, ({}, {"dropout": 0.5}, {"mixing": True})),
     "random policy": Method(random_policy),
     "one-run search": Method(one_run_search),
     "population search": Method(population_search),

@@ -34,9 +34,7 @@ Attributes:
 
 
 #: Chosen by measurement: see `benchmarks/defaults.py`.
-DEFAULT_POLICY = Policy(
-    {"difference_transform": (1.0, 0.4)}, operation_counts=(0.0, 1.0)
-)
+DEFAULT_POLICY = Policy.single("difference_transform", 0.4)
 
 
 @keras.saving.register_keras_serializable("keras_modals")

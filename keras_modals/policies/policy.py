@@ -91,6 +91,14 @@ class Policy:
         return cls({name: [(probability, magnitude)] * repeats for name in operations})
 
     @classmethod
+    def single(cls, operation, magnitude):
+        """One operation, applied to every sample.
+
+        `Policy.single("class_mixing", 1.0)` is manifold mixup.
+        """
+        return cls({operation: (1.0, magnitude)}, operation_counts=(0.0, 1.0))
+
+    @classmethod
     def zero(cls, operations=PAPER_OPERATIONS, repeats=2):
         """A policy that never moves a latent: where a search starts."""
         return cls.constant(0.0, 0.0, operations, repeats)
