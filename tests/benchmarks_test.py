@@ -1,5 +1,7 @@
 """The benchmark's data and report; `compare`, which runs it, has its own tests."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -89,7 +91,9 @@ def test_report(tmp_path, capsys):
             for method, score in (("none", 0.5), ("m(a=1)", 0.6), ("m(a=2)", 0.4)):
                 score += 0.01 * seed * (method != "none")
                 values = {
-                    (split, "accuracy"): score for split in ("validation", "test")
+                    (split, metric): score if metric == "accuracy" else 1 - score
+                    for split in ("validation", "test")
+                    for metric in ("accuracy", *report.ALSO)
                 }
                 file.append(dataset, method, seed, values)
     report.print_report(file.path, "accuracy", tmp_path / "pictures")
@@ -97,6 +101,9 @@ def test_report(tmp_path, capsys):
     assert lines[0] == "| method | mean | worst | digits | iris |"
     assert lines[2] == "| none |  |  | 50.00 (n=3) | 50.00 (n=3) |"
     assert lines[3].startswith("| m | +11.00 (0.41)* | +11.0 | +11.00 (0.58)* |")
+    assert (
+        lines[-1] == "| m | +11.00 (0.41)* | +11.0 | -0.11 (0.00)* | -11.00 (0.41)* |"
+    )
     pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert pictures == {"accuracy.png", "digits_accuracy_by_size.png"}
 
@@ -105,9 +112,10 @@ def test_complete_drops_rare_methods_then_data_sets_with_gaps():
     file = RunFile()
     for index in range(10):
         methods = ["none", "m"] if index else ["none", "rare"]
-        for method in methods:
+        for method, seed in itertools.product(methods, range(2)):
             values = {(split, "accuracy"): 0.5 for split in ("validation", "test")}
-            file.append(f"d{index}", method, 0, values)
+            file.append(f"d{index}", method, seed, values)
+    file.append("one seed", "none", 0, values)
     kept = report.complete(Comparison(file.read())).runs
     assert set(kept["method"]) == {"none", "m"}
     assert set(kept["dataset"]) == {f"d{index}" for index in range(1, 10)}

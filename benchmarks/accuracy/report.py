@@ -8,6 +8,8 @@ from keras_modals.evaluation import Comparison
 from keras_modals.evaluation.comparison import BASELINE
 from keras_modals.plots import plot_comparison, plot_learning_curves
 
+ALSO = ("log_loss", "calibration_error")
+
 
 def print_report(path, metric, pictures=None):
     everything = Comparison.read(path, metric)
@@ -16,10 +18,12 @@ def print_report(path, metric, pictures=None):
     whole = runs[~runs["dataset"].str.contains(":")]
     comparison = Comparison(whole, metric)
     print(table(comparison))
+    print(f"\nMeans over {len(_datasets(complete(comparison).runs))} data sets:\n")
+    print(brief(path, [metric, *(m for m in ALSO if m != metric)]))
     if pictures is not None:
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
-        ax = plot_comparison(comparison)
+        ax = plot_comparison(complete(comparison))
         _save(ax, pictures / f"{metric}.png")
         for name in _datasets(runs[runs["dataset"].str.contains(":")]):
             _plot_curves(everything, name.partition(":")[0], pictures)
@@ -51,12 +55,16 @@ def _plot_curves(comparison, base, pictures):
 
 
 def complete(comparison, least=0.9):
-    """Without the methods that were run on less than a share of the data sets, then
-    without the data sets that lack one of the others."""
+    """Without parts of training sets, without the methods that were run on less than a
+    share of the data sets, then without the data sets that lack one of the others. One
+    seed does not count."""
     runs = comparison.to_dataframe()
-    done = runs.groupby(["dataset", "method"], sort=False).size().unstack()
-    methods = done.columns[done.notna().mean() >= least]
-    datasets = done.index[done[methods].notna().all(axis=1)]
+    runs = runs[~runs["dataset"].str.contains(":")]
+    seeds = runs.groupby(["dataset", "method"], sort=False)["seed"].nunique()
+    done = seeds.unstack() >= 2
+    done = done[done[BASELINE]]
+    methods = done.columns[done.mean() >= least]
+    datasets = done.index[done[methods].all(axis=1)]
     chosen = runs["method"].isin(methods) & runs["dataset"].isin(datasets)
     return Comparison(runs[chosen].drop(columns="setting"), comparison.metric)
 
@@ -88,6 +96,24 @@ def table(comparison):
             row = means.loc[method]
             mean, worst = _change(row), f"{row['worst']:+.1f}"
         rows.append((method, mean, worst, *cells))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def brief(path, metrics):
+    """Markdown, methods in rows: the mean change from none (standard error) of each
+    metric, and the worst data set's of the first. A setting is chosen by the metric
+    that is shown."""
+    means = [complete(Comparison.read(path, m)).mean_changes() for m in metrics]
+    names = [metric.replace("_", " ") for metric in metrics]
+    rows = [
+        ("method", names[0], "worst", *names[1:]),
+        ("---",) * (len(metrics) + 2),
+    ]
+    first = means[0].sort_values("change", ascending=False)
+    for method, row in first.iterrows():
+        cells = [_change(table.loc[method]) for table in means]
+        cells.insert(1, f"{row['worst']:+.1f}")
+        rows.append((method, *cells))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
