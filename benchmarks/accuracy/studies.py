@@ -15,7 +15,7 @@ Attributes:
         to choose the package's defaults by.
 """
 
-_SMALL = (
+SMALL = (
     "iris",
     "breast",
     "digits",
@@ -51,7 +51,7 @@ _FOR_TUNING = (
 #: By name, which is also that of the file. Of `results`, text with the whole training
 #: set (`trec6_full`, `sst2_full`) takes minutes a run: `--datasets` asks for it.
 STUDIES = {
-    "results": Study(ALL, _SMALL + _SIZES, "accuracy", False),
+    "results": Study(ALL, SMALL + _SIZES, "accuracy", False),
     "imbalance": Study(
         IMBALANCE,
         ("htru2", "trec6", "fsdd_tail", "mnist_tail"),

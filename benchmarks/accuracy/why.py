@@ -1,0 +1,102 @@
+"""Why an operation helps or not: how often its moves change what a trained head sees.
+
+    KERAS_MODALS_DATA=folder python -m benchmarks.accuracy.why run [--seeds 3]
+    python -m benchmarks.accuracy.why report
+
+Trains each data set's model without moving anything, its memory filled as ever, and
+then moves the latents of the validation samples by each operation with the magnitude
+with which `results.csv` has it alone. The report sets the share of relabelled latents
+beside what training with the operation changed. Runs are in `why.csv`; a second call
+goes on.
+"""
+
+import argparse
+import pathlib
+
+import keras
+import pandas as pd
+
+from keras_modals import augment
+from keras_modals.evaluation import Comparison, LatentMonitor
+from keras_modals.evaluation.comparison import RunFile
+from keras_modals.evaluation.methods import STILL
+from keras_modals.operations import PAPER_OPERATIONS
+
+FOLDER = pathlib.Path(__file__).parent
+MAGNITUDE = 0.4
+
+
+def measure(name, seed):
+    from benchmarks.accuracy.problems import problem
+
+    made = problem(name)
+    parts = made.load(seed)
+    keras.utils.set_random_seed(seed)
+    model = augment(made.build_fn(), seed=seed, **STILL)
+    monitor = LatentMonitor(
+        *parts["validation"], dict.fromkeys(PAPER_OPERATIONS, MAGNITUDE)
+    )
+    settings = {"epochs": made.epochs, "batch_size": made.batch_size, "verbose": 0}
+    model.fit(*parts["train"], **settings)
+    # One epoch more, watched: to watch each would take longer than to train.
+    settings.update(epochs=made.epochs + 1, initial_epoch=made.epochs)
+    logs = model.fit(*parts["train"], callbacks=[monitor], **settings).history
+    return {
+        ("validation", f"relabelled_{name}"): logs[f"val_relabelled_{name}"][-1]
+        for name in PAPER_OPERATIONS
+    }
+
+
+def run(datasets, seeds):
+    file = RunFile(FOLDER / "why.csv")
+    for seed in seeds:
+        for name in datasets:
+            if ("still", seed) not in file.finished(name):
+                file.append(name, "still", seed, measure(name, seed))
+                print(f"{name}, seed {seed}", flush=True)
+            keras.utils.clear_session()
+
+
+def report():
+    """Markdown: for each data set and operation, the share of relabelled latents in %,
+    and the change in test accuracy in points with its standard error."""
+    shares = pd.read_csv(FOLDER / "why.csv").groupby(["dataset", "metric"])["value"]
+    shares = 100 * shares.mean()
+    changes = Comparison.read(FOLDER / "results.csv").summary()
+    print("| data | " + " | ".join(_words(o) for o in PAPER_OPERATIONS) + " |")
+    print("|---" * (1 + len(PAPER_OPERATIONS)) + "|")
+    for name in dict.fromkeys(shares.index.get_level_values("dataset")):
+        cells = []
+        for operation in PAPER_OPERATIONS:
+            cell = f"{shares[name, f'relabelled_{operation}']:.0f} %"
+            if (name, _words(operation)) in changes.index:
+                row = changes.loc[name, _words(operation)]
+                cell += f", {row['change']:+.1f} ({row['standard_error']:.1f})"
+            cells.append(cell)
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def _words(operation):
+    return operation.replace("_", " ")
+
+
+def main():
+    from benchmarks.accuracy.studies import SMALL
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("run")
+    command.add_argument("--datasets", nargs="+", default=SMALL)
+    command.add_argument("--seeds", type=int, default=3)
+    commands.add_parser("report")
+    arguments = parser.parse_args()
+    if arguments.command == "report":
+        report()
+    else:
+        run(arguments.datasets, range(arguments.seeds))
+
+
+if __name__ == "__main__":
+    main()
