@@ -1,5 +1,6 @@
 """The documentation: `scripts/docs` builds it, and runs the code on its pages."""
 
+import inspect
 import os
 import re
 import sys
@@ -64,7 +65,7 @@ def _from_markdown(app, what, name, obj, options, lines):
 def _prose(text):
     text = re.sub(r"(?<!`)`([^`]+)`(\w?)", _literal, text)
     text = re.sub(r"\*+(?=[a-z_]+)", lambda stars: "\\*" * len(stars[0]), text)
-    return re.sub(r"\[([^\]]+)\]\((http[^)]+)\)", r"`\1 <\2>`__", text)
+    return re.sub(r"\[([^\]\[]+)\]\((http[^)]+)\)", r"`\1 <\2>`__", text)
 
 
 def _literal(match):
@@ -73,6 +74,17 @@ def _literal(match):
     return f"``{text}``" + (rf"\ {letter}" if letter else "")
 
 
+def _signature(app, what, name, obj, options, signature, annotation):
+    """Of the class itself: Keras's layers have a `__new__` that takes anything."""
+    if what != "class":
+        return signature, annotation
+    _, *parameters = inspect.signature(obj.__init__).parameters.values()
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters]
+    text = str(inspect.Signature(plain))
+    return re.sub(r"<function (\w+) at 0x\w+>", r"\1", text), annotation
+
+
 def setup(app):
     # Before napoleon's.
     app.connect("autodoc-process-docstring", _from_markdown, priority=100)
+    app.connect("autodoc-process-signature", _signature)

@@ -261,7 +261,7 @@ class LatentAugmentation(keras.layers.Layer):
 
     @property
     def policy(self):
-        """The `Policy` in force: current probabilities and magnitudes.
+        """The `Policy` in force, with current probabilities and magnitudes.
 
         Can be assigned a policy with the same operations; nothing is traced again.
         """
