@@ -238,6 +238,17 @@ def test_a_setting_is_chosen_by_validation_and_never_by_test_samples():
     np.testing.assert_allclose(result.changes("d", "m"), [10.0, 49.0])
 
 
+def test_a_setting_without_arguments_is_the_default():
+    rows = [
+        ("d", method, seed, split, "accuracy", score)
+        for method, score in (("none", 0.5), ("m", 0.7), ("m(a=1)", 0.6))
+        for seed in (0, 1)
+        for split in ("validation", "test")
+    ]
+    table = Comparison(pd.DataFrame(rows, columns=COLUMNS)).summary().loc["d"]
+    assert table["setting"].to_dict() == {"none": "", "m": "default"}
+
+
 def test_every_training_starts_from_the_same_weights(rng):
     starts = []
 
@@ -308,6 +319,7 @@ def comparison(changes, metric="accuracy"):
         ([-0.1, -0.11, -0.1, -0.12], "log_loss", "better"),
         ([0.1, -0.1, 0.1, -0.05], "accuracy", "noise: it would take"),
         ([0.0, 0.0, 0.0], "accuracy", "no difference"),
+        ([0.25, -0.25, 0.0], "accuracy", "noise, for any number"),
         ([0.1], "accuracy", "one seed tells nothing"),
     ],
 )

@@ -100,9 +100,7 @@ class Comparison:
 
         The column `setting` has what was chosen. Test values had no part in it.
         """
-        runs = self.runs.copy()
-        parts = runs["method"].str.extract(r"^([^(]*)(?:\((.*)\))?$")
-        runs["method"], runs["setting"] = parts[0], parts[1].fillna("")
+        runs = _split_names(self.runs)
         choices = runs[
             (runs["split"] == "validation") & (runs["metric"] == self.metric)
         ]
@@ -170,10 +168,19 @@ class Comparison:
             "baseline" if method == baseline else self._verdict(row)
             for (_, method), row in table.iterrows()
         ]
-        settings = self.to_dataframe().drop_duplicates(["dataset", "method", "seed"])
-        by_method = settings.groupby(["dataset", "method"], sort=False)["setting"]
-        table["setting"] = by_method.agg(_most_frequent)
+        table["setting"] = self._settings()
         return table.drop(columns="more_seeds")
+
+    def _settings(self):
+        """The setting that was chosen most often, by data set and method; of a method
+        that has no others, an empty one."""
+        keys = ["dataset", "method"]
+        chosen = self.to_dataframe().drop_duplicates([*keys, "seed"])
+        runs = _split_names(self.runs)
+        has_others = chosen["method"].isin(runs.loc[runs["setting"] != "", "method"])
+        is_default = has_others & (chosen["setting"] == "")
+        chosen["setting"] = chosen["setting"].mask(is_default, "default")
+        return chosen.groupby(keys, sort=False)["setting"].agg(_most_frequent)
 
     def mean_changes(self, baseline=BASELINE):
         """DataFrame with a row for each method that all data sets have runs of.
@@ -222,7 +229,7 @@ class Comparison:
         if row["corrected_p"] < 0.05:
             is_better = (row["change"] > 0) != (self.metric in ERRORS)
             return "better" if is_better else "worse"
-        if row["change"] == 0:
+        if row["change"] == row["standard_error"] == 0:
             return "no difference"
         needed = row["more_seeds"]
         if np.isnan(needed):
@@ -262,12 +269,18 @@ class Comparison:
         return "\n".join(lines)
 
 
+def _split_names(runs):
+    """Runs with `mixup(alpha=0.2)` as method and setting."""
+    parts = runs["method"].str.extract(r"^([^(]*)(?:\((.*)\))?$")
+    return runs.assign(method=parts[0], setting=parts[1].fillna(""))
+
+
 def _most_frequent(settings):
-    """With how often, unless it is the only one."""
+    """And how often, where there are others."""
     counts = settings.value_counts()
     if len(counts) == 1:
         return settings.iloc[0]
-    return f"{counts.index[0] or 'none'}, {counts.iloc[0]} of {len(settings)}"
+    return f"{counts.index[0]}, {counts.iloc[0]} of {len(settings)}"
 
 
 def _with_error(number, error):
