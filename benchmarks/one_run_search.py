@@ -1,4 +1,4 @@
-"""Compares the one-run search with no augmentation, defaults and a population.
+"""Compares the one-run search with no augmentation, one operation and a population.
 
     KERAS_MODALS_DATA=folder python -m benchmarks.one_run_search run [--seeds 3] [...]
     python -m benchmarks.one_run_search table
@@ -21,8 +21,9 @@ import keras
 import numpy as np
 
 import keras_modals
-from benchmarks import data, defaults, models, runs
-from benchmarks.defaults import compiled
+from benchmarks import data, models, runs
+from benchmarks.accuracy.methods import FORMER
+from benchmarks.accuracy.problems import EPOCHS
 from benchmarks.speed import steps
 from keras_modals import Policy, SharedEncoderSearch
 
@@ -36,14 +37,26 @@ def back_to_best_epoch(patience):
     )
 
 
+def compiled(model, **arguments):
+    model.compile(
+        keras.optimizers.Adam(1e-3, clipnorm=5.0),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        # Compiling takes longer than such small runs gain by it.
+        jit_compile=False,
+        **arguments,
+    )
+    return model
+
+
 def plain(model, seed, fit):
     compiled(model)
     fit(model.fit)
     return model
 
 
-def default_policy(model, seed, fit):
-    return plain(keras_modals.augment(model, seed=seed), seed, fit)
+def difference_transform(model, seed, fit):
+    return plain(keras_modals.augment(model, seed=seed, **FORMER), seed, fit)
 
 
 def one_run(layer=None, weights=None, **arguments):
@@ -94,7 +107,7 @@ ONE_VIEW = {"num_views": 1}
 #: Name to `fn(model, seed, fit)`, which returns the trained model.
 METHODS = {
     "none": plain,
-    "default policy": default_policy,
+    "difference transform": difference_transform,
     "one run": one_run(),
     "population": population,
     "best gradient": one_run(encoder_gradient="best"),
@@ -127,7 +140,7 @@ def run(tuning, last_epoch):
         if not tuning:
             final = dataset.test
 
-        epochs = defaults.EPOCHS[dataset.encoder]
+        epochs = EPOCHS[dataset.encoder]
 
         def fit(method):
             method(

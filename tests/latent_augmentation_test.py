@@ -7,6 +7,7 @@ from contract import check_layer_contract
 from keras import ops
 from portable import array, compiled, gradients, tensor, tensorflow_only
 
+import keras_modals
 from keras_modals import LatentAugmentation, Policy, operations
 from keras_modals.labels import IGNORED
 from keras_modals.layers.class_memory import ClassStatistics
@@ -262,14 +263,29 @@ def test_gradient_to_encoder(rng):
 
 
 def test_gradient_to_encoder_defaults_to_what_trains_it():
-    for arguments, expected in (
-        ({}, False),
-        ({"num_views": 1}, True),
-        ({"num_views": 3, "clean_view": False}, True),
-        ({"num_views": 1, "gradient_to_encoder": False}, False),
+    noise = one("gaussian_noise")
+    for policy, arguments, expected in (
+        (noise, {}, False),
+        (noise, {"num_views": 1}, True),
+        (noise, {"num_views": 3, "clean_view": False}, True),
+        (noise, {"num_views": 1, "gradient_to_encoder": False}, False),
+        (one("class_mixing"), {}, True),
+        (one("class_mixing"), {"gradient_to_encoder": False}, False),
+        (Policy.constant(0.5, 0.5, operations.OPERATIONS), {}, False),
     ):
-        layer = LatentAugmentation(NUM_CLASSES, **arguments)
+        layer = LatentAugmentation(NUM_CLASSES, policy, **arguments)
         assert layer.gradient_to_encoder == expected
+
+
+def test_defaults():
+    layer = LatentAugmentation(NUM_CLASSES)
+    assert layer.policy == keras_modals.DEFAULT_POLICY
+    assert layer.policy == Policy.single("class_mixing", 0.5)
+    assert (layer.num_views, layer.gradient_to_encoder, layer.dropout) == (
+        2,
+        True,
+        None,
+    )
 
 
 def test_class_mixing_weights_compose(rng):

@@ -8,6 +8,10 @@ import keras_modals
 NUM_CLASSES, FEATURES = 3, 8
 
 
+#: Moves every sample, and reads the memory.
+POLICY = keras_modals.Policy.single("difference_transform", 0.4)
+
+
 def make_data(rng, size=96):
     labels = np.arange(size) % NUM_CLASSES
     x = rng.normal(size=(size, FEATURES)) + 2 * np.eye(NUM_CLASSES, FEATURES)[labels]
@@ -28,7 +32,7 @@ def modals_model(model=None, discriminator=None, **layer):
     return keras_modals.augment(
         model or plain_model(),
         discriminator=discriminator or keras_modals.GaussianDiscriminator((8,), seed=0),
-        **{"seed": 0, **layer},
+        **{"seed": 0, "policy": POLICY, "num_views": 4, **layer},
     )
 
 

@@ -7,6 +7,8 @@ from keras_modals import Policy
 from keras_modals.evaluation import METHODS, Method
 from keras_modals.evaluation.methods import STILL, grid, latents, triplet_by_classes
 
+#: The package's defaults up to `tuning.csv`.
+FORMER = {"policy": Policy.single("difference_transform", 0.4), "num_views": 4}
 PAPER = {"num_views": 1, "gradient_to_encoder": True, "partners": "class"}
 TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
 
@@ -19,6 +21,7 @@ def _mixing(magnitude=1.0, **others):
 
 
 _OTHERS = {
+    "former default": Method(latents(**FORMER)),
     "MODALS with triplet": Method(latents(**TRIPLET)),
     "MODALS with prior": Method(latents(**PRIOR)),
     "MODALS with triplet and prior": Method(latents(**TRIPLET, **PRIOR)),
@@ -29,6 +32,7 @@ _OTHERS = {
 _ORDER = (
     "none",
     "MODALS",
+    "former default",
     "one-run search",
     "dropout",
     "mixup",
@@ -102,16 +106,16 @@ CANDIDATES = {
     "none": METHODS["none"],
     "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
     "mixup": Method(METHODS["mixup"].train, ({"alpha": 1.0},)),
-    "difference, triplet by classes": _by_classes(),
+    "difference, triplet by classes": _by_classes(**FORMER),
     "mixing, triplet by classes": _by_classes(**_mixing()),
     "mixing, mild, triplet by classes": _by_classes(**_mixing(0.5)),
     **{
         name: Method(latents(**arguments))
         for name, arguments in {
-            "difference": {},
-            "difference, triplet": TRIPLET,
-            "difference, dropout": {"dropout": 0.5},
-            "difference, dropout, triplet": {"dropout": 0.5, **TRIPLET},
+            "difference": FORMER,
+            "difference, triplet": {**FORMER, **TRIPLET},
+            "difference, dropout": {**FORMER, "dropout": 0.5},
+            "difference, dropout, triplet": {**FORMER, "dropout": 0.5, **TRIPLET},
             "dropout": {**STILL, "dropout": 0.5},
             "triplet": {**STILL, **TRIPLET},
             "mixing": _mixing(),

@@ -74,8 +74,8 @@ def compare(
             `Method`s or to functions `fn(trial, model)` that train a model and return
             the one to test. `"none"` is what all others are compared with, and is
             added where it is missing. Defaults to a few simple alternatives, the
-            default policy (`"MODALS"`), that or a stronger one (`"MODALS tuned"`), and
-            the search in one training.
+            default policy (`"MODALS"`), that with more beside it (`"MODALS tuned"`),
+            and the search in one training.
         seeds: Integer, how many, or a sequence of integers. Defaults to `5`.
         epochs, batch_size: Of each training. Default to `30` and `32`.
         layer: As in `keras_modals.augment`: where latents are. Defaults to the input of

@@ -15,7 +15,8 @@ class LatentMonitor(keras.callbacks.Callback):
     - its *drift*, how far that mean moved since the epoch before, in spreads;
     - the share of its latents that are *relabelled*: in which the head sees another
       class once an operation has moved them. A move that preserves labels has a share
-      near zero; one with no effect, too.
+      near zero, one with no effect, too; `class_mixing` moves the label along and has a
+      share of its own.
 
     The means over classes go into the logs, so that whatever comes after this callback
     in `callbacks` has them: `keras.callbacks.TensorBoard` writes them as scalars,
@@ -46,7 +47,7 @@ class LatentMonitor(keras.callbacks.Callback):
     >>> monitor = keras_modals.evaluation.LatentMonitor(x, y)
     >>> history = model.fit(x, y, epochs=2, callbacks=[monitor], verbose=0)
     >>> sorted(set(history.history) - {"loss"})
-    ['val_drift', 'val_relabelled_difference_transform', 'val_spread']
+    ['val_drift', 'val_relabelled_class_mixing', 'val_spread']
     """
 
     def __init__(self, x, y, operations=None, batch_size=500):

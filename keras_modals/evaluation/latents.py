@@ -45,7 +45,7 @@ def latents_dataframe(model, x, y, operations=None, batch_size=500):
     >>> history = model.fit(x, y, verbose=0)
     >>> frame = keras_modals.evaluation.latents_dataframe(model, x, y)
     >>> frame.groupby("operation", sort=False).size().to_dict()
-    {'none': 30, 'difference_transform': 30}
+    {'none': 30, 'class_mixing': 30}
     """
     return LatentProbe(model, batch_size).frame(x, y, operations)
 

@@ -213,11 +213,11 @@ def _augment(trial, model, **arguments):
     return augment(model, trial.layer, trial.num_classes, seed=trial.seed, **arguments)
 
 
-def tuned(trial, model, mixing=False, **arguments):
-    """The default policy, with dropout, or manifold mixup beside the clean view with a
-    triplet loss that counts the more, the more classes there are."""
-    if mixing:
-        arguments |= _MIXING | triplet_by_classes(trial)
+def tuned(trial, model, triplet=False, **arguments):
+    """The default policy, with dropout, or with a triplet loss that counts the more,
+    the more classes there are."""
+    if triplet:
+        arguments |= triplet_by_classes(trial)
     return latents(**arguments)(trial, model)
 
 
@@ -226,7 +226,8 @@ def triplet_by_classes(trial):
 
 
 def random_policy(trial, model):
-    return trial.fit(_augment(trial, model, policy=Policy.random(trial.seed)))
+    policy = Policy.random(trial.seed)
+    return trial.fit(_augment(trial, model, policy=policy, num_views=4))
 
 
 def one_run_search(trial, model):
@@ -276,11 +277,7 @@ def population_search(trial, model, population_size=8):
 
 #: What every `LatentAugmentation` without moves is: the identity.
 STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
-_MIXING = {
-    "policy": Policy.single("class_mixing", 1.0),
-    "num_views": 2,
-    "gradient_to_encoder": True,
-}
+_MIXING = {"policy": Policy.single("class_mixing", 1.0), "gradient_to_encoder": True}
 
 #: Name to `Method`, of everything that `compare` knows.
 METHODS = {
@@ -297,12 +294,12 @@ METHODS = {
     "prior": Method(latents(**STILL), grid(prior_weight=(0.003, 0.03))),
     **{
         operation.replace("_", " "): Method(
-            latents(operation=operation), grid(magnitude=(0.4,))
+            latents(operation=operation, num_views=4), grid(magnitude=(0.4,))
         )
         for operation in PAPER_OPERATIONS
     },
     "MODALS": Method(latents()),
-    "MODALS tuned": Method(tuned, ({}, {"dropout": 0.5}, {"mixing": True})),
+    "MODALS tuned": Method(tuned, ({}, {"dropout": 0.3}, {"triplet": True})),
     "random policy": Method(random_policy),
     "one-run search": Method(one_run_search),
     "population search": Method(population_search),

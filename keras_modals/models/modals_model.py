@@ -16,7 +16,7 @@ from keras_modals.training import train_step
 from keras_modals.training.objective import NO_LABELS
 from keras_modals.training.outputs import by_output, output_names
 
-#: Chosen by measurement: see `benchmarks/defaults.py`.
+#: Chosen by measurement: `python -m benchmarks.accuracy report --study tuning`.
 DEFAULT_TRIPLET_WEIGHT = 0.0
 DEFAULT_PRIOR_WEIGHT = 0.0
 
