@@ -44,6 +44,8 @@ def devices():
 
 def share_among(names):
     """A context in which a model is made and trained."""
+    if len(names) == 1:
+        return contextlib.nullcontext()
     if keras.backend.backend() == "jax":
         return keras.distribution.DataParallel(devices=names).scope()
     import tensorflow as tf
@@ -78,16 +80,16 @@ def main(seeds=3, epochs=30):
     for count in sorted({1, len(found)}):
         accuracies = []
         for seed in range(seeds):
-            # On JAX, all devices need as many samples of a batch.
             x_train, x_test, y_train, y_test = train_test_split(
-                x, y, train_size=256, test_size=1280, stratify=y, random_state=seed
+                x, y, train_size=256, stratify=y, random_state=seed
             )
             keras.utils.set_random_seed(seed)
             with share_among(found[:count]):
                 model = build()
                 model.fit(x_train, y_train, batch_size=64, epochs=epochs, verbose=0)
-                logs = model.evaluate(x_test, y_test, verbose=0, return_dict=True)
-            accuracies.append(100 * logs["accuracy"])
+            # A plain model, on one device.
+            predicted = model.inference_model().predict(x_test, verbose=0).argmax(-1)
+            accuracies.append(100 * np.mean(predicted == y_test))
         print(f"{count:7}   {np.mean(accuracies):5.1f} ± {np.std(accuracies):.1f}")
     ax = plot_latents(model, x_train, y_train)
     ax.figure.savefig("many_devices.png")
