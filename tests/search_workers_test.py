@@ -14,6 +14,8 @@ import pytest
 from population_tuner_test import data, make_tuner, scores, search  # noqa: F401
 from problems import make_data
 
+from keras_modals.tuners import local_workers
+
 SCRIPT = """
 import sys
 sys.path[:0] = {paths!r}
@@ -203,3 +205,22 @@ def test_chief_and_three_workers_of_a_cluster(mark, start, expected):
         assert process.wait(240) == 0
     tuner = make_tuner(mark)
     assert scores(tuner) == pytest.approx(expected, abs=1e-6)
+
+
+class FinishesMeanwhile:
+    """A tuner whose population finishes, and chief ends, while its watcher sleeps."""
+
+    def __init__(self, answers):
+        self.population = self
+        self.answers = iter(answers)
+
+    @property
+    def is_finished(self):
+        return next(self.answers)
+
+
+def test_a_chief_that_ends_as_the_search_does_is_no_error():
+    server = threading.Thread(target=int)
+    local_workers._watch(FinishesMeanwhile([False, True, True]), {}, None, server)
+    with pytest.raises(RuntimeError, match="chief"):
+        local_workers._watch(FinishesMeanwhile([False, False]), {}, None, server)

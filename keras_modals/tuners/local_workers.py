@@ -59,7 +59,8 @@ def _watch(tuner, processes, start, server):
     false_starts = 0
     while not tuner.population.is_finished:
         time.sleep(0.1)
-        if not server.is_alive():
+        # The chief also ends where the search has just finished.
+        if not server.is_alive() and not tuner.population.is_finished:
             raise RuntimeError("The chief of the search has ended unexpectedly.")
         for name, process in list(processes.items()):
             if process.poll() is None or tuner.population.is_finished:
