@@ -72,10 +72,15 @@ def test_more_splits_of_one_data_set_do_not_always_tell():
     differences = np.array([0.0, 1.0, 2.0])
     plain = samples_for(differences)
     assert plain == 10
-    # Mean and deviation are 1: the normal quantiles' sum is 2.8.
-    needed = samples_for(differences, 0.1)
-    assert 1 / (1 / 2.8**2 - 0.1) < needed < 1.5 / (1 / 2.8**2 - 0.1)
+    # Mean and deviation are 1: the first number whose statistic passes both quantiles.
+    expected = next(
+        count
+        for count in range(2, 1000)
+        if (1 / count + 0.1) ** -0.5 >= sum(stats.t.ppf([0.975, 0.8], count - 1))
+    )
+    assert samples_for(differences, 0.1) == expected > plain
     assert samples_for(differences, 0.1, comparisons=5) is None
+    assert samples_for(differences, 0.25) is None
 
 
 @pytest.mark.parametrize("comparisons", [1, 6])
@@ -85,7 +90,6 @@ def test_what_is_noise_takes_more_seeds_than_there_are(comparisons, rng):
         corrected = comparisons * paired_test(differences).p_value
         if corrected > 0.05:
             assert samples_for(differences, 0, comparisons) > len(differences)
-    assert samples_for(differences, 0.25) is None
 
 
 def test_scores_by_hand():

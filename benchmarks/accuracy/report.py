@@ -16,14 +16,14 @@ def print_report(path, metric, pictures=None):
     runs = everything.runs
     # Parts of a training set have their own picture.
     whole = runs[~runs["dataset"].str.contains(":")]
-    comparison = Comparison(whole, metric)
-    print(table(comparison))
-    print(f"\nMeans over {len(_datasets(complete(comparison).runs))} data sets:\n")
+    print(table(Comparison(whole, metric)))
+    comparison = complete(everything)
+    print(f"\nMeans over {len(_datasets(comparison.runs))} data sets:\n")
     print(brief(path, [metric, *(m for m in ALSO if m != metric)]))
     if pictures is not None:
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
-        ax = plot_comparison(complete(comparison))
+        ax = plot_comparison(comparison)
         _save(ax, pictures / f"{metric}.png")
         for name in _datasets(runs[runs["dataset"].str.contains(":")]):
             _plot_curves(everything, name.partition(":")[0], pictures)

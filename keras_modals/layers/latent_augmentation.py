@@ -79,8 +79,9 @@ class LatentAugmentation(keras.layers.Layer):
         gradient_to_encoder: Boolean, whether augmented latents send gradient to the
             encoder or train the head alone. In the latter case the encoder learns
             from the clean view, which carries its whole gradient, or else from what
-            no operation moved. Defaults to `None`: `False` with a clean view, unless
-            `class_mixing`, which moves the label along, is the only operation.
+            no operation moved. Defaults to `None`: `True` without a clean view or where
+            `class_mixing`, which moves the label along, is the only operation, else
+            `False`.
         partners: `"class"` or `"any"`: whether the difference transform takes its
             two latents from the sample's own class or from that of a random sample of
             the batch. Defaults to `"any"`.

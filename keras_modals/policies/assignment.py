@@ -15,14 +15,13 @@ def _assign_loss_weight(name, part):
 
 def _assign_dropout(model, value):
     layer = model.latent_augmentation
-    if layer.dropout is None:
-        if value == 0:
-            return
+    if layer.dropout is None and value:
         raise ValueError(
             f"The layer '{layer.name}' was made without dropout. Make it with "
             f"`dropout=0.0`, or another rate. Received: dropout={value}"
         )
-    layer.dropout_rate.assign(value)
+    if layer.dropout is not None:
+        layer.dropout_rate.assign(value)
 
 
 def _assign_active_views(model, value):
