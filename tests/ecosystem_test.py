@@ -5,7 +5,7 @@ import keras_hub
 import numpy as np
 import pytest
 from portable import array
-from problems import NUM_CLASSES, compile_, make_data, modals_model
+from problems import NUM_CLASSES, POLICY, compile_, make_data, modals_model
 from sklearn.model_selection import cross_val_score
 
 import keras_modals
@@ -45,7 +45,7 @@ def test_keras_hub(rng):
         max_sequence_length=12,
     )
     model = keras_hub.models.BertTextClassifier(backbone, 3, preprocessor=None)
-    augmented = keras_modals.augment(model)
+    augmented = keras_modals.augment(model, policy=POLICY)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     compile_(augmented, loss=loss)
     x = {
@@ -71,7 +71,7 @@ def test_a_plot_of_the_model_shows_the_layer():
 def test_keras_applications(name, rng):
     application = getattr(keras.applications, name)
     model = application(weights=None, input_shape=(32, 32, 3), classes=4)
-    augmented = keras_modals.augment(model)
+    augmented = keras_modals.augment(model, policy=POLICY)
     compile_(augmented)
     x = rng.normal(size=(4, 32, 32, 3)).astype("float32")
     augmented.train_on_batch(x, np.arange(4))

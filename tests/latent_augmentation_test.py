@@ -100,10 +100,12 @@ def test_operation_matches_loops_with_injected_draws(name, partners, rng):
         rng, one(name), partners=partners, hardness="l2"
     )
     held = [held_latents[held_labels == label] for label in range(NUM_CLASSES)]
-    hardness = [
-        array(layer.memory.take_hardness(np.full(10, label), np.arange(10)))
-        for label in range(NUM_CLASSES)
-    ]
+    hardness = None
+    if name == "hard_interpolation":
+        hardness = [
+            array(layer.memory.take_hardness(np.full(10, label), np.arange(10)))
+            for label in range(NUM_CLASSES)
+        ]
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
     draw = injected(rng, BATCH)
@@ -396,14 +398,27 @@ def test_policy_can_be_assigned_before_building():
 
 def test_memory_limit_keeps_fewer_latents():
     limit = 20_000
-    layer = LatentAugmentation(10, memory_size=100, memory_limit=limit)
+    policy = one("gaussian_noise")
+    layer = LatentAugmentation(10, policy, memory_size=100, memory_limit=limit)
     layer.build((None, 8))
     size = sum(4 * np.prod(weight.shape) for weight in layer.memory.weights)
     assert layer.memory.memory_size < 100
     assert limit - 10 * 9 * 4 < size <= limit
-    layer = LatentAugmentation(10, memory_size=100, memory_limit=100)
+    layer = LatentAugmentation(10, policy, memory_size=100, memory_limit=100)
     with pytest.raises(ValueError, match="memory_limit=100"):
         layer.build((None, 8))
+
+
+def test_class_mixing_alone_needs_no_memory():
+    layer = LatentAugmentation(10, one("class_mixing"), memory_limit=100)
+    layer.build((None, 8))
+    assert layer.memory is None
+    layer.remember(np.zeros((2, 8), "float32"), np.zeros(2, "int32"))
+    layer = LatentAugmentation(
+        10, Policy({"class_mixing": (0.5, 0.5), "gaussian_noise": (0.0, 0.5)})
+    )
+    layer.build((None, 8))
+    assert layer.memory is not None
 
 
 def test_without_labels_warns_once(rng):
@@ -429,38 +444,34 @@ def test_in_a_plain_model_warns_once_and_is_the_identity(rng):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "memory"),
     [
-        {},
-        {
-            "policy": Policy.random(0),
-            "num_views": 2,
-            "clean_view": False,
-            "gradient_to_encoder": True,
-            "partners": "class",
-            "hardness": "margin",
-            "temperature": 0.5,
-            "memory_size": 7,
-            "memory_limit": 10**6,
-            "seed": 3,
-        },
+        ({}, set()),
+        (
+            {
+                "policy": Policy.random(0),
+                "num_views": 2,
+                "clean_view": False,
+                "gradient_to_encoder": True,
+                "partners": "class",
+                "hardness": "margin",
+                "temperature": 0.5,
+                "memory_size": 7,
+                "memory_limit": 10**6,
+                "seed": 3,
+            },
+            {"latents", "hardness", "moments", "counters"},
+        ),
     ],
 )
 @pytest.mark.parametrize("shape", [(BATCH, 5), (BATCH, 2, 3)])
-def test_contract(arguments, shape):
+def test_contract(arguments, memory, shape):
     arguments = {"num_classes": NUM_CLASSES, **arguments}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*without labels")
         layer = check_layer_contract(LatentAugmentation, arguments, shape, shape)
     names = {weight.name for weight in layer.weights}
-    assert names == {
-        "probabilities",
-        "magnitudes",
-        "latents",
-        "hardness",
-        "moments",
-        "counters",
-    }
+    assert names == {"probabilities", "magnitudes"} | memory
     assert not layer.trainable_weights
 
 

@@ -37,6 +37,22 @@ class KeepLatents(keras.callbacks.Callback):
         self.latents.append(encoder(self.x))
 
 
+def test_without_a_memory_operations_look_up_the_samples_themselves(rng):
+    x, y = make_data(rng, 60)
+    model = compile_(modals_model(policy=Policy.single("class_mixing", 0.5)))
+    model.fit(x, y, verbose=0)
+    assert model.latent_augmentation.memory is None
+    frame = latents_dataframe(model, x, y, {"hard_extrapolation": 0.5})
+    features = [name for name in frame if name.startswith("z")]
+    clean, moved = (
+        frame[frame["operation"] == name].reset_index(drop=True)
+        for name in ("none", "hard_extrapolation")
+    )
+    centers = clean.groupby("label")[features].transform("mean")
+    expected = clean[features] + 0.5 * (clean[features] - centers)
+    np.testing.assert_allclose(moved[features], expected, atol=1e-5)
+
+
 def test_spread_and_drift_by_hand(rng):
     keep = KeepLatents()
     keep.x = make_data(np.random.default_rng(0), 90)[0][:60]

@@ -18,7 +18,8 @@ def latents_dataframe(model, x, y, operations=None, batch_size=500):
     """A model's latents of some samples, and where operations move them.
 
     The model is left as it is. Operations look up what its class memory holds, so it
-    should have been trained.
+    should have been trained; where its policy is `class_mixing` alone, which needs no
+    memory, other operations look up these samples' own latents.
 
     Args:
         model: A compiled `ModalsModel`.
@@ -108,11 +109,12 @@ class LatentProbe:
         single = LatentAugmentation.from_config(config)
         flat = np.reshape(latents, (len(latents), -1)).astype("float32")
         single.build(flat.shape)
-        single.memory.set_weights(self.layer.memory.get_weights())
-        labels = ops.convert_to_tensor(labels)
-        moved, _ = single.apply(
-            ops.convert_to_tensor(flat), labels, single.draw(labels)
-        )
+        flat, labels = ops.convert_to_tensor(flat), ops.convert_to_tensor(labels)
+        if self.layer.memory is None:
+            single.remember(flat, labels)
+        elif single.memory is not None:
+            copy_values(single.memory.variables, self.layer.memory.variables)
+        moved, _ = single.apply(flat, labels, single.draw(labels))
         return np.reshape(ops.convert_to_numpy(moved), latents.shape)
 
 

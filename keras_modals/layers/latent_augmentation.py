@@ -47,7 +47,8 @@ class LatentAugmentation(keras.layers.Layer):
 
     For each sample, operations of the `policy` are drawn and applied to the latent,
     using what a memory of the class's recent latents says about it: hard examples,
-    the class's centre and spread, differences between two latents of a class.
+    the class's centre and spread, differences between two latents of a class. Where
+    the policy is `class_mixing` alone, which needs no memory, there is none.
     Probabilities and magnitudes are variables: assigning `layer.policy = policy`
     takes effect at the next step, with nothing traced again.
 
@@ -208,11 +209,15 @@ class LatentAugmentation(keras.layers.Layer):
                 "other than the first, have known sizes. Pool or flatten sequences "
                 f"of variable length first. Received: latents of shape {latents_shape}"
             )
-        num_features = math.prod(features)
-        self.memory = ClassMemory(
-            self.num_classes, self._fitting_memory_size(num_features), name="memory"
-        )
-        self.memory.build((None, num_features))
+        #: The number of features of a latent, all axes but the first taken together.
+        self.num_features = math.prod(features)
+        #: The `ClassMemory`; `None` where no operation would read it.
+        self.memory = None
+        if set(self._operations) & set(operations.PAPER_OPERATIONS):
+            self.memory = ClassMemory(
+                self.num_classes, self._fitting_memory_size(), name="memory"
+            )
+            self.memory.build((None, self.num_features))
         _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
         self.probabilities = self._variable("probabilities", probabilities)
         self.magnitudes = self._variable("magnitudes", magnitudes)
@@ -221,12 +226,12 @@ class LatentAugmentation(keras.layers.Layer):
         if self.active_views is not None:
             self.view_count = self._variable("view_count", self.active_views)
 
-    def _fitting_memory_size(self, num_features):
-        fixed, per_latent = memory_bytes(self.num_classes, num_features)
+    def _fitting_memory_size(self):
+        fixed, per_latent = memory_bytes(self.num_classes, self.num_features)
         fitting = (self.memory_limit - fixed) // per_latent
         if fitting < 2:
             raise ValueError(
-                f"The latents have {num_features} features and there are "
+                f"The latents have {self.num_features} features and there are "
                 f"{self.num_classes} classes: a memory of 2 latents per class takes "
                 f"{fixed + 2 * per_latent} bytes. Insert the layer where latents are "
                 "narrower, or raise `memory_limit`. "
@@ -243,11 +248,6 @@ class LatentAugmentation(keras.layers.Layer):
             trainable=False,
             autocast=False,
         )
-
-    @property
-    def num_features(self):
-        """The number of features of a latent, all axes but the first taken together."""
-        return self.memory.latents.shape[-1]
 
     @property
     def has_clean_view(self):
@@ -335,8 +335,8 @@ class LatentAugmentation(keras.layers.Layer):
         return ops.reshape(outputs, (-1, *latents.shape[1:]))
 
     def remember(self, latents, labels, losses=None, after=()):
-        """Updates the class memory with a batch of clean latents, all replicas' parts
-        of it included.
+        """Updates the class memory, where there is one, with a batch of clean latents,
+        all replicas' parts of it included.
 
         Args:
             latents: `(batch, features)`.
@@ -344,6 +344,8 @@ class LatentAugmentation(keras.layers.Layer):
             losses: Optional `(batch,)`, the samples' losses for `hardness="loss"`.
             after: As in `ClassMemory.update`.
         """
+        if self.memory is None:
+            return
         latents = ops.stop_gradient(ops.cast(latents, "float32"))
         labels = ops.cast(labels, "int32")
         if self.needs_losses and losses is not None:

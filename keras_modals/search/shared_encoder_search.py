@@ -181,7 +181,8 @@ class SharedEncoderSearch(ModalsModel):
         self._searched = Searched(layer)
         self._population: Any = None
         self._limits: dict[str, float] = {}
-        copy_values(members.memory.variables, layer.memory.variables)
+        if members.memory is not None:
+            copy_values(members.memory.variables, layer.memory.variables)
         compiled = model if isinstance(model, ModalsModel) else template
         if compiled.compiled:
             check_uncoupled(compiled.optimizer)
@@ -354,7 +355,8 @@ class SharedEncoderSearch(ModalsModel):
         for target, value in self.heads.member_weights(0, model):
             target.assign(value)
         layer, members = model.latent_augmentation, self.latent_augmentation
-        copy_values(layer.memory.variables, members.memory.variables)
+        if layer.memory is not None:
+            copy_values(layer.memory.variables, members.memory.variables)
         if self.compiled:
             compile_alike(model, self)
         values = self.population.values[0]
