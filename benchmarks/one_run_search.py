@@ -2,7 +2,6 @@
 
     KERAS_MODALS_DATA=folder python -m benchmarks.one_run_search run [--seeds 3] [...]
     python -m benchmarks.one_run_search table
-    python -m benchmarks.one_run_search cost
 
 Every method has the same training samples and epochs, and as many validation samples
 as training samples, on which searches score their members, and by whose accuracy every
@@ -13,18 +12,15 @@ the rest of the validation part: the search's own defaults were chosen there.
 
 import argparse
 import pathlib
-import statistics
 import tempfile
 import time
 
 import keras
-import numpy as np
 
 import keras_modals
 from benchmarks import data, models, runs
 from benchmarks.accuracy.methods import FORMER
 from benchmarks.accuracy.problems import EPOCHS
-from benchmarks.speed import steps
 from keras_modals import Policy, SharedEncoderSearch
 
 FOLDER = pathlib.Path(__file__).parent / "results"
@@ -162,48 +158,9 @@ def run(tuning, last_epoch):
     return run_one
 
 
-def print_cost(rounds=5, batch=128):
-    """Times `fit` with validation of a search, and of one model like its members."""
-    layer = {
-        "num_views": 2,
-        "dropout": 0.0,
-        "policy": Policy.constant(0.5, 0.5, repeats=1),
-    }
-    for name, (build, make_inputs) in steps.encoders().items():
-        keras.utils.clear_session()
-        single = keras_modals.augment(build(), **layer)
-        single.compile(**steps.COMPILE)
-        timed = {"one model": single}
-        for size in (1, 8):
-            search = SharedEncoderSearch(single, size, initial="policy")
-            timed[f"search of {size}"] = search
-        inputs = make_inputs(batch * steps.STEPS[name])
-        labels = np.arange(len(inputs)) % steps.CLASSES
-        valid = inputs[: 2 * batch], labels[: 2 * batch]
-        times = {variant: [] for variant in timed}
-        for round_ in range(rounds + 1):
-            for variant, model in timed.items():
-                start = time.perf_counter()
-                model.fit(
-                    inputs,
-                    labels,
-                    validation_data=valid,
-                    batch_size=batch,
-                    validation_batch_size=batch,
-                    shuffle=False,
-                    verbose=0,
-                )
-                if round_:  # The first one compiles.
-                    times[variant].append(time.perf_counter() - start)
-        medians = {k: statistics.median(values) for k, values in times.items()}
-        ratios = [f"{k} {v / medians['one model']:.2f}" for k, v in medians.items()]
-        print(f"{name}, batch {batch}:", ", ".join(ratios), flush=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("cost")
     for name in ("run", "table"):
         command = commands.add_parser(name)
         command.add_argument("--tuning", action="store_true")
@@ -214,9 +171,6 @@ def main():
             command.add_argument("--seeds", type=int, default=3)
             command.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
-    if arguments.command == "cost":
-        print_cost()
-        return
     name = "one_run_tuning" if arguments.tuning else "one_run_search"
     name += "_last_epoch" * arguments.last_epoch
     results = runs.Runs(FOLDER / f"{name}.csv", MEASURES)

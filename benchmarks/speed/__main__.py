@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.speed.timing import run_part
 
-PARTS = ("steps", "growth", "mining", "imports")
+PARTS = ("steps", "growth", "mining", "population", "one_run", "imports")
 
 
 def main():

@@ -60,8 +60,8 @@ def variants():
         "+ triplet": modals(triplet_weight=0.1, prior_weight=0.0),
         "+ discriminator": modals(triplet_weight=0.1, prior_weight=0.01),
         "four operations": modals(four, triplet_weight=0.0, prior_weight=0.0),
-        "memory of 500": modals({"memory_size": 50}, triplet_weight=0.0),
-        "memory of 50,000": modals({"memory_size": 5000}, triplet_weight=0.0),
+        "memory of 500": modals({**four, "memory_size": 50}, triplet_weight=0.0),
+        "memory of 50,000": modals({**four, "memory_size": 5000}, triplet_weight=0.0),
     }
 
 

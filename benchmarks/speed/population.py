@@ -1,6 +1,6 @@
 """What a population-based search costs beyond its training.
 
-    python -m benchmarks.speed.search [--population 8] [--generations 8] [...]
+    python -m benchmarks.speed.population [--population 8] [--generations 8] [...]
 
 Prints, of one search in this process: its time over the time that its members spent in
 `fit`, the first trial, which compiles, left out; the time of one long `fit` of the same
@@ -109,26 +109,46 @@ def run_training(arguments, data):
     return (time.perf_counter() - start) / arguments.generations
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--population", type=int, default=8)
-    parser.add_argument("--generations", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=3, help="per generation")
-    parser.add_argument("--samples", type=int, default=2000)
-    arguments = parser.parse_args()
-    rng = np.random.default_rng(0)
-    half = arguments.samples
-    y = rng.integers(0, CLASSES, 2 * half)
-    x = rng.normal(size=(len(y), 64)).astype("float32")
-    data = {"x": x[:half], "y": y[:half], "validation_data": (x[half:], y[half:])}
+def time_search(arguments, data):
+    """The tuner, and its milliseconds per trial: whole and in `fit`."""
     with tempfile.TemporaryDirectory() as folder:
         tuner = run_search(arguments, data, folder)
     trials = len(tuner.ends) - 1
     whole = (tuner.ends[-1] - tuner.ends[0]) / trials
     fit = sum(tuner.fits[1:]) / trials
+    return tuner, 1e3 * whole, 1e3 * fit
+
+
+def rows(quick):
+    arguments = make_parser().parse_args(["--generations", "2"] if quick else [])
+    _, whole, fit = time_search(arguments, make_data(arguments.samples))
+    yield "population search over its members' training", f"{whole / fit:.2f}"
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--population", type=int, default=8)
+    parser.add_argument("--generations", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=3, help="per generation")
+    parser.add_argument("--samples", type=int, default=2000)
+    return parser
+
+
+def make_data(samples):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, CLASSES, 2 * samples)
+    x = rng.normal(size=(len(y), 64)).astype("float32")
+    valid = x[samples:], y[samples:]
+    return {"x": x[:samples], "y": y[:samples], "validation_data": valid}
+
+
+def main():
+    arguments = make_parser().parse_args()
+    data = make_data(arguments.samples)
+    tuner, whole, fit = time_search(arguments, data)
     print(
-        f"per trial of {arguments.epochs} epochs: {whole * 1e3:.0f} ms, in fit "
-        f"{fit * 1e3:.0f} ms: ratio {whole / fit:.2f}"
+        f"per trial of {arguments.epochs} epochs: {whole:.0f} ms, in fit {fit:.0f} ms: "
+        f"ratio {whole / fit:.2f}"
     )
     trained = run_training(arguments, data) * 1e3
     print(f"as many epochs of one long fit: {trained:.0f} ms")
