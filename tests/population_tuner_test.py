@@ -26,6 +26,8 @@ def build(hp):
         keras.optimizers.Adam(rate),
         triplet_weight=hp.Float("triplet_weight", 0.0, 0.5, default=0.0),
         prior_weight=hp.Float("prior_weight", 0.0, 0.1, default=0.0),
+        # A search compiles once and takes many steps.
+        run_eagerly=False,
     )
 
 

@@ -9,6 +9,9 @@ from keras_modals.evaluation.comparison import BASELINE
 from keras_modals.plots import plot_comparison, plot_learning_curves
 
 ALSO = ("log_loss", "calibration_error")
+#: Means are over the data sets to which as good as every method applies, and over those
+#: to which all do: inputs that are tokens cannot be mixed or blurred.
+SHARES = (0.9, 0.6)
 
 
 def print_report(path, metric, pictures=None):
@@ -17,9 +20,14 @@ def print_report(path, metric, pictures=None):
     # Parts of a training set have their own picture.
     whole = runs[~runs["dataset"].str.contains(":")]
     print(table(Comparison(whole, metric)))
-    comparison = complete(everything)
-    print(f"\nMeans over {len(_datasets(comparison.runs))} data sets:\n")
-    print(brief(path, [metric, *(m for m in ALSO if m != metric)]))
+    metrics = [metric, *(m for m in ALSO if m != metric)]
+    groups = {}
+    for least in SHARES:
+        comparison = complete(everything, least)
+        groups.setdefault(tuple(_datasets(comparison.runs)), least)
+    for names, least in groups.items():
+        print(f"\nMeans over {len(names)} data sets, {', '.join(names)}:\n")
+        print(brief(path, metrics, least))
     if pictures is not None:
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
@@ -54,7 +62,7 @@ def _plot_curves(comparison, base, pictures):
     _save(ax, pictures / f"{base}_{comparison.metric}_by_size.png")
 
 
-def complete(comparison, least=0.9):
+def complete(comparison, least=SHARES[0]):
     """Without parts of training sets, without the methods that were run on less than a
     share of the data sets, then without the data sets that lack one of the others. One
     seed does not count."""
@@ -99,11 +107,11 @@ def table(comparison):
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def brief(path, metrics):
+def brief(path, metrics, least=SHARES[0]):
     """Markdown, methods in rows: the mean change from none (standard error) of each
     metric, and the worst data set's of the first. A setting is chosen by the metric
     that is shown."""
-    means = [complete(Comparison.read(path, m)).mean_changes() for m in metrics]
+    means = [complete(Comparison.read(path, m), least).mean_changes() for m in metrics]
     names = [metric.replace("_", " ") for metric in metrics]
     rows = [
         ("method", names[0], "worst", *names[1:]),
