@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -262,6 +263,84 @@ def test_every_training_starts_from_the_same_weights(rng):
     assert np.any(starts[0] != starts[2])
 
 
+def test_the_best_epoch_is_restored_beside_callbacks_of_the_user(rng):
+    x, y = make_data(rng)
+    spoiled = []
+
+    class Spoil(keras.callbacks.Callback):
+        """Makes a model of no use before each validation but the first."""
+
+        def on_test_begin(self, logs=None):
+            head = self.model.get_layer("head")
+            if spoiled:
+                head.set_weights([0 * weight for weight in head.get_weights()])
+            spoiled.append(True)
+
+    model = build()
+    trial = Trial((x, y), (x, y), NUM_CLASSES, 0, epochs=3, batch_size=20)
+    trial = dataclasses.replace(
+        trial, monitor="val_accuracy", fit_arguments={"callbacks": [Spoil()]}
+    )
+    METHODS["none"].train(trial, model)
+    assert len(spoiled) == 3
+    assert np.all(model.get_layer("head").get_weights()[0] != 0)
+
+
+def test_a_file_keeps_what_was_trained_in_another_way_apart(rng, tmp_path):
+    arguments = {**FAST, "path": tmp_path / "runs.csv"}
+    data, methods = make_data(rng), {"nothing": do_nothing}
+    keras_modals.compare(build, data, methods, 1, **arguments)
+    with pytest.raises(ValueError, match=r"other settings.*'epochs': 3"):
+        keras_modals.compare(build, data, methods, 1, **{**arguments, "epochs": 3})
+    arguments |= {"epochs": 3, "dataset": "NA"}
+    for seeds in (1, 2, 1):
+        result = keras_modals.compare(build, data, methods, seeds, **arguments)
+        assert result.summary()["runs"].tolist() == [seeds, seeds]
+    other = keras_modals.compare(build, data, ["none"], 1, **arguments)
+    assert other.summary().index.tolist() == [("NA", "none")]
+    assert len(Comparison.read(arguments["path"]).summary()) == 4
+
+
+def test_a_grid_counts_when_all_of_it_ran(rng):
+    def train(trial, model, fails):
+        if fails and trial.seed == 1:
+            raise RuntimeError
+        return model
+
+    method = Method(train, ({"fails": False}, {"fails": True}))
+    with pytest.warns(UserWarning, match="failed"):
+        result = keras_modals.compare(build, make_data(rng), {"m": method}, 2, **FAST)
+    assert result.summary()["runs"].tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_seeds_with_test_samples_of_their_own(own, rng):
+    x, y = make_data(rng, 80)
+
+    def load(seed):
+        test = (x[60:] + own * seed, y[60:])
+        train, validation = (x[:40], y[:40]), (x[40:60], y[40:60])
+        return {"train": train, "validation": validation, "test": test}
+
+    result = keras_modals.compare(build, load, {"nothing": do_nothing}, 2, **FAST)
+    ratio = result.runs.query("metric == 'test_to_train'").value.unique()
+    assert ratio.tolist() == [0.5 * own]
+
+
+def test_more_outputs_than_classes_in_the_data(rng):
+    x, y = make_data(rng)
+    data = x[y < 2], y[y < 2]
+    seen = []
+
+    def look(trial, model):
+        seen.append(trial.num_classes)
+        return METHODS["label smoothing"].train(trial, model, smoothing=0.1)
+
+    result = keras_modals.compare(build, data, {"look": look}, 1, **FAST)
+    assert seen == [NUM_CLASSES]
+    assert result.skipped == {}
+
+
 def test_a_second_call_goes_on(rng, tmp_path):
     path = tmp_path / "runs.csv"
     built = []
@@ -356,12 +435,28 @@ def test_progress(rng, capsys):
         ({"data": (np.zeros((2, 8)), np.array(["a", "b"]))}, "Labels must be numbers"),
         ({"data": (np.zeros((2, 8)), np.array([0.5, 1]))}, "whole numbers"),
         ({"build_fn": plain_model}, "compiled Keras model"),
+        ({"seeds": []}, "seeds=\\[\\]"),
+        ({"seeds": [1, 1]}, "seeds=\\[1, 1\\]"),
+        ({"layer": "latnets"}, "No such layer: latnets"),
+        ({"validation_split": 0.1}, "validation_split=0.1"),
+        ({"data": (np.zeros((40, 8)), np.arange(40) % 4)}, "of 4 classes"),
+        ({"build_fn": lambda: logits()}, "not probabilities"),
     ],
 )
 def test_refuses(change, message, rng):
     arguments = {"build_fn": build, "data": make_data(rng), "methods": ["none"]}
     with pytest.raises(ValueError, match=message):
         keras_modals.compare(**{**arguments, "seeds": 1, **FAST, **change})
+
+
+def logits():
+    def loss(y_true, y_pred):
+        labels = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
+        return keras.ops.sparse_categorical_crossentropy(labels, y_pred, True)
+
+    model = plain_model()
+    head = keras.layers.Dense(NUM_CLASSES)(model.get_layer("latents").output)
+    return compile_(keras.Model(model.input, head), loss=loss)
 
 
 def test_refuses_a_monitor_that_is_not_in_the_logs(rng):

@@ -41,7 +41,16 @@ def test_paired_test_of_splits_finds_what_is_not_there_as_rarely_as_it_should(rn
 
 
 @pytest.mark.parametrize(
-    ("differences", "p_value"), [([], np.nan), ([1.0], np.nan), ([0.0, 0.0], 1.0)]
+    ("differences", "p_value"),
+    [
+        ([], np.nan),
+        ([1.0], np.nan),
+        ([0.0, 0.0], 1.0),
+        # A coin falls alike twice, thrice and five times.
+        ([0.05, 0.05], 1 / 2),
+        ([-0.1, -0.1, -0.1 + 1e-17], 1 / 4),
+        ([0.1 + 0.2, 0.3, 0.3, 0.3, 0.3], 1 / 16),
+    ],
 )
 def test_paired_test_of_few_differences(differences, p_value):
     assert paired_test(differences).p_value == pytest.approx(p_value, nan_ok=True)
@@ -66,6 +75,13 @@ def test_as_many_samples_as_it_says_are_enough_eight_times_of_ten(rng):
     # Student's distribution are not its non-central one's, but near.
     assert 0.77 < found < 0.83
     assert samples_for(np.array([1.0, -1.0])) is None
+
+
+@pytest.mark.parametrize("comparisons", [1, 7])
+def test_differences_that_are_alike_take_some_seeds_too(comparisons):
+    count = samples_for(np.full(2, 0.05), comparisons=comparisons)
+    assert comparisons * paired_test(np.full(count, 0.05)).p_value < 0.05
+    assert comparisons * paired_test(np.full(count - 1, 0.05)).p_value > 0.05
 
 
 def test_more_splits_of_one_data_set_do_not_always_tell():

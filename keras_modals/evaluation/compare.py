@@ -1,6 +1,9 @@
+import dataclasses
+import json
 import numbers
 import time
 import warnings
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from keras_modals.arguments import check_choice, check_integer
 from keras_modals.evaluation.comparison import (
     BASELINE,
+    SETTINGS,
     TEST_TO_TRAIN,
     Comparison,
     RunFile,
@@ -76,7 +80,8 @@ def compare(
             added where it is missing. Defaults to a few simple alternatives, the
             default policy (`"MODALS"`), that with more beside it (`"MODALS tuned"`),
             and the search in one training.
-        seeds: Integer, how many, or a sequence of integers. Defaults to `5`.
+        seeds: Integer, how many, or a sequence of integers. Defaults to `5`, which
+            tells large differences; what it calls noise may take more.
         epochs, batch_size: Of each training. Default to `30` and `32`.
         layer: As in `keras_modals.augment`: where latents are. Defaults to the input of
             the last layer with weights.
@@ -90,10 +95,15 @@ def compare(
         dataset: String, a name for the data. Defaults to `"data"`.
         path: Path of a CSV file to which each run is written as it finishes. A second
             call goes on where the first stopped, and several data sets may share one
-            file. Defaults to `None`, in memory.
+            file. Runs with other `epochs` or the like need another `path` or
+            `dataset`; that of a changed `build_fn` is up to you. Defaults to `None`,
+            in memory.
         verbose: `"auto"`, 0, 1 or 2: silent, a progress bar with the time left, or a
             line for each run. `"auto"` is 1.
-        **fit_arguments: Further arguments of `fit`.
+        **fit_arguments: Further arguments of `fit`, such as `callbacks`.
+
+    Where all seeds have the same test samples, what is said is about these samples.
+    Where each has its own, which share samples, the test is corrected for it.
 
     Returns:
         A `Comparison`. Printed, it is a table in words; `summary()` and
@@ -122,14 +132,25 @@ def compare(
     ['none', 'MODALS']
     """
     methods = _resolve(methods)
-    if isinstance(seeds, numbers.Integral):
-        seeds = range(check_integer("seeds", seeds, 1))
+    seeds = _check_seeds(seeds)
     check_choice("metric", metric, tuple(SCORES))
     check_choice("verbose", verbose, ("auto", 0, 1, 2))
+    for name in ("validation_data", "validation_split"):
+        if name in fit_arguments:
+            raise ValueError(
+                "Validation samples are those of `data`. "
+                f"Received: {name}={fit_arguments[name]!r}"
+            )
     load = _loader(data, splits)
-    # Splits of one data set share samples.
-    ratio = 0.0 if _is_split(data) else splits[1] / (1 - sum(splits))
+    ratio = _test_to_train(load, seeds) if callable(data) else 0.0
+    settings = {"epochs": epochs, "batch_size": batch_size}
+    settings |= {"layer": layer, "monitor": monitor}
+    if not (callable(data) or isinstance(data, Mapping)):
+        # Splits of one data set share samples.
+        ratio = splits[1] / (1 - sum(splits))
+        settings["splits"] = [float(share) for share in splits]
     file = RunFile(path)
+    number = _check_settings(file, dataset, settings)
     finished = file.finished(dataset)
     todo = [
         (seed, name, setting)
@@ -174,12 +195,26 @@ def compare(
             warnings.warn(f"Method '{name}' {skipped[name]}", stacklevel=2)
             progress.advance(f"{name}: {skipped[name]}")
             continue
-        values["test", TEST_TO_TRAIN] = ratio
+        values |= {("train", SETTINGS): number, ("test", TEST_TO_TRAIN): ratio}
         file.append(dataset, _run_name(name, setting), seed, values)
         score = values["validation", metric]
         progress.advance(f"{name}, seed {seed}: validation {metric} {score:.4f}")
+    return Comparison(_asked_for(file, dataset, methods, seeds), metric, skipped)
+
+
+def _asked_for(file, dataset, methods, seeds):
+    """Of the runs in a file, those of these methods and seeds whose whole grid ran."""
+    finished = file.finished(dataset)
+    wanted = [
+        [(_run_name(name, setting), seed) for setting in method.grid]
+        for name, method in methods.items()
+        for seed in seeds
+    ]
+    complete = {run for runs in wanted if finished.issuperset(runs) for run in runs}
     runs = file.read()
-    return Comparison(runs[runs["dataset"] == dataset], metric, skipped)
+    runs = runs[runs["dataset"] == dataset]
+    pairs = zip(runs["method"], runs["seed"], strict=True)
+    return runs[[pair in complete for pair in pairs]]
 
 
 def _run(method, setting, build_fn, trial, parts):
@@ -187,19 +222,24 @@ def _run(method, setting, build_fn, trial, parts):
     keras.utils.clear_session()
     keras.utils.set_random_seed(trial.seed)
     model = build_fn()
-    _check_model(model)
+    _check_model(model, trial)
+    # A class may have no sample.
+    classes = max(model.output_shape[-1], trial.num_classes)
+    trial = dataclasses.replace(trial, num_classes=classes)
     start = time.perf_counter()
     trained = method.train(trial, model, **setting)
     values = {("train", "seconds"): time.perf_counter() - start}
     for split in ("validation", "test"):
         x, y = parts[split]
         outputs = trained.predict(x, batch_size=500, verbose=0)
-        scores = all_scores(as_indices(y), as_probabilities(outputs, model.loss))
+        outputs = as_probabilities(outputs, model.loss)
+        _check_probabilities(outputs)
+        scores = all_scores(as_indices(y), outputs)
         values |= {(split, name): score for name, score in scores.items()}
     return values
 
 
-def _check_model(model):
+def _check_model(model, trial):
     if not (isinstance(model, keras.Model) and model.compiled):
         raise ValueError(
             "`build_fn` must return a compiled Keras model. "
@@ -211,6 +251,60 @@ def _check_model(model):
             "`build_fn` must return a classifier with one output `(batch, classes)`. "
             f"Received: a model with the output shape {shape}"
         )
+    if max(shape[-1], 2) < trial.num_classes:
+        raise ValueError(
+            f"The labels are of {trial.num_classes} classes. "
+            f"Received: a model with the output shape {shape}"
+        )
+    if trial.layer is not None:
+        # Refused before anything is trained.
+        model.get_layer(trial.layer)
+
+
+def _check_probabilities(outputs):
+    finite = outputs[np.isfinite(outputs)]
+    if finite.size and not -1e-3 < finite.min() <= finite.max() < 1 + 1e-3:
+        raise ValueError(
+            "The outputs of `build_fn`'s model are not probabilities. Let it end in a "
+            "softmax, or its loss have `from_logits=True`. Received: outputs between "
+            f"{finite.min():.3g} and {finite.max():.3g}"
+        )
+
+
+def _check_seeds(seeds):
+    if isinstance(seeds, numbers.Integral):
+        return range(check_integer("seeds", seeds, 1))
+    seeds = [int(seed) for seed in seeds]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"Expected one or more seeds, each of them once. Received: seeds={seeds}"
+        )
+    return seeds
+
+
+def _check_settings(file, dataset, settings):
+    """A number for the settings; refuses a file with runs of others."""
+    number = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
+    runs = file.read()
+    runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == SETTINGS)]
+    if set(runs["value"]) - {number}:
+        raise ValueError(
+            f"The file has runs of '{dataset}' that were trained with other settings. "
+            "Use another `path`, or another name for `dataset`. "
+            f"Received: path={file.path}, settings={settings}"
+        )
+    return number
+
+
+def _test_to_train(load, seeds):
+    """Test samples per training sample where two seeds do not test on the same."""
+    if len(seeds) < 2:
+        return 0.0
+    first, second = (load(seed) for seed in seeds[:2])
+    tests = [keras.tree.flatten(parts["test"]) for parts in (first, second)]
+    if all(np.array_equal(a, b) for a, b in zip(*tests, strict=True)):
+        return 0.0
+    return len(first["test"][1]) / len(first["train"][1])
 
 
 def _run_name(name, setting):
@@ -242,10 +336,6 @@ def _resolve(methods):
         name: method if isinstance(method, Method) else Method(method)
         for name, method in resolved.items()
     }
-
-
-def _is_split(data):
-    return callable(data) or isinstance(data, Mapping)
 
 
 def _loader(data, splits):

@@ -1,9 +1,11 @@
 """The result of a comparison: stored runs, and what they say."""
 
-import contextlib
 import csv
 import io
+import os
 import pathlib
+import tempfile
+import time
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,8 @@ COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
 #: Under this metric of the test split: test samples per training sample where every
 #: seed has its own split, as in `paired_test`; `0` where the test samples stay.
 TEST_TO_TRAIN = "test_to_train"
+#: Under this metric of the training split: a number for the settings of the call.
+SETTINGS = "settings"
 BASELINE = "none"
 
 
@@ -57,16 +61,31 @@ class RunFile:
     def read(self):
         if self.path is None:
             return pd.DataFrame(self._rows, columns=COLUMNS)
-        return pd.read_csv(self.path)
+        return read_runs(self.path)
+
+
+def read_runs(path):
+    """The runs in a file, in which a data set may be called `1` or `NA`."""
+    names = {"dataset": str, "method": str}
+    unknown = {"value": ["", "nan"]}
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=unknown)
 
 
 def _prepare(path):
     """Writes the first line, and drops a last one whose writer was killed."""
-    with contextlib.suppress(FileExistsError), path.open("x") as file:
-        file.write(",".join(COLUMNS) + "\n")
+    if not path.exists():
+        # The file is there with its first line, or not at all.
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            first = pathlib.Path(folder) / path.name
+            first.write_text(",".join(COLUMNS) + "\n")
+            if not path.exists():
+                os.replace(first, path)
     text = path.read_text()
     if not text.endswith("\n"):
-        path.write_text(text[: text.rfind("\n") + 1])
+        time.sleep(0.2)
+        # Otherwise another process was writing.
+        if path.read_text() == text:
+            path.write_text(text[: text.rfind("\n") + 1])
 
 
 class Comparison:
@@ -75,20 +94,22 @@ class Comparison:
     Args:
         runs: DataFrame of all runs, tidy: `dataset,method,seed,split,metric,value`. A
             method with settings appears once for each, as `mixup(alpha=0.2)`.
-        metric: The metric by whose validation value a setting is chosen, seed by seed,
-            and that is compared. Defaults to `"accuracy"`.
+        metric: The metric that is compared. Defaults to `"accuracy"`.
         skipped: Dict from method to why it has no runs.
+        chosen_by: The metric by whose validation value a setting is chosen, seed by
+            seed. Defaults to `None`: `metric`.
     """
 
-    def __init__(self, runs, metric="accuracy", skipped=None):
+    def __init__(self, runs, metric="accuracy", skipped=None, chosen_by=None):
         self.runs = runs
         self.metric = metric
         self.skipped = skipped or {}
+        self.chosen_by = chosen_by
 
     @classmethod
-    def read(cls, path, metric="accuracy"):
+    def read(cls, path, metric="accuracy", chosen_by=None):
         """The runs in a file that `compare` wrote, or many calls of it."""
-        return cls(pd.read_csv(path), metric)
+        return cls(read_runs(path), metric, chosen_by=chosen_by)
 
     @property
     def scale(self):
@@ -101,10 +122,9 @@ class Comparison:
         The column `setting` has what was chosen. Test values had no part in it.
         """
         runs = _split_names(self.runs)
-        choices = runs[
-            (runs["split"] == "validation") & (runs["metric"] == self.metric)
-        ]
-        ascending = self.metric in ERRORS
+        metric = self.chosen_by or self.metric
+        choices = runs[(runs["split"] == "validation") & (runs["metric"] == metric)]
+        ascending = metric in ERRORS
         # Among equals, the first of the grid.
         best = choices.sort_values("value", ascending=ascending, kind="stable")
         keys = ["dataset", "method", "seed"]

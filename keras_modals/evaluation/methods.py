@@ -245,9 +245,11 @@ def population_search(trial, model, population_size=8):
     compiling = model.get_compile_config()
 
     def build(hp):
+        clone = keras.models.clone_model(model)
+        clone.set_weights(model.get_weights())
         augmented = _augment(
             trial,
-            keras.models.clone_model(model),
+            clone,
             policy=tuners.policy_space(hp, repeats=1),
             num_views=2,
             dropout=hp.Float("dropout", 0.0, 0.9, step=0.1),

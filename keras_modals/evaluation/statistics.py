@@ -1,5 +1,6 @@
 """Whether paired differences are more than noise."""
 
+import math
 from collections import namedtuple
 
 import numpy as np
@@ -9,7 +10,7 @@ PairedTest = namedtuple("PairedTest", ["mean", "standard_error", "p_value"])
 
 
 def paired_test(differences, test_to_train=0.0):
-    """A two-sided paired t-test.
+    """A two-sided paired t-test; of differences that are all alike, a sign test.
 
     Args:
         differences: `(n,)`, the difference for each seed.
@@ -31,11 +32,18 @@ def paired_test(differences, test_to_train=0.0):
     mean = differences.mean() if count else np.nan
     if count < 2:
         return PairedTest(mean, np.nan, np.nan)
-    error = differences.std(ddof=1) * np.sqrt(1 / count + test_to_train)
+    error = _deviation(differences) * np.sqrt(1 / count + test_to_train)
     if error == 0:
-        return PairedTest(mean, 0.0, 1.0 if mean == 0 else 0.0)
+        # Few test samples make a few differences alike: no proof that all would be.
+        return PairedTest(mean, 0.0, 1.0 if mean == 0 else 2.0 ** (1 - count))
     p_value = 2 * stats.t.sf(abs(mean / error), count - 1)
     return PairedTest(mean, error, p_value)
+
+
+def _deviation(differences):
+    """The standard deviation, without what rounding adds to none."""
+    deviation = np.std(differences, ddof=1)
+    return 0.0 if deviation < 1e-9 * np.abs(differences).max() else deviation
 
 
 def holm(p_values):
@@ -58,14 +66,18 @@ def samples_for(differences, test_to_train=0.0, comparisons=1):
     """How many differences like these `paired_test` would need to tell their mean from
     zero, eight times of ten, at 5 % after a correction for as many `comparisons`;
     `None` where no number would do."""
-    mean, deviation = np.mean(differences), np.std(differences, ddof=1)
+    if len(differences) < 2:
+        return None
+    mean, deviation = np.mean(differences), _deviation(differences)
     if mean == 0 or not np.isfinite(deviation):
         return None
+    if deviation == 0:
+        return math.ceil(1 + math.log2(comparisons / 0.05))
     probabilities = 1 - 0.025 / comparisons, 0.8
 
     def counts_for(quantiles):
         # What a split shares with the others does not average out.
-        share = (mean / (quantiles * max(deviation, 1e-12))) ** 2 - test_to_train
+        share = (mean / (quantiles * deviation)) ** 2 - test_to_train
         return 1 / np.maximum(share, 1e-12)
 
     least = np.ceil(counts_for(sum(map(stats.norm.ppf, probabilities))))

@@ -46,7 +46,14 @@ class Trial:
             *data: What to give to `fit` in place of the training samples.
             **arguments: Further arguments of `fit`, such as `class_weight`.
         """
-        callbacks = []
+        settings = {
+            "validation_data": self.validation,
+            "validation_batch_size": 500,
+            "epochs": self.epochs,
+            "verbose": 0,
+            **self.fit_arguments,
+            **arguments,
+        }
         if self.monitor is not None:
             best = keras.callbacks.EarlyStopping(
                 self.monitor,
@@ -54,16 +61,7 @@ class Trial:
                 mode="min" if self.monitor.endswith(("loss", "error")) else "max",
                 restore_best_weights=True,
             )
-            callbacks = [best]
-        settings = {
-            "validation_data": self.validation,
-            "validation_batch_size": 500,
-            "epochs": self.epochs,
-            "callbacks": callbacks,
-            "verbose": 0,
-            **self.fit_arguments,
-            **arguments,
-        }
+            settings["callbacks"] = [*settings.get("callbacks", ()), best]
         data = data or self.train
         if len(data) == 2:
             settings["batch_size"] = self.batch_size
