@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from benchmarks.accuracy import report
 from benchmarks.accuracy.methods import ALL, IMBALANCE
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
+from keras_modals.evaluation import Trial
 from keras_modals.evaluation.comparison import Comparison, RunFile
 
 #: What scikit-learn ships.
@@ -37,7 +39,12 @@ def test_inputs_are_scaled_by_the_training_part_alone():
 
 def test_what_is_not_as_it_should_be_is_refused(monkeypatch):
     loader, expected = data.LOADERS["iris"]
-    for wrong in ((*expected[:2], 29, 75, 40), ((5,), *expected[1:])):
+    shape, train, valid, test = expected
+    for wrong in (
+        ((5,), train, valid, test),
+        (shape, train + 4, valid, test),
+        (shape, train, valid, (test[1], test[0], test[2])),
+    ):
         monkeypatch.setitem(data.LOADERS, "iris", (loader, wrong))
         with pytest.raises(ValueError, match="'iris' is not what it should be"):
             data.load("iris")
@@ -59,7 +66,7 @@ def test_a_long_tail_has_a_hundredth_of_its_head(monkeypatch):
     counts = np.sort(np.bincount(tail.train[1]))
     assert (counts[0], counts[-1]) == (1, 100)
     assert set(np.bincount(tail.valid[1])) == {20}
-    assert len(tail.test[1]) == digits[1][-1]
+    assert np.bincount(tail.test[1]).tolist() == list(digits[1][-1])
 
 
 def test_tuning_never_sees_the_test_part():
@@ -71,9 +78,30 @@ def test_tuning_never_sees_the_test_part():
     assert not validation & {x.tobytes() for x in tuning["test"][0]}
 
 
-def test_a_share_of_the_training_samples():
-    whole, half = problem("digits").load(0), problem("digits", 0.5).load(0)
-    assert len(half["train"][1]) == round(len(whole["train"][1]) / 2)
+def test_a_share_of_the_training_samples_and_a_longer_training():
+    whole, half = problem("digits"), problem("digits:0.5@180")
+    sizes = [len(each.load(0)["train"][1]) for each in (whole, half)]
+    assert sizes[1] == round(sizes[0] / 2)
+    assert (whole.epochs, half.epochs) == (60, 180)
+
+
+def test_a_threshold_is_tuned_on_validation_samples():
+    # The rare class always gets less than half, and more where it is the right one.
+    outputs = np.tile([[0.9, 0.1], [0.6, 0.4]], (20, 1))
+    labels = np.tile([0, 1], 20)
+    train = outputs[:20], np.repeat([0, 1], [18, 2])
+
+    class Still(Trial):
+        def fit(self, model, *data, **arguments):
+            return model
+
+    trial = Still(train, (outputs, labels), 2, 0, epochs=1, batch_size=20)
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Identity()(inputs))
+    tuned = IMBALANCE["tuned threshold"].train(trial, model)
+    found = tuned.predict(outputs, verbose=0)
+    np.testing.assert_allclose(found.sum(-1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(found.argmax(-1), labels)
 
 
 def test_studies_know_their_data_and_methods():
@@ -93,7 +121,7 @@ def test_report(tmp_path, capsys):
                 values = {
                     (split, metric): score if metric == "accuracy" else 1 - score
                     for split in ("validation", "test")
-                    for metric in ("accuracy", *report.ALSO)
+                    for metric in ("accuracy", *report.ALSO["accuracy"])
                 }
                 file.append(dataset, method, seed, values)
     report.print_report(file.path, "accuracy", tmp_path / "pictures")
@@ -101,8 +129,10 @@ def test_report(tmp_path, capsys):
     assert lines[0] == "| method | mean | worst | digits | iris |"
     assert lines[2] == "| none |  |  | 50.00 (n=3) | 50.00 (n=3) |"
     assert lines[3].startswith("| m | +11.00 (0.41)* | +11.0 | +11.00 (0.58)* |")
+    assert "| m | +11.00 (0.41)* | +11.0 | -0.11 (0.00)* | -11.00 (0.41)* |" in lines
+    # Digits are among the data sets by which defaults were chosen, irises not.
     assert (
-        lines[-1] == "| m | +11.00 (0.41)* | +11.0 | -0.11 (0.00)* | -11.00 (0.41)* |"
+        lines[-1] == "| m | +11.00 (0.58)* | +11.0 | -0.11 (0.01)* | -11.00 (0.58)* |"
     )
     pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert pictures == {"accuracy.png", "digits_accuracy_by_size.png"}

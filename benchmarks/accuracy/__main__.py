@@ -6,10 +6,13 @@
 
 Each finished run is written to `benchmarks/accuracy/results.csv` (`imbalance.csv`,
 `tuning.csv`); a second call goes on where the first stopped, and several may run at
-once. Every method has the same samples, and as many validation samples as training
-samples, by which its setting and its best epoch are chosen; the test samples only
-judge, and are the same for every seed. With `KERAS_BACKEND=torch`, whose steps are
-eager, small models take a third of the time.
+once. Every method has the same samples: to train, and as many, or at least 100 where
+there are, to choose its setting and its best epoch by. The test samples only judge, and
+are the same for every seed. With `KERAS_BACKEND=torch`, whose steps are eager, small
+models take a third of the time.
+
+`name:0.5` is a data set with half of its training samples, `name@180` one with another
+number of epochs.
 """
 
 import argparse
@@ -52,11 +55,15 @@ def main():
         metric = arguments.metric or study.metric
         report.print_report(path, metric, arguments.pictures)
         return
+    methods = arguments.methods or list(study.methods)
+    unknown = [name for name in methods if name not in study.methods]
+    if unknown:
+        parser.error(f"expected methods among {list(study.methods)}, not {unknown}")
     first = arguments.first_seed
     run_all(
         arguments.study,
         arguments.datasets or study.datasets,
-        arguments.methods or list(study.methods),
+        methods,
         range(first, first + arguments.seeds),
         arguments.workers,
         path,

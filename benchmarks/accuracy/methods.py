@@ -5,7 +5,8 @@ import numpy as np
 
 from keras_modals import Policy
 from keras_modals.evaluation import METHODS, Method
-from keras_modals.evaluation.methods import STILL, grid, latents, triplet_by_classes
+from keras_modals.evaluation.methods import STILL, latents, triplet_by_classes
+from keras_modals.evaluation.scores import balanced_accuracy
 
 #: The package's defaults up to `tuning.csv`.
 FORMER = {"policy": Policy.single("difference_transform", 0.4), "num_views": 4}
@@ -57,12 +58,22 @@ _ORDER = (
 ALL = {name: {**METHODS, **_OTHERS}[name] for name in _ORDER}
 
 
-def prior_correction(trial, model, strength):
-    """Trains as ever, then divides each class's probability by its share of the
-    training samples to the power of `strength`: what a tuned threshold does."""
+#: Of the classes' shares, 0 for thresholds as they are.
+POWERS = np.linspace(0.0, 1.5, 16)
+
+
+def tuned_threshold(trial, model):
+    """Trains as ever, then divides each class's probability by a power of its share of
+    the training samples: the power that is best on the validation samples."""
     trained = trial.fit(model)
     shares = np.bincount(trial.labels, minlength=trial.num_classes) / len(trial.labels)
-    factors = np.maximum(shares, 1e-6) ** -strength
+    shares = np.maximum(shares, 1e-6)
+    outputs = trained.predict(trial.validation[0], batch_size=500, verbose=0)
+    scores = [
+        balanced_accuracy(trial.validation_labels, outputs * shares**-power)
+        for power in POWERS
+    ]
+    factors = shares ** -POWERS[np.argmax(scores)]
     outputs = trained.output * factors.astype("float32")
     total = keras.ops.sum(outputs, axis=-1, keepdims=True)
     return keras.Model(trained.input, outputs / total)
@@ -83,7 +94,7 @@ IMBALANCE = {
             "MODALS tuned",
         )
     },
-    "tuned threshold": Method(prior_correction, grid(strength=(0.5, 1.0))),
+    "tuned threshold": Method(tuned_threshold),
 }
 
 

@@ -21,9 +21,13 @@ EPOCHS_OF_FULL_TEXT = 6
 BATCH_OF_MNIST = 20
 
 
-def problem(name, share=1.0, tuning=False):
-    """A data set by name, or a share of its training samples. For `tuning`, half of the
-    validation samples take the place of the test samples."""
+def problem(name, tuning=False):
+    """A data set by name; `name:0.5` for a share of its training samples, `name@180`
+    for another number of epochs. For `tuning`, half of the validation samples take the
+    place of the test samples."""
+    name, _, longer = name.partition("@")
+    name, _, share = name.partition(":")
+    share = float(share or 1)
     example = data.load(name)
     shape, encoder = example.train[0].shape[1:], example.encoder
 
@@ -56,4 +60,4 @@ def problem(name, share=1.0, tuning=False):
         epochs, batch_size = EPOCHS_OF_FULL_TEXT, 100
     elif name.startswith("mnist"):
         batch_size = BATCH_OF_MNIST
-    return Problem(build, load, epochs, batch_size)
+    return Problem(build, load, int(longer or epochs), batch_size)

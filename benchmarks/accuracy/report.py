@@ -4,11 +4,18 @@ import pathlib
 
 import matplotlib.pyplot as plt
 
+from benchmarks.accuracy.studies import STUDIES
 from keras_modals.evaluation import Comparison
 from keras_modals.evaluation.comparison import BASELINE
 from keras_modals.plots import plot_comparison, plot_learning_curves
 
-ALSO = ("log_loss", "calibration_error")
+#: The alternative that gains most, where it applies.
+RIVAL = "mixup"
+#: Beside what settings are chosen by.
+ALSO = {
+    "accuracy": ("log_loss", "calibration_error"),
+    "balanced_accuracy": ("macro_f1", "log_loss"),
+}
 #: Means are over the data sets to which as good as every method applies, and over those
 #: to which all do: inputs that are tokens cannot be mixed or blurred.
 SHARES = (0.9, 0.6)
@@ -17,24 +24,56 @@ SHARES = (0.9, 0.6)
 def print_report(path, metric, pictures=None):
     everything = Comparison.read(path, metric)
     runs = everything.runs
-    # Parts of a training set have their own picture.
-    whole = runs[~runs["dataset"].str.contains(":")]
-    print(table(Comparison(whole, metric)))
-    metrics = [metric, *(m for m in ALSO if m != metric)]
-    groups = {}
-    for least in SHARES:
-        comparison = complete(everything, least)
-        groups.setdefault(tuple(_datasets(comparison.runs)), least)
-    for names, least in groups.items():
-        print(f"\nMeans over {len(names)} data sets, {', '.join(names)}:\n")
-        print(brief(path, metrics, least))
+    print(table(whole(everything)))
+    for names, text in means(path, metric):
+        print(f"\nMeans over {len(names)} data sets, {', '.join(names)}:\n\n{text}")
+    others = unseen(everything)
+    if 0 < len(others) < len(_datasets(whole(everything).runs)):
+        print("\nOf these, by which no default was chosen:\n")
+        print(brief(path, metric, SHARES[-1], others))
+    if longer(everything).runs.size:
+        print(f"\nTrained longer:\n\n{table(longer(everything))}")
     if pictures is not None:
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
-        ax = plot_comparison(comparison)
+        ax = plot_comparison(complete(everything, SHARES[-1]))
         _save(ax, pictures / f"{metric}.png")
         for name in _datasets(runs[runs["dataset"].str.contains(":")]):
             _plot_curves(everything, name.partition(":")[0], pictures)
+
+
+def whole(comparison):
+    """Whole training sets with their usual number of epochs."""
+    return _of(comparison, lambda names: ~names.str.contains("[:@]"))
+
+
+def longer(comparison):
+    """Trainings of more epochs."""
+    return _of(comparison, lambda names: names.str.contains("@"))
+
+
+def unseen(comparison):
+    """Names of the data sets that the study `tuning` did not look at."""
+    tuning = STUDIES["tuning"].datasets
+    return [name for name in _datasets(whole(comparison).runs) if name not in tuning]
+
+
+def _of(comparison, chosen):
+    runs = comparison.runs
+    return Comparison(
+        runs[chosen(runs["dataset"])], comparison.metric, chosen_by=comparison.chosen_by
+    )
+
+
+def means(path, metric, datasets=None):
+    """Pairs of data sets and `brief` of them: those to which most methods apply, and
+    those to which all do."""
+    pairs = {}
+    for least in SHARES:
+        comparison = complete(Comparison.read(path, metric), least, datasets)
+        names = tuple(_datasets(comparison.runs))
+        pairs.setdefault(names, brief(path, metric, least, datasets))
+    return pairs.items()
 
 
 def _save(ax, path):
@@ -49,7 +88,7 @@ def _datasets(runs):
 def _plot_curves(comparison, base, pictures):
     from benchmarks import data
 
-    full = data.LOADERS[base][1][2]
+    full = data.LOADERS[base][1][1]
     names = [n for n in _datasets(comparison.runs) if n.partition(":")[0] == base]
     sizes = {round(float(n.partition(":")[2] or 1) * full): n for n in names}
     table = comparison.summary()
@@ -62,19 +101,24 @@ def _plot_curves(comparison, base, pictures):
     _save(ax, pictures / f"{base}_{comparison.metric}_by_size.png")
 
 
-def complete(comparison, least=SHARES[0]):
-    """Without parts of training sets, without the methods that were run on less than a
-    share of the data sets, then without the data sets that lack one of the others. One
+def complete(comparison, least=SHARES[0], datasets=None):
+    """Whole training sets (or some of them), without the methods that were run on less
+    than a share of them, then without the data sets that lack one of the others. One
     seed does not count."""
-    runs = comparison.to_dataframe()
-    runs = runs[~runs["dataset"].str.contains(":")]
+    runs = whole(comparison).to_dataframe()
+    if datasets is not None:
+        runs = runs[runs["dataset"].isin(datasets)]
     seeds = runs.groupby(["dataset", "method"], sort=False)["seed"].nunique()
     done = seeds.unstack() >= 2
     done = done[done[BASELINE]]
     methods = done.columns[done.mean() >= least]
     datasets = done.index[done[methods].all(axis=1)]
     chosen = runs["method"].isin(methods) & runs["dataset"].isin(datasets)
-    return Comparison(runs[chosen].drop(columns="setting"), comparison.metric)
+    return Comparison(
+        runs[chosen].drop(columns="setting"),
+        comparison.metric,
+        chosen_by=comparison.chosen_by,
+    )
 
 
 def table(comparison):
@@ -107,21 +151,28 @@ def table(comparison):
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def brief(path, metrics, least=SHARES[0]):
-    """Markdown, methods in rows: the mean change from none (standard error) of each
-    metric, and the worst data set's of the first. A setting is chosen by the metric
-    that is shown."""
-    means = [complete(Comparison.read(path, m), least).mean_changes() for m in metrics]
-    names = [metric.replace("_", " ") for metric in metrics]
-    rows = [
-        ("method", names[0], "worst", *names[1:]),
-        ("---",) * (len(metrics) + 2),
+def brief(path, metric, least=SHARES[0], datasets=None):
+    """Markdown, methods in rows: the mean change from none (standard error) of a
+    metric, by which settings are chosen, and of others; the worst data set's of the
+    first; and of the first, the mean change from mixup where that was run."""
+    metrics = (metric, *ALSO[metric])
+    comparisons = [
+        complete(Comparison.read(path, each, metric), least, datasets)
+        for each in metrics
     ]
-    first = means[0].sort_values("change", ascending=False)
-    for method, row in first.iterrows():
+    means = [comparison.mean_changes() for comparison in comparisons]
+    names = [each.replace("_", " ") for each in metrics]
+    rows = [["method", names[0], "worst", *names[1:]]]
+    for method, row in means[0].sort_values("change", ascending=False).iterrows():
         cells = [_change(table.loc[method]) for table in means]
-        cells.insert(1, f"{row['worst']:+.1f}")
-        rows.append((method, *cells))
+        rows.append([method, cells[0], f"{row['worst']:+.1f}", *cells[1:]])
+    if RIVAL in means[0].index:
+        changes = comparisons[0].mean_changes(baseline=RIVAL)
+        rows[0].append(f"{names[0]}, from {RIVAL}")
+        for cells in rows[1:]:
+            rival = cells[0] == RIVAL
+            cells.append("" if rival else _change(changes.loc[cells[0]]))
+    rows.insert(1, ["---"] * len(rows[0]))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -4,9 +4,14 @@ import itertools
 import multiprocessing
 import time
 
+from benchmarks.accuracy.problems import problem
+
 
 def run_all(study, datasets, methods, seeds, workers, path):
     """Runs what the file lacks, seed by seed, and says how long it will take."""
+    for name in datasets:
+        # What cannot be loaded is said before hours of training.
+        problem(name)
     tasks = [
         (study, name, seed, methods, path)
         for seed, name in itertools.product(seeds, datasets)
@@ -26,13 +31,11 @@ def run_all(study, datasets, methods, seeds, workers, path):
 def run_one(task):
     """Methods on one data set with one seed."""
     import keras_modals
-    from benchmarks.accuracy.problems import problem
     from benchmarks.accuracy.studies import STUDIES
 
     study, name, seed, methods, path = task
     study = STUDIES[study]
-    base, _, share = name.partition(":")
-    made = problem(base, float(share or 1), study.tuning)
+    made = problem(name, study.tuning)
     keras_modals.compare(
         made.build_fn,
         made.load,
