@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from keras_modals.arguments import check_choice, check_integer
 from keras_modals.evaluation.comparison import (
@@ -21,14 +20,18 @@ from keras_modals.evaluation.comparison import (
 )
 from keras_modals.evaluation.methods import METHODS, Method
 from keras_modals.evaluation.scores import SCORES, all_scores
+from keras_modals.evaluation.splits import (
+    count_classes,
+    is_split,
+    make_loader,
+    test_to_train,
+)
 from keras_modals.evaluation.trial import (
     NotApplicableError,
     Trial,
     as_indices,
     as_probabilities,
-    take,
 )
-from keras_modals.labels import check_label_array
 
 DEFAULT_METHODS = (
     "none",
@@ -141,13 +144,11 @@ def compare(
                 "Validation samples are those of `data`. "
                 f"Received: {name}={fit_arguments[name]!r}"
             )
-    load = _loader(data, splits)
-    ratio = _test_to_train(load, seeds) if callable(data) else 0.0
+    load = make_loader(data, splits)
+    ratio = test_to_train(data, splits, load, seeds)
     settings = {"epochs": epochs, "batch_size": batch_size}
     settings |= {"layer": layer, "monitor": monitor}
-    if not (callable(data) or isinstance(data, Mapping)):
-        # Splits of one data set share samples.
-        ratio = splits[1] / (1 - sum(splits))
+    if not is_split(data):
         settings["splits"] = [float(share) for share in splits]
     file = RunFile(path)
     number = _check_settings(file, dataset, settings)
@@ -172,7 +173,7 @@ def compare(
         trial = Trial(
             train=parts["train"],
             validation=parts["validation"],
-            num_classes=_num_classes(parts),
+            num_classes=count_classes(parts),
             seed=seed,
             epochs=epochs,
             batch_size=batch_size,
@@ -296,17 +297,6 @@ def _check_settings(file, dataset, settings):
     return number
 
 
-def _test_to_train(load, seeds):
-    """Test samples per training sample where two seeds do not test on the same."""
-    if len(seeds) < 2:
-        return 0.0
-    first, second = (load(seed) for seed in seeds[:2])
-    tests = [keras.tree.flatten(parts["test"]) for parts in (first, second)]
-    if all(np.array_equal(a, b) for a, b in zip(*tests, strict=True)):
-        return 0.0
-    return len(first["test"][1]) / len(first["train"][1])
-
-
 def _run_name(name, setting):
     if not setting:
         return name
@@ -336,83 +326,6 @@ def _resolve(methods):
         name: method if isinstance(method, Method) else Method(method)
         for name, method in resolved.items()
     }
-
-
-def _loader(data, splits):
-    """`fn(seed)` that returns a dict of the three parts."""
-    if callable(data):
-        return lambda seed: _check_parts(data(seed))
-    if isinstance(data, Mapping):
-        parts = _check_parts(data)
-        return lambda seed: parts
-    if not (isinstance(data, tuple | list) and len(data) == 2):
-        raise ValueError(
-            "Invalid value received for argument `data`. Expected `(x, y)`, a dict of "
-            f"such pairs, or a function of a seed. Received: {type(data)}"
-        )
-    if len(splits) != 2 or min(splits) <= 0 or sum(splits) >= 1:
-        raise ValueError(
-            "Invalid value received for argument `splits`. Expected two positive "
-            f"shares that leave some for training. Received: splits={splits}"
-        )
-    _check_pair("data", data)
-    labels = as_indices(data[1])
-
-    def split(seed):
-        rest, test = train_test_split(
-            np.arange(len(labels)),
-            test_size=splits[1],
-            stratify=labels,
-            random_state=seed,
-        )
-        train, validation = train_test_split(
-            rest,
-            test_size=splits[0] / (1 - splits[1]),
-            stratify=labels[rest],
-            random_state=seed,
-        )
-        indices = {"train": train, "validation": validation, "test": test}
-        return {name: take(tuple(data), chosen) for name, chosen in indices.items()}
-
-    return split
-
-
-def _check_parts(parts):
-    missing = [name for name in ("train", "validation", "test") if name not in parts]
-    if missing:
-        raise ValueError(
-            'Split data must have "train", "validation" and "test". '
-            f"Received: {list(parts)}"
-        )
-    for name, pair in parts.items():
-        _check_pair(name, pair)
-    return parts
-
-
-def _check_pair(name, pair):
-    x, y = pair
-    counts = {len(array) for array in keras.tree.flatten(x)}
-    if counts != {len(y)}:
-        raise ValueError(
-            f"Inputs and targets must have as many samples. Received: {name} with "
-            f"{sorted(counts)} inputs and {len(y)} targets"
-        )
-    targets = np.asarray(y)
-    if targets.dtype.kind in "biuf" and np.all(np.isfinite(targets)):
-        check_label_array(targets, _width(targets))
-    else:
-        check_label_array(targets, 2)
-
-
-def _width(targets):
-    """The number of classes that an array of targets knows of, at least 2."""
-    if targets.ndim == 2 and targets.shape[1] > 1:
-        return targets.shape[1]
-    return max(2, 1 + int(targets.max(initial=0)))
-
-
-def _num_classes(parts):
-    return max(_width(np.asarray(y)) for _, y in parts.values())
 
 
 class _Progress:

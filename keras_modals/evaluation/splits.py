@@ -1,0 +1,106 @@
+"""The data of a comparison: training, validation and test samples for each seed."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from keras_modals.evaluation.trial import as_indices, take
+from keras_modals.labels import check_label_array
+
+
+def make_loader(data, splits):
+    """`fn(seed)` that returns a dict of the three parts."""
+    if callable(data):
+        return lambda seed: _check_parts(data(seed))
+    if isinstance(data, Mapping):
+        parts = _check_parts(data)
+        return lambda seed: parts
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected `(x, y)`, a dict of "
+            f"such pairs, or a function of a seed. Received: {type(data)}"
+        )
+    if len(splits) != 2 or min(splits) <= 0 or sum(splits) >= 1:
+        raise ValueError(
+            "Invalid value received for argument `splits`. Expected two positive "
+            f"shares that leave some for training. Received: splits={splits}"
+        )
+    _check_pair("data", data)
+    labels = as_indices(data[1])
+
+    def split(seed):
+        rest, test = train_test_split(
+            np.arange(len(labels)),
+            test_size=splits[1],
+            stratify=labels,
+            random_state=seed,
+        )
+        train, validation = train_test_split(
+            rest,
+            test_size=splits[0] / (1 - splits[1]),
+            stratify=labels[rest],
+            random_state=seed,
+        )
+        indices = {"train": train, "validation": validation, "test": test}
+        return {name: take(tuple(data), chosen) for name, chosen in indices.items()}
+
+    return split
+
+
+def _check_parts(parts):
+    missing = [name for name in ("train", "validation", "test") if name not in parts]
+    if missing:
+        raise ValueError(
+            'Split data must have "train", "validation" and "test". '
+            f"Received: {list(parts)}"
+        )
+    for name, pair in parts.items():
+        _check_pair(name, pair)
+    return parts
+
+
+def _check_pair(name, pair):
+    x, y = pair
+    counts = {len(array) for array in keras.tree.flatten(x)}
+    if counts != {len(y)}:
+        raise ValueError(
+            f"Inputs and targets must have as many samples. Received: {name} with "
+            f"{sorted(counts)} inputs and {len(y)} targets"
+        )
+    targets = np.asarray(y)
+    if targets.dtype.kind in "biuf" and np.all(np.isfinite(targets)):
+        check_label_array(targets, _width(targets))
+    else:
+        check_label_array(targets, 2)
+
+
+def _width(targets):
+    """The number of classes that an array of targets knows of, at least 2."""
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        return targets.shape[1]
+    return max(2, 1 + int(targets.max(initial=0)))
+
+
+def count_classes(parts):
+    return max(_width(np.asarray(y)) for _, y in parts.values())
+
+
+def is_split(data):
+    """Whether `data` come with their test samples."""
+    return callable(data) or isinstance(data, Mapping)
+
+
+def test_to_train(data, splits, load, seeds):
+    """Test samples per training sample where every seed has its own test samples, as
+    in `paired_test`; `0` where all have the same."""
+    if not is_split(data):
+        return splits[1] / (1 - sum(splits))
+    if not callable(data) or len(seeds) < 2:
+        return 0.0
+    first, second = (load(seed) for seed in seeds[:2])
+    tests = [keras.tree.flatten(parts["test"]) for parts in (first, second)]
+    if all(np.array_equal(a, b) for a, b in zip(*tests, strict=True)):
+        return 0.0
+    return len(first["test"][1]) / len(first["train"][1])
