@@ -1,6 +1,8 @@
 """The benchmark's data and report; `compare`, which runs it, has its own tests."""
 
 import itertools
+import pathlib
+import re
 
 import keras
 import numpy as np
@@ -149,3 +151,38 @@ def test_complete_drops_rare_methods_then_data_sets_with_gaps():
     kept = report.complete(Comparison(file.read())).runs
     assert set(kept["method"]) == {"none", "m"}
     assert set(kept["dataset"]) == {f"d{index}" for index in range(1, 10)}
+
+
+# What the README says ----------------------------------------------------------
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def readme_table(marker):
+    """The lines of the table after `<!-- marker -->`, without its rule."""
+    text = (ROOT / "README.md").read_text().split(f"<!-- {marker} -->\n")[1]
+    head, _, *lines = itertools.takewhile(lambda line: line, text.split("\n"))
+    return [head, *lines]
+
+
+def test_changes_in_the_readme_are_in_the_results():
+    path = ROOT / "benchmarks/accuracy/results.csv"
+    lines = report.brief(path, "accuracy", report.SHARES[-1]).split("\n")
+    shown = readme_table("accuracy")
+    assert shown == [line for line in lines if line in shown]
+    assert len(shown) > 8
+
+
+def test_step_times_in_the_readme_are_in_the_tables():
+    head, *lines = readme_table("steps")
+    backends = [name.strip().lower() for name in head.split("|")[2:-1]]
+    names = {"MLP": "mlp", "CNN": "cnn", "BiLSTM": "bilstm"}
+    for line in lines:
+        _, encoder, *cells, _ = line.split("|")
+        name = names[encoder.split()[0].strip(",")]
+        for backend, cell in zip(backends, cells, strict=True):
+            table = (ROOT / f"benchmarks/speed/{backend}.md").read_text()
+            (row,) = re.findall(rf"\| {name}, step over plain \| (.*) \|", table)
+            found = dict(part.rsplit(" ", 1) for part in row.split(", "))
+            expected = f"{found['augmentation']}, {found['+ discriminator']}"
+            assert cell.strip() == expected

@@ -14,11 +14,10 @@ import argparse
 import pathlib
 
 import keras
-import pandas as pd
 
 from keras_modals import augment
 from keras_modals.evaluation import Comparison, LatentMonitor
-from keras_modals.evaluation.comparison import RunFile
+from keras_modals.evaluation.comparison import RunFile, read_runs
 from keras_modals.evaluation.methods import STILL
 from keras_modals.operations import PAPER_OPERATIONS
 
@@ -57,14 +56,14 @@ def run(datasets, seeds):
             keras.utils.clear_session()
 
 
-def report():
+def table():
     """Markdown: for each data set and operation, the share of relabelled latents in %,
     and the change in test accuracy in points with its standard error."""
-    shares = pd.read_csv(FOLDER / "why.csv").groupby(["dataset", "metric"])["value"]
+    shares = read_runs(FOLDER / "why.csv").groupby(["dataset", "metric"])["value"]
     shares = 100 * shares.mean()
     changes = Comparison.read(FOLDER / "results.csv").summary()
-    print("| data | " + " | ".join(_words(o) for o in PAPER_OPERATIONS) + " |")
-    print("|---" * (1 + len(PAPER_OPERATIONS)) + "|")
+    rows = [["data", *map(_words, PAPER_OPERATIONS)]]
+    rows.append(["---"] * len(rows[0]))
     for name in dict.fromkeys(shares.index.get_level_values("dataset")):
         cells = []
         for operation in PAPER_OPERATIONS:
@@ -73,7 +72,8 @@ def report():
                 row = changes.loc[name, _words(operation)]
                 cell += f", {row['change']:+.1f} ({row['standard_error']:.1f})"
             cells.append(cell)
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        rows.append([name, *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _words(operation):
@@ -93,7 +93,7 @@ def main():
     commands.add_parser("report")
     arguments = parser.parse_args()
     if arguments.command == "report":
-        report()
+        print(table())
     else:
         run(arguments.datasets, range(arguments.seeds))
 

@@ -3,8 +3,9 @@
     [KERAS_BACKEND=jax] python -m benchmarks.speed [--parts steps ...] [--quick]
     [--write FILE]
 
-What a ratio compares was timed in turn in one process, a process for each part.
-`benchmarks/speed/tensorflow.md` is what it wrote; `jax.md` and `torch.md` likewise.
+What a ratio compares was timed in turn in one process, a process for each part; batches
+are of 128 where nothing else is said. `benchmarks/speed/tensorflow.md` is what it wrote
+on one core with `--quick`; `jax.md` and `torch.md` likewise.
 """
 
 import argparse
