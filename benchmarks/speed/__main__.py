@@ -4,8 +4,9 @@
     [--write FILE]
 
 What a ratio compares was timed in turn in one process, a process for each part; batches
-are of 128 where nothing else is said. `benchmarks/speed/tensorflow.md` is what it wrote
-on one core with `--quick`; `jax.md` and `torch.md` likewise.
+are of 128 where nothing else is said. With `--quick`, it wrote
+`benchmarks/speed/tensorflow.md` on two cores (on one, TensorFlow's steps take multiples
+of 1.7 ms), `jax.md` and `torch.md` on one.
 """
 
 import argparse
