@@ -426,6 +426,8 @@ def test_progress(rng, capsys):
         ({"methods": ["mixpu"]}, "Unknown method.*mixpu"),
         ({"methods": {"a(b)": do_nothing}}, "without parentheses.*a\\(b\\)"),
         ({"seeds": 0}, "seeds=0"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
         ({"metric": "auc"}, "metric='auc'"),
         ({"verbose": 3}, "verbose=3"),
         ({"splits": (0.5, 0.5)}, "splits=\\(0.5, 0.5\\)"),

@@ -144,6 +144,8 @@ def compare(
                 "Validation samples are those of `data`. "
                 f"Received: {name}={fit_arguments[name]!r}"
             )
+    epochs = check_integer("epochs", epochs, 1)
+    batch_size = check_integer("batch_size", batch_size, 1)
     load = make_loader(data, splits)
     ratio = test_to_train(data, splits, load, seeds)
     settings = {"epochs": epochs, "batch_size": batch_size}
