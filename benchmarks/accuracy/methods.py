@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_modals import Policy, augment
+from keras_modals import Policy
 from keras_modals.evaluation import METHODS, Method
 from keras_modals.evaluation.methods import STILL, latents, triplet_by_classes
 from keras_modals.evaluation.scores import balanced_accuracy
@@ -79,16 +79,6 @@ def tuned_threshold(trial, model):
     return keras.Model(trained.input, outputs / total)
 
 
-def beside(remedy):
-    """The package's defaults, trained with a remedy for rare classes."""
-
-    def train(trial, model):
-        augmented = augment(model, trial.layer, trial.num_classes, seed=trial.seed)
-        return METHODS[remedy].train(trial, augmented)
-
-    return Method(train)
-
-
 IMBALANCE = {
     **{
         name: METHODS[name]
@@ -102,13 +92,12 @@ IMBALANCE = {
             "MODALS",
             "one-run search",
             "MODALS tuned",
+            "MODALS, class weights",
+            "MODALS, oversampling",
         )
     },
     "tuned threshold": Method(tuned_threshold),
-    "MODALS, class weights": beside("class weights"),
-    "MODALS, oversampling": beside("oversampling"),
 }
-
 
 _DIFFERENCE = (1.0, 0.4)
 _BOTH = Policy(

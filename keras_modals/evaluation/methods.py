@@ -225,6 +225,15 @@ def triplet_by_classes(trial):
     return {"triplet_weight": 0.3 * (1 - 2 / trial.num_classes)}
 
 
+def beside(remedy):
+    """The default policy, with a remedy for rare classes."""
+
+    def train(trial, model):
+        return remedy(trial, _augment(trial, model))
+
+    return train
+
+
 def random_policy(trial, model):
     policy = Policy.random(trial.seed)
     return trial.fit(_augment(trial, model, policy=policy, num_views=4))
@@ -302,6 +311,8 @@ METHODS = {
     },
     "MODALS": Method(latents()),
     "MODALS tuned": Method(tuned, ({}, {"dropout": 0.3}, {"triplet": True})),
+    "MODALS, class weights": Method(beside(class_weights)),
+    "MODALS, oversampling": Method(beside(oversampling)),
     "random policy": Method(random_policy),
     "one-run search": Method(one_run_search),
     "population search": Method(population_search),
