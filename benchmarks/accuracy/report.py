@@ -158,7 +158,7 @@ def brief(path, metric, least=SHARES[0], datasets=None):
     """Markdown, methods in rows: the mean change from none (standard error) of a
     metric, by which settings are chosen, and of others; the worst data set's of the
     first; and of the first, the mean change from mixup where that was run."""
-    metrics = (metric, *ALSO[metric])
+    metrics = (metric, *ALSO.get(metric, ()))
     comparisons = [
         complete(Comparison.read(path, each, metric), least, datasets)
         for each in metrics

@@ -1,10 +1,9 @@
 """The result of a comparison: stored runs, and what they say."""
 
+import contextlib
 import csv
 import io
-import os
 import pathlib
-import tempfile
 import time
 
 import numpy as np
@@ -73,17 +72,12 @@ def read_runs(path):
 
 def _prepare(path):
     """Writes the first line, and drops a last one whose writer was killed."""
-    if not path.exists():
-        # The file is there with its first line, or not at all.
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            first = pathlib.Path(folder) / path.name
-            first.write_text(",".join(COLUMNS) + "\n")
-            if not path.exists():
-                os.replace(first, path)
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(",".join(COLUMNS) + "\n")
     text = path.read_text()
     if not text.endswith("\n"):
         time.sleep(0.2)
-        # Otherwise another process was writing.
+        # Otherwise another process was writing, its first line or a run.
         if path.read_text() == text:
             path.write_text(text[: text.rfind("\n") + 1])
 
