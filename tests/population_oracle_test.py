@@ -11,14 +11,9 @@ from keras_modals import PolicySchedule
 from keras_modals.policies import files
 from keras_modals.tuners import PopulationBasedOracle, pba_explore, policy_space
 from keras_modals.tuners.checkpoints import CheckpointFolder
+from keras_modals.tuners.entry import GENERATION, MEMBER, PARENT, Entry
 from keras_modals.tuners.policy_space import policy_from_values
-from keras_modals.tuners.population_based import (
-    GENERATION,
-    MAX_LOSSES,
-    MEMBER,
-    PARENT,
-    Entry,
-)
+from keras_modals.tuners.population_oracle import MAX_LOSSES
 from keras_modals.tuners.progress import Progress
 
 
@@ -94,7 +89,7 @@ def check_invariants(oracle):
     assert not oracle.ongoing_trials
     bounds = {hp.name: hp for hp in make_space().space}
     for generation in range(generations):
-        entries = oracle._of_generation(generation)
+        entries = oracle.entries(generation)
         assert sorted(entry.member for entry in entries) == list(range(size))
         assert all(entry.ended for entry in entries)
         for entry in entries:
@@ -134,7 +129,7 @@ def values_of(oracle):
         (entry.generation, entry.member): {
             name: value for name, value in entry.values.items() if name != PARENT
         }
-        for entry in oracle._entries()
+        for entry in oracle.entries()
     }
 
 
@@ -153,10 +148,10 @@ def test_what_is_searched_does_not_depend_on_the_order(tmp_path):
 def test_the_worst_copy_the_best(tmp_path):
     oracle = make_oracle(tmp_path, size=8, generations=2)
     simulate(oracle, np.random.default_rng(0))
-    first = sorted(oracle._of_generation(0), key=lambda entry: entry.trial.score)
+    first = sorted(oracle.entries(0), key=lambda entry: entry.trial.score)
     worst = {entry.member for entry in first[:2]}
     best = {entry.trial_id for entry in first[-2:]}
-    for entry in oracle._of_generation(1):
+    for entry in oracle.entries(1):
         parent = Entry(oracle.trials[entry.values[PARENT]])
         if entry.member in worst:
             assert parent.trial_id in best
@@ -186,7 +181,7 @@ def test_failed_members_are_replaced(tmp_path):
         else:
             finish(oracle, trial, 0.1)
     simulate(oracle, np.random.default_rng(0), 1)
-    parents = {entry.values[PARENT] for entry in oracle._of_generation(1)}
+    parents = {entry.values[PARENT] for entry in oracle.entries(1)}
     assert parents == {"0003"}
 
 
@@ -199,7 +194,7 @@ def test_not_a_number_is_a_failure(tmp_path):
         score=lambda entry: np.nan if entry.member == 1 else 0.5,
     )
     check_invariants(oracle)
-    assert not any(e.completed for e in oracle._entries() if e.member == 1)
+    assert not any(e.completed for e in oracle.entries() if e.member == 1)
 
 
 def test_a_generation_that_fails_ends_the_search(tmp_path):
@@ -391,7 +386,7 @@ def test_explore_of_other_hyperparameters():
 def test_explore_can_be_replaced(tmp_path):
     oracle = make_oracle(tmp_path, explore=lambda hp, value, rng: hp.max_value)
     simulate(oracle, np.random.default_rng(0))
-    explored = [e for e in oracle._entries() if e.values["learning_rate"] == 1e-2]
+    explored = [e for e in oracle.entries() if e.values["learning_rate"] == 1e-2]
     assert explored
     assert all(e.values["triplet_weight"] == 0.5 for e in explored)
 

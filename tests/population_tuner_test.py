@@ -9,7 +9,7 @@ from problems import NUM_CLASSES, compile_, make_data, modals_model, plain_model
 import keras_modals
 from keras_modals import Policy, PolicyScheduler
 from keras_modals.tuners import PopulationBasedTuner, policy_space
-from keras_modals.tuners.population_based import PARENT, Entry
+from keras_modals.tuners.entry import PARENT, Entry
 
 EPOCHS = 2
 
@@ -61,7 +61,7 @@ def search(tuner, data, **arguments):
 def scores(tuner):
     return {
         (entry.generation, entry.member): entry.trial.score
-        for entry in tuner.population._entries()
+        for entry in tuner.population.entries()
     }
 
 
@@ -156,11 +156,11 @@ def test_a_child_goes_on_from_its_parent(tmp_path, data):
     FirstLoss.data, FirstLoss.losses = (data["x"], data["y"]), []
     tuner = search(make_tuner(tmp_path), data, callbacks=[FirstLoss()])
     begins, ends = FirstLoss.losses[::2], FirstLoss.losses[1::2]
-    ids = [entry.trial_id for entry in tuner.population._entries()]
+    ids = [entry.trial_id for entry in tuner.population.entries()]
     end_of = dict(zip(ids, ends, strict=True))
     steps = EPOCHS * 3
     exploited = 0
-    for entry, begin in zip(tuner.population._entries(), begins, strict=True):
+    for entry, begin in zip(tuner.population.entries(), begins, strict=True):
         assert begin["steps"] == begin["prior_steps"] == entry.generation * steps
         assert begin["rate"] == pytest.approx(entry.values["learning_rate"])
         if entry.generation == 0:
@@ -211,9 +211,9 @@ def test_other_models_are_built_where_they_must_be(tmp_path, data):
 
     tuner = make_tuner(tmp_path, sized, initial="random", seed=3)
     search(tuner, data)
-    units = {entry.values["units"] for entry in tuner.population._of_generation(0)}
+    units = {entry.values["units"] for entry in tuner.population.entries(0)}
     assert units == {4, 8}
-    assert all(entry.completed for entry in tuner.population._entries())
+    assert all(entry.completed for entry in tuner.population.entries())
     with pytest.raises(ValueError, match="declared no policy"):
         tuner.get_best_schedule()
 
@@ -228,7 +228,7 @@ def test_members_that_fail_are_replaced(tmp_path, data):
                 raise RuntimeError("no memory left")
 
     tuner = search(make_tuner(tmp_path), data, callbacks=[Fails()])
-    entries = tuner.population._entries()
+    entries = tuner.population.entries()
     failed = [entry for entry in entries if not entry.completed]
     assert len(failed) == 1
     assert len(entries) == 12
@@ -244,9 +244,9 @@ def test_a_member_that_diverges_fails(tmp_path, data):
 
     tuner = make_tuner(tmp_path, initial="random", objective="val_loss")
     search(tuner, data, callbacks=[Diverges()])
-    for entry in tuner.population._entries():
+    for entry in tuner.population.entries():
         assert entry.completed == (entry.values["learning_rate"] <= 0.02)
-    failed = [e for e in tuner.population._entries() if not e.completed]
+    failed = [e for e in tuner.population.entries() if not e.completed]
     assert failed
     assert "not a number" in failed[0].trial.message
 
@@ -271,7 +271,7 @@ def test_further_numbers_can_be_assigned(tmp_path, data):
         tmp_path, with_decay, assign={"decay": lambda model, value: seen.append(value)}
     )
     search(tuner, data)
-    assert seen == [entry.values["decay"] for entry in tuner.population._entries()]
+    assert seen == [entry.values["decay"] for entry in tuner.population.entries()]
     assert len(set(seen)) > 1
 
 

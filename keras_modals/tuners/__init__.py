@@ -2,10 +2,8 @@
 
 from keras_modals.search.explore import pba_explore
 from keras_modals.tuners.policy_space import policy_space
-from keras_modals.tuners.population_based import (
-    PopulationBasedOracle,
-    PopulationBasedTuner,
-)
+from keras_modals.tuners.population_oracle import PopulationBasedOracle
+from keras_modals.tuners.population_tuner import PopulationBasedTuner
 
 __all__ = [
     "PopulationBasedOracle",

@@ -1,0 +1,46 @@
+"""A trial of Keras Tuner as what it is to a population."""
+
+import numpy as np
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_modals.policies.assignment import ASSIGNABLE
+from keras_modals.tuners.policy_space import policy_from_values
+
+#: What a worker needs to know of a trial travels among its values.
+MEMBER, GENERATION, PARENT = "tuner/member", "tuner/generation", "tuner/parent"
+SEED = "tuner/seed"
+BOOKKEEPING = (MEMBER, GENERATION, PARENT, SEED)
+
+#: The file of what went wrong in a trial, in the trial's folder.
+ERROR = "error.txt"
+
+
+class Entry:
+    """A trial as what it is to a population: a member in a generation."""
+
+    def __init__(self, trial):
+        self.trial = trial
+        self.trial_id = trial.trial_id
+        self.values = trial.hyperparameters.values
+        self.member = self.values[MEMBER]
+        self.generation = self.values[GENERATION]
+        self.completed = trial.status == TrialStatus.COMPLETED
+        self.ended = self.completed or trial.status == TrialStatus.FAILED
+
+    def __eq__(self, other):
+        return self.trial_id == other.trial_id
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def score(self, objective):
+        """Larger is better; that of a failed trial is the smallest."""
+        if not self.completed:
+            return -np.inf
+        return self.trial.score if objective.direction == "max" else -self.trial.score
+
+
+def describe(values):
+    """A trial's policy and what else is assigned, in a line."""
+    policy = policy_from_values(values)
+    parts = [f"{n} {v:.3g}" for n, v in values.items() if n in ASSIGNABLE]
+    return ", ".join(([str(policy)] if policy else []) + parts)

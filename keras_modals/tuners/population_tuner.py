@@ -1,0 +1,380 @@
+"""Trains a population of models, with Keras Tuner."""
+
+import os
+import pathlib
+import random
+import time
+from functools import cached_property
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from keras_modals.arguments import check_integer
+from keras_modals.models.modals_model import ModalsModel
+from keras_modals.policies.assignment import ASSIGNABLE
+from keras_modals.policies.files import write_json
+from keras_modals.policies.policy_schedule import PolicySchedule
+from keras_modals.search.explore import pba_explore
+from keras_modals.tuners import local_workers
+from keras_modals.tuners.checkpoints import CheckpointFolder
+from keras_modals.tuners.cluster import PatientClient, signs_of_life, watch_workers
+from keras_modals.tuners.entry import (
+    BOOKKEEPING,
+    ERROR,
+    PARENT,
+    SEED,
+    Entry,
+    describe,
+)
+from keras_modals.tuners.policy_space import PREFIX, policy_from_values
+from keras_modals.tuners.population_oracle import VERSION, PopulationBasedOracle
+from keras_modals.tuners.progress import Progress
+
+
+class PopulationBasedTuner(keras_tuner.Tuner):
+    """Searches a schedule of policies with one population of models.
+
+    The build function declares what is searched, the policy with
+    `keras_modals.tuners.policy_space`, and returns a compiled `ModalsModel`. A model is
+    built and compiled once per process: from then on members' weights are loaded and
+    their values assigned. Hyperparameters that cannot be assigned need a new model
+    whenever they differ.
+
+    Beginning with the second generation a member goes on from its parent's weights,
+    both optimizers' state, class memory and epoch. Initial weights and what layers draw
+    follow from the seed and the member; the order of batches is not seeded: for a
+    search that can be repeated exactly, pass `shuffle=False`.
+
+    Args:
+        hypermodel: A build function of `hp`, or `keras_tuner.HyperModel`.
+        objective: As in `PopulationBasedOracle`.
+        population_size: As in `PopulationBasedOracle`.
+        generations: As in `PopulationBasedOracle`.
+        epochs_per_generation: Positive integer. Defaults to `3`, the paper's.
+        quantile, explore, explored, initial, seed: As in `PopulationBasedOracle`.
+        assign: Optional mapping from the names of further hyperparameters to
+            `fn(model, value)` that assigns them to a compiled model. They are explored
+            as well.
+        hyperparameters, tune_new_entries, allow_new_entries: As in
+            `keras_tuner.Oracle`.
+        **kwargs: `directory`, `project_name`, `overwrite` and so on, as in
+            `keras_tuner.Tuner`.
+
+    Example:
+
+    ```python
+    def build(hp):
+        model = keras_modals.augment(
+            make_model(), dropout=0.0, policy=keras_modals.tuners.policy_space(hp)
+        )
+        rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log")
+        model.compile(
+            keras.optimizers.Adam(rate),
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            triplet_weight=hp.Float("triplet_weight", 0.0, 0.5, step=0.05),
+        )
+        return model
+
+    tuner = keras_modals.tuners.PopulationBasedTuner(build, population_size=8)
+    tuner.search(x, y, validation_data=(x_val, y_val), workers=2)
+    schedule = tuner.get_best_schedule()
+    ```
+    """
+
+    oracle: Any
+
+    def __init__(
+        self,
+        hypermodel,
+        objective="val_accuracy",
+        population_size=16,
+        generations=20,
+        epochs_per_generation=3,
+        quantile=0.25,
+        explore=pba_explore,
+        explored=None,
+        initial="default",
+        seed=None,
+        assign=None,
+        hyperparameters=None,
+        tune_new_entries=True,
+        allow_new_entries=True,
+        **kwargs,
+    ):
+        arguments = {**locals(), **kwargs}
+        for name in ("self", "kwargs", "__class__"):
+            arguments.pop(name, None)
+        # With these a worker makes a tuner like this one.
+        self.arguments = arguments
+        check_integer("epochs_per_generation", epochs_per_generation, 1)
+        self.epochs_per_generation = epochs_per_generation
+        self._assign = {**ASSIGNABLE, **(assign or {})}
+        self._model = self._model_key = None
+        self._initial_state: list = []
+        self._waited = True
+        oracle = PopulationBasedOracle(
+            objective=objective,
+            population_size=population_size,
+            generations=generations,
+            quantile=quantile,
+            explore=explore,
+            explored=tuple(self._assign) if explored is None else explored,
+            initial=initial,
+            seed=seed,
+            hyperparameters=hyperparameters,
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+        )
+        self.population = oracle
+        super().__init__(oracle, hypermodel, **kwargs)
+        if self.oracle is not oracle:
+            self.oracle = PatientClient(self.oracle)
+
+    # Search ---------------------------------------------------------------
+
+    def search(self, *fit_args, workers=1, verbose="auto", **fit_kwargs):
+        """Searches, or goes on with a search that was interrupted.
+
+        Args:
+            *fit_args, **fit_kwargs: What `fit` takes; `validation_data` or
+                `validation_split` is needed, `epochs` is not.
+            workers: Integer, how many processes of this machine train at the same
+                time. With more than 1, the build function and the data are sent to
+                them: the data must be arrays, or else picklable. Defaults to `1`.
+            verbose: 0 is silent. Defaults to one line of progress.
+        """
+        if not _has_validation(fit_kwargs):
+            raise ValueError(
+                "A search scores members on validation data. Pass `validation_data` or "
+                f"a positive `validation_split`. Received: {sorted(fit_kwargs)}"
+            )
+        for name in ("epochs", "initial_epoch"):
+            if name in fit_kwargs:
+                raise ValueError(
+                    "The epochs of a search are `generations` times "
+                    f"`epochs_per_generation`. Received: {name}={fit_kwargs[name]}"
+                )
+        check_integer("workers", workers, 1)
+        self.population.failure = None
+        total = self.population.generations * self.population.population_size
+        self.population.progress = Progress(total) if verbose else None
+        if workers > 1:
+            local_workers.search(self, workers, fit_args, fit_kwargs)
+        else:
+            with watch_workers(self.population):
+                super().search(*fit_args, **fit_kwargs)
+        if self.population.failure:
+            raise RuntimeError(f"The search has failed.\n{self.population.failure}")
+
+    def on_search_begin(self):
+        self.save()
+
+    def pre_create_trial(self):
+        # Called in a loop while other workers finish a generation.
+        if not self._waited:
+            self._waited = True
+            return
+        time.sleep(0.05)
+
+    def on_trial_begin(self, trial):
+        self._waited = False
+
+    def run_trial(self, trial, *fit_args, **fit_kwargs):
+        entry = Entry(trial)
+        with signs_of_life(self.oracle, trial.trial_id):
+            seed = _seed(entry.values[SEED], entry.generation, entry.member)
+            model = self._model_for(trial, seed)
+            model.reseed(seed)
+            start = entry.generation * self.epochs_per_generation
+            history = self.hypermodel.fit(
+                trial.hyperparameters,
+                model,
+                *fit_args,
+                **{
+                    **fit_kwargs,
+                    "initial_epoch": start,
+                    "epochs": start + self.epochs_per_generation,
+                    "callbacks": self._deepcopy_callbacks(
+                        fit_kwargs.get("callbacks") or []
+                    ),
+                    "verbose": 0,
+                },
+            )
+            results = {name: values[-1] for name, values in history.history.items()}
+            score = results.get(self.population.objective.name)
+            if score is not None and not np.isfinite(score):
+                raise keras_tuner.errors.FailedTrialError(
+                    f"The score is not a number. Received: {results}"
+                )
+            self.checkpoints.lock()
+            if Entry(self.oracle.get_trial(trial.trial_id)).ended:
+                raise keras_tuner.errors.FailedTrialError(
+                    "This worker was taken for lost, and another one was faster."
+                )
+            self.checkpoints.save(trial.trial_id, model)
+        return results
+
+    def on_trial_end(self, trial):
+        if trial.message:
+            # A chief would not hear of it otherwise.
+            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / ERROR
+            path.write_text(trial.message, encoding="utf-8")
+        # The chief deletes what is not needed any more: nobody must save meanwhile.
+        self.checkpoints.lock()
+        try:
+            super().on_trial_end(trial)
+        finally:
+            self.checkpoints.unlock()
+
+    @cached_property
+    def checkpoints(self):
+        return CheckpointFolder(self.project_dir)
+
+    # Models ---------------------------------------------------------------
+
+    def _model_for(self, trial, seed):
+        """The model of this process, as the trial's member starts."""
+        hp, entry = trial.hyperparameters, Entry(trial)
+        key = {
+            name: value
+            for name, value in entry.values.items()
+            if not (name in BOOKKEEPING or self._is_assigned(name))
+        }
+        if self._model is None or key != self._model_key:
+            self._model = None
+            keras.backend.clear_session()
+            self._model, self._model_key = self._build(hp), key
+            self._initial_state = [
+                (variable, keras.ops.convert_to_numpy(variable))
+                for variable in _optimizer_variables(self._model)
+            ]
+        if entry.values[PARENT]:
+            self.checkpoints.load(entry.values[PARENT], self._model)
+        else:
+            for variable, value in self._initial_state:
+                variable.assign(value)
+            # Not `keras.utils.set_random_seed`: with it, TensorFlow forgets what it
+            # has prepared, which costs most of a second per trial.
+            random.seed(seed)
+            self._model.set_weights(self._build(hp).get_weights())
+        self._assign_values(self._model, entry.values)
+        return self._model
+
+    def _is_assigned(self, name):
+        return name.startswith(PREFIX) or name in self._assign
+
+    def _build(self, hp):
+        hp = hp.copy()
+        for parameter in hp.space:
+            # A part that is off when the model is compiled cannot be turned on later.
+            if parameter.name in ("triplet_weight", "prior_weight"):
+                hp.values[parameter.name] = max(parameter.values)
+        model = self.hypermodel.build(hp)
+        if not isinstance(model, ModalsModel) or not model.compiled:
+            raise keras_tuner.errors.FatalTypeError(
+                "The build function must return a compiled `keras_modals.ModalsModel`. "
+                f"Received: {model}"
+            )
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    def _assign_values(self, model, values):
+        policy = policy_from_values(values)
+        if policy is not None:
+            model.latent_augmentation.policy = policy
+        for name, value in values.items():
+            if name in self._assign:
+                self._assign[name](model, value)
+
+    def load_model(self, trial):
+        model = self._build(trial.hyperparameters)
+        self.checkpoints.load(trial.trial_id, model)
+        self._assign_values(model, Entry(trial).values)
+        return model
+
+    # Results --------------------------------------------------------------
+
+    def get_best_schedule(self):
+        """The `PolicySchedule` along the lineage of the best member at the end."""
+        best = self._final_best()
+        segments: list = []
+        for trial in self.population.lineage(best):
+            values = Entry(trial).values
+            policy = policy_from_values(values)
+            if policy is None:
+                raise ValueError(
+                    "The build function declared no policy. Use "
+                    "`keras_modals.tuners.policy_space(hp)`."
+                )
+            others = {n: float(v) for n, v in values.items() if n in ASSIGNABLE}
+            segments.append((self.epochs_per_generation, policy, others))
+        return PolicySchedule.merged(segments)
+
+    def _final_best(self):
+        entries = [entry for entry in self.population.entries() if entry.completed]
+        if not entries:
+            raise ValueError("No member has completed a generation yet.")
+        last = max(entry.generation for entry in entries)
+        return max(
+            (entry for entry in entries if entry.generation == last),
+            key=lambda entry: entry.score(self.population.objective),
+        ).trial
+
+    def results_summary(self, num_trials=None):
+        """Prints the scores of every generation and the lineage of the best member.
+
+        Args:
+            num_trials: Optional integer, how many of the lineage's last trials, one per
+                generation, to show. Defaults to all.
+        """
+        best = self._final_best()
+        name = self.population.objective.name
+        lineage = self.population.lineage(best)
+        print(f"{name} per generation, and the lineage of the best member at the end")
+        print("generation     best     mean    worst  failed  member    score  policy")
+        for generation, trial in list(enumerate(lineage))[-(num_trials or 0) :]:
+            entries = self.population.entries(generation)
+            scores = sorted(
+                (entry.trial.score for entry in entries if entry.completed),
+                reverse=self.population.objective.direction == "max",
+            )
+            entry = Entry(trial)
+            print(
+                f"{generation + 1:10} {scores[0]:8.4f} {np.mean(scores):8.4f} "
+                f"{scores[-1]:8.4f} {len(entries) - len(scores):7} "
+                f"{entry.member + 1:7} {trial.score:8.4f}  {describe(entry.values)}"
+            )
+
+    def get_state(self):
+        return {"version": VERSION}
+
+    def set_state(self, state):
+        pass
+
+    def save(self):
+        if self.oracle is self.population:
+            # First: the tuner's file tells that there is an oracle's.
+            self.population.save()
+        write_json(self._get_tuner_fname(), self.get_state())
+
+    def _get_tuner_fname(self):
+        # One for all processes, so that any of them can go on with the search.
+        return os.path.join(self.project_dir, "tuner.json")
+
+
+def _optimizer_variables(model):
+    optimizers = (model.optimizer, model.discriminator_optimizer)
+    return [v for o in optimizers if o is not None for v in o.variables]
+
+
+def _seed(*numbers):
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
+
+
+def _has_validation(fit_kwargs):
+    if fit_kwargs.get("validation_data") is not None:
+        return True
+    return bool(fit_kwargs.get("validation_split"))
