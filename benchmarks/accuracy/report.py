@@ -155,9 +155,10 @@ def table(comparison):
 
 
 def brief(path, metric, least=SHARES[0], datasets=None):
-    """Markdown, methods in rows: the mean change from none (standard error) of a
-    metric, by which settings are chosen, and of others; the worst data set's of the
-    first; and of the first, the mean change from mixup where that was run."""
+    """Markdown, methods in rows: the fewest seeds on a data set; the mean change from
+    none (standard error) of a metric, by which settings are chosen, and of others; the
+    worst data set's of the first; and of the first, the mean change from mixup where
+    that was run."""
     metrics = (metric, *ALSO.get(metric, ()))
     comparisons = [
         complete(Comparison.read(path, each, metric), least, datasets)
@@ -165,10 +166,11 @@ def brief(path, metric, least=SHARES[0], datasets=None):
     ]
     means = [comparison.mean_changes() for comparison in comparisons]
     names = [each.replace("_", " ") for each in metrics]
-    rows = [["method", names[0], "worst", *names[1:]]]
+    rows = [["method", "seeds", names[0], "worst", *names[1:]]]
     for method, row in means[0].sort_values("change", ascending=False).iterrows():
         cells = [_change(table.loc[method]) for table in means]
-        rows.append([method, cells[0], f"{row['worst']:+.1f}", *cells[1:]])
+        seeds = f"{row['runs']:.0f}"
+        rows.append([method, seeds, cells[0], f"{row['worst']:+.1f}", *cells[1:]])
     if RIVAL in means[0].index:
         changes = comparisons[0].mean_changes(baseline=RIVAL)
         rows[0].append(f"{names[0]}, from {RIVAL}")
