@@ -3,10 +3,16 @@
 import keras
 import numpy as np
 
-from keras_modals import Policy
+from keras_modals import Policy, SharedEncoderSearch
 from keras_modals.evaluation import METHODS, Method
-from keras_modals.evaluation.methods import STILL, latents, triplet_by_classes
+from keras_modals.evaluation.methods import (
+    STILL,
+    augmented,
+    latents,
+    triplet_by_classes,
+)
 from keras_modals.evaluation.scores import balanced_accuracy
+from keras_modals.operations import PAPER_OPERATIONS
 
 #: The package's defaults up to `tuning.csv`, which `METHODS` has as the difference
 #: transform.
@@ -105,6 +111,23 @@ _BOTH = Policy(
 )
 
 
+def _search(*operations):
+    """A one-run search that begins at `mixing, mild` with triplets by classes."""
+
+    def train(trial, model):
+        model = augmented(
+            trial,
+            model,
+            **_mixing(0.5, **dict.fromkeys(operations, (0.0, 0.0))),
+            dropout=0.0,
+            **triplet_by_classes(trial),
+        )
+        search = SharedEncoderSearch(model, initial="policy", seed=trial.seed)
+        return trial.fit(search).best_model()
+
+    return Method(train)
+
+
 def _by_classes(**arguments):
     def train(trial, model):
         return latents(**arguments, **triplet_by_classes(trial))(trial, model)
@@ -117,6 +140,9 @@ CANDIDATES = {
     "none": METHODS["none"],
     "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
     "mixup": Method(METHODS["mixup"].train, ({"alpha": 1.0},)),
+    "one-run search": METHODS["one-run search"],
+    "search, mixing, triplet": _search(),
+    "search, mixing and moves, triplet": _search(*PAPER_OPERATIONS),
     "difference, triplet by classes": _by_classes(**FORMER),
     "mixing, triplet by classes": _by_classes(**_mixing()),
     "mixing, mild, triplet by classes": _by_classes(**_mixing(0.5)),

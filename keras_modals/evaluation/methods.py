@@ -187,30 +187,29 @@ def _fit_soft(trial, model, *data):
 
 
 def latents(**arguments):
-    """A method that trains `augment(model, **arguments)`, further arguments from its
-    setting: `magnitude`s of operations, weights of losses, arguments of the layer."""
+    """A method that trains `augmented(trial, model, **arguments)`, with further
+    arguments from its setting."""
 
     def train(trial, model, **setting):
-        setting = {**arguments, **setting}
-        terms = {
-            name: setting.pop(name)
-            for name in ("triplet_weight", "prior_weight")
-            if name in setting
-        }
-        policy = setting.pop("policy", None)
-        operation = setting.pop("operation", None)
-        if operation is not None:
-            policy = Policy.single(operation, setting.pop("magnitude"))
-        augmented = _augment(trial, model, policy=policy, **setting)
-        if terms:
-            _recompile(augmented, **terms)
-        return trial.fit(augmented)
+        return trial.fit(augmented(trial, model, **{**arguments, **setting}))
 
     return train
 
 
-def _augment(trial, model, **arguments):
-    return augment(model, trial.layer, trial.num_classes, seed=trial.seed, **arguments)
+def augmented(trial, model, operation=None, magnitude=None, **arguments):
+    """`augment(model, **arguments)`, with one operation or a `policy`, and with weights
+    of losses."""
+    if operation is not None:
+        arguments["policy"] = Policy.single(operation, magnitude)
+    weights = {
+        name: arguments.pop(name)
+        for name in ("triplet_weight", "prior_weight")
+        if name in arguments
+    }
+    model = augment(model, trial.layer, trial.num_classes, seed=trial.seed, **arguments)
+    if weights:
+        _recompile(model, **weights)
+    return model
 
 
 def tuned(trial, model, triplet=False, **arguments):
@@ -229,21 +228,21 @@ def beside(remedy):
     """The default policy, with a remedy for rare classes."""
 
     def train(trial, model):
-        return remedy(trial, _augment(trial, model))
+        return remedy(trial, augmented(trial, model))
 
     return train
 
 
 def random_policy(trial, model):
     policy = Policy.random(trial.seed)
-    return trial.fit(_augment(trial, model, policy=policy, num_views=4))
+    return trial.fit(augmented(trial, model, policy=policy, num_views=4))
 
 
 def one_run_search(trial, model):
-    augmented = _augment(
+    model = augmented(
         trial, model, policy=Policy.zero(repeats=1), num_views=2, dropout=0.0
     )
-    search = SharedEncoderSearch(augmented, seed=trial.seed)
+    search = SharedEncoderSearch(model, seed=trial.seed)
     return trial.fit(search).best_model()
 
 
@@ -256,15 +255,15 @@ def population_search(trial, model, population_size=8):
     def build(hp):
         clone = keras.models.clone_model(model)
         clone.set_weights(model.get_weights())
-        augmented = _augment(
+        member = augmented(
             trial,
             clone,
             policy=tuners.policy_space(hp, repeats=1),
             num_views=2,
             dropout=hp.Float("dropout", 0.0, 0.9, step=0.1),
         )
-        augmented.compile_from_config(compiling)
-        return augmented
+        member.compile_from_config(compiling)
+        return member
 
     with tempfile.TemporaryDirectory() as folder:
         tuner = tuners.PopulationBasedTuner(
