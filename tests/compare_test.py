@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 import subprocess
 import sys
 
@@ -415,6 +416,25 @@ def test_progress(rng, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("2/2 nothing, seed 0: validation accuracy")
     assert lines[1].endswith("0 min left")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="warned of by it")
+def test_tensorflow_does_not_warn_of_models_of_their_own(rng):
+    logger, said = logging.getLogger("tensorflow"), []
+
+    def warn(trial, model):
+        logger.warning("5 out of the last 5 calls triggered tf.function retracing.")
+        logger.warning("something else")
+        return model
+
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(handler)
+    keras_modals.compare(build, make_data(rng), {"warn": warn}, 1, **FAST)
+    logger.warning("Elsewhere it triggered tf.function retracing.")
+    logger.removeHandler(handler)
+    assert said[:-1] == ["something else"]
+    assert "retracing" in said[-1]
 
 
 # Refusals ----------------------------------------------------------------------

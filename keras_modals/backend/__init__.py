@@ -10,6 +10,8 @@
   `keras.random.SeedGenerator`, other ones in each replica.
 - `num_replicas()`: how many replicas share a step, each with a part of the batch.
 - `gather(tensors)`: tensors of one replica's samples as those of all replicas' samples.
+- `many_models()`: a context in which each model may trace functions of its own, without
+  a warning.
 """
 
 import keras
@@ -26,6 +28,7 @@ else:
 add_entries = _backend.add_entries
 gather = _backend.gather
 invert = _backend.invert
+many_models = _backend.many_models
 normal = _backend.normal
 num_replicas = _backend.num_replicas
 put_rows = _backend.put_rows

@@ -1,5 +1,7 @@
 """The portable form of `keras_modals.backend`, for any Keras backend."""
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -28,6 +30,10 @@ def num_replicas():
 
 def gather(tensors):
     return tensors
+
+
+def many_models():
+    return contextlib.nullcontext()
 
 
 def uniform(shape, seed):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from keras_modals.backend.generic import add_entries as add_entries
 from keras_modals.backend.generic import gather as gather
 from keras_modals.backend.generic import invert as invert
+from keras_modals.backend.generic import many_models as many_models
 from keras_modals.backend.generic import normal as normal
 from keras_modals.backend.generic import num_replicas as num_replicas
 from keras_modals.backend.generic import take_rows as take_rows

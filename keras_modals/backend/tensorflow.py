@@ -9,6 +9,9 @@ CPU takes a slow one; Philox is much faster there. A seed gives other numbers wi
 XLA than without, in either case.
 """
 
+import contextlib
+import logging
+
 import tensorflow as tf
 
 
@@ -50,6 +53,21 @@ def gather(tensors):
         return tensors
     context = tf.distribute.get_replica_context()
     return tuple(context.all_gather(tensor, axis=0) for tensor in tensors)
+
+
+@contextlib.contextmanager
+def many_models():
+    # TensorFlow takes the functions of several models for one that is traced too often.
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_not_about_retracing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_not_about_retracing)
+
+
+def _is_not_about_retracing(record):
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def uniform(shape, seed):

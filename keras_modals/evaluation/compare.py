@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_modals import backend
 from keras_modals.arguments import check_choice, check_integer
 from keras_modals.evaluation.comparison import (
     BASELINE,
@@ -184,7 +185,8 @@ def compare(
             fit_arguments=fit_arguments,
         )
         try:
-            values = _run(methods[name], setting, build_fn, trial, parts)
+            with backend.many_models():
+                values = _run(methods[name], setting, build_fn, trial, parts)
         except NotApplicableError as error:
             skipped[name] = f"not applicable, {error}"
             progress.advance(f"{name}: {skipped[name]}")
