@@ -287,12 +287,78 @@ def test_the_best_epoch_is_restored_beside_callbacks_of_the_user(rng):
     assert np.all(model.get_layer("head").get_weights()[0] != 0)
 
 
+def test_a_model_that_is_not_new_is_refused(rng):
+    encoder = plain_model()
+
+    def build():
+        inputs = keras.Input((FEATURES,))
+        outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(encoder(inputs))
+        return compile_(keras.Model(inputs, outputs))
+
+    with pytest.raises(ValueError, match=r"must return a new model.*with seed 0"):
+        keras_modals.compare(build, make_data(rng), ["dropout"], 1, **FAST)
+
+
+def test_the_dtype_policy_stays(rng):
+    seen = []
+
+    def look(trial, model):
+        seen.append(model.get_layer("head").compute_dtype)
+        return model
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        keras_modals.compare(build, make_data(rng), {"look": look}, 1, **FAST)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert seen == ["bfloat16"]
+
+
+def test_inputs_of_any_scale_losses_in_a_list_and_names_of_metrics(rng):
+    def build():
+        model = plain_model()
+        losses = ["sparse_categorical_crossentropy"]
+        metrics = [keras.metrics.SparseCategoricalAccuracy(name="right")]
+        model.compile("adam", losses, metrics=metrics)
+        return model
+
+    x, y = make_data(rng)
+    result = keras_modals.compare(
+        build,
+        (1000 * x, y),
+        ["input noise", "label smoothing", "mixup"],
+        1,
+        monitor="val_right",
+        callbacks=None,
+        **FAST,
+    )
+    assert result.skipped == {}
+    assert len(result.summary()) == 4
+
+
+def test_a_method_that_fails_once_goes_on_with_the_next_seed(rng):
+    def fails(trial, model):
+        if trial.seed == 1:
+            raise RuntimeError("no memory left")
+        return model
+
+    with pytest.warns(UserWarning, match="failed with seed 1"):
+        result = keras_modals.compare(build, make_data(rng), {"m": fails}, 3, **FAST)
+    assert result.summary()["runs"].to_dict() == {("data", "none"): 3, ("data", "m"): 2}
+    assert "m: failed with seed 1, RuntimeError: no memory left" in str(result)
+
+
 def test_a_file_keeps_what_was_trained_in_another_way_apart(rng, tmp_path):
     arguments = {**FAST, "path": tmp_path / "runs.csv"}
     data, methods = make_data(rng), {"nothing": do_nothing}
     keras_modals.compare(build, data, methods, 1, **arguments)
     with pytest.raises(ValueError, match=r"other settings.*'epochs': 3"):
         keras_modals.compare(build, data, methods, 1, **{**arguments, "epochs": 3})
+    with pytest.raises(ValueError, match="other settings"):
+        keras_modals.compare(build, make_data(rng), methods, 1, **arguments)
+    with pytest.raises(ValueError, match=r"other settings.*'shuffle': False"):
+        keras_modals.compare(build, data, methods, 1, shuffle=False, **arguments)
     arguments |= {"epochs": 3, "dataset": "NA"}
     for seeds in (1, 2, 1):
         result = keras_modals.compare(build, data, methods, seeds, **arguments)
@@ -324,8 +390,9 @@ def test_seeds_with_test_samples_of_their_own(own, rng):
         return {"train": train, "validation": validation, "test": test}
 
     result = keras_modals.compare(build, load, {"nothing": do_nothing}, 2, **FAST)
-    ratio = result.runs.query("metric == 'test_to_train'").value.unique()
-    assert ratio.tolist() == [0.5 * own]
+    assert result.runs.query("metric == 'test_to_train'").value.unique() == [0.5]
+    tests = result.runs.query("metric == 'test_samples'").value.nunique()
+    assert tests == 1 + own
 
 
 def test_more_outputs_than_classes_in_the_data(rng):
@@ -364,9 +431,12 @@ def test_a_second_call_goes_on(rng, tmp_path):
     again = Comparison.read(path)
     assert again.summary().index.unique("dataset").tolist() == ["data", "other"]
     assert path.read_text().startswith(text)
-    # The file knows that every seed had its own split, 60 to 20 %.
+    # The file knows that every seed had its own split, about 60 to 20 %.
     ratio = again.runs.query("metric == 'test_to_train'").value.unique()
-    np.testing.assert_allclose(ratio, 1 / 3, atol=1e-6)
+    np.testing.assert_allclose(ratio, 1 / 3, atol=0.02)
+    tests = again.runs.query("dataset == 'data' and metric == 'test_samples'")
+    assert tests.groupby("seed").value.nunique().tolist() == [1, 1, 1]
+    assert tests.value.nunique() == 3
 
 
 def test_run_file_in_memory_and_on_disk_read_the_same(tmp_path):
@@ -518,6 +588,11 @@ def test_verdicts_know_of_splits_that_overlap():
         plain["standard_error"] * (7 / 3) ** 0.5
     )
     assert "more samples" in corrected["verdict"]
+    for own in (False, True):
+        tests = ratio.assign(metric="test_samples", value=ratio["seed"] * own)
+        known = Comparison(pd.concat([result.runs, ratio, tests]))
+        error = known.summary().loc[("d", "m"), "standard_error"]
+        assert error == (corrected if own else plain)["standard_error"]
 
 
 def test_mean_over_data_sets_by_hand():

@@ -20,6 +20,7 @@ from keras_modals.evaluation import Comparison, LatentMonitor
 from keras_modals.evaluation.comparison import RunFile, read_runs
 from keras_modals.evaluation.methods import STILL
 from keras_modals.operations import PAPER_OPERATIONS
+from keras_modals.session import forget_models
 
 FOLDER = pathlib.Path(__file__).parent
 MAGNITUDE = 0.4
@@ -53,7 +54,7 @@ def run(datasets, seeds):
             if ("still", seed) not in file.finished(name):
                 file.append(name, "still", seed, measure(name, seed))
                 print(f"{name}, seed {seed}", flush=True)
-            keras.utils.clear_session()
+            forget_models()
 
 
 def table():

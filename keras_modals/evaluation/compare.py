@@ -15,6 +15,7 @@ from keras_modals.arguments import check_choice, check_integer
 from keras_modals.evaluation.comparison import (
     BASELINE,
     SETTINGS,
+    TEST_SAMPLES,
     TEST_TO_TRAIN,
     Comparison,
     RunFile,
@@ -22,10 +23,10 @@ from keras_modals.evaluation.comparison import (
 from keras_modals.evaluation.methods import METHODS, Method
 from keras_modals.evaluation.scores import SCORES, all_scores
 from keras_modals.evaluation.splits import (
+    checksum,
     count_classes,
     is_split,
     make_loader,
-    test_to_train,
 )
 from keras_modals.evaluation.trial import (
     NotApplicableError,
@@ -33,6 +34,7 @@ from keras_modals.evaluation.trial import (
     as_indices,
     as_probabilities,
 )
+from keras_modals.session import forget_models
 
 DEFAULT_METHODS = (
     "none",
@@ -72,7 +74,8 @@ def compare(
 
     Args:
         build_fn: `fn()` that returns a compiled Keras model, a classifier with one
-            output, as `keras_modals.augment` takes it. Called for each training.
+            output, as `keras_modals.augment` takes it. Called for each training: a new
+            model each time, with pretrained layers loaded anew.
         data: `(x, y)`, which each seed splits into training, validation and test
             samples with every class in proportion; or a dict with `"train"`,
             `"validation"` and `"test"`, each such a pair; or `fn(seed)` that returns
@@ -94,14 +97,14 @@ def compare(
             `"accuracy"`.
         monitor: Name of the log by whose best epoch a training's weights are restored,
             or `None` to keep the last. Less is better where the name ends with `"loss"`
-            or `"error"`. Defaults to `"val_accuracy"`.
+            or `"error"`. Defaults to `"val_accuracy"`, whatever `metric` is.
         splits: The shares of validation and test samples. Only for `(x, y)`.
         dataset: String, a name for the data. Defaults to `"data"`.
         path: Path of a CSV file to which each run is written as it finishes. A second
             call goes on where the first stopped, and several data sets may share one
-            file. Runs with other `epochs` or the like need another `path` or
-            `dataset`; that of a changed `build_fn` is up to you. Defaults to `None`,
-            in memory.
+            file. Runs with other data, `epochs` or the like need another `path` or
+            `dataset`; that of a changed `build_fn`, method or `fn(seed)` is up to you.
+            Defaults to `None`, in memory.
         verbose: `"auto"`, 0, 1 or 2: silent, a progress bar with the time left, or a
             line for each run. `"auto"` is 1.
         **fit_arguments: Further arguments of `fit`, such as `callbacks`.
@@ -148,11 +151,14 @@ def compare(
     epochs = check_integer("epochs", epochs, 1)
     batch_size = check_integer("batch_size", batch_size, 1)
     load = make_loader(data, splits)
-    ratio = test_to_train(data, splits, load, seeds)
     settings = {"epochs": epochs, "batch_size": batch_size}
     settings |= {"layer": layer, "monitor": monitor}
     if not is_split(data):
         settings["splits"] = [float(share) for share in splits]
+    if not callable(data):
+        settings["data"] = checksum(data)
+    if fit_arguments:
+        settings["fit"] = {name: _plain(each) for name, each in fit_arguments.items()}
     file = RunFile(path)
     number = _check_settings(file, dataset, settings)
     finished = file.finished(dataset)
@@ -165,9 +171,11 @@ def compare(
     ]
     progress = _Progress(len(todo), verbose)
     skipped: dict[str, str] = {}
+    ran: set[str] = set()
+    starts: dict[int, int] = {}
     loaded: Any = (None, None)
     for seed, name, setting in todo:
-        if name in skipped:
+        if name in skipped and name not in ran:
             progress.advance(f"{name}: {skipped[name]}")
             continue
         if loaded[0] != seed:
@@ -184,11 +192,13 @@ def compare(
             monitor=monitor,
             fit_arguments=fit_arguments,
         )
+        model = _build(build_fn, trial, starts)
+        where = f" with seed {seed}" if name in ran else ""
         try:
             with backend.many_models():
-                values = _run(methods[name], setting, build_fn, trial, parts)
+                values = _run(methods[name], setting, model, trial, parts)
         except NotApplicableError as error:
-            skipped[name] = f"not applicable, {error}"
+            skipped[name] = f"not applicable{where}, {error}"
             progress.advance(f"{name}: {skipped[name]}")
             continue
         except Exception as error:
@@ -196,11 +206,12 @@ def compare(
                 raise
             # Hours of the other methods' runs shall not be lost by it.
             reason = str(error).strip().split("\n")[0]
-            skipped[name] = f"failed, {type(error).__name__}: {reason}"
+            skipped[name] = f"failed{where}, {type(error).__name__}: {reason}"
             warnings.warn(f"Method '{name}' {skipped[name]}", stacklevel=2)
             progress.advance(f"{name}: {skipped[name]}")
             continue
-        values |= {("train", SETTINGS): number, ("test", TEST_TO_TRAIN): ratio}
+        ran.add(name)
+        values["train", SETTINGS] = number
         file.append(dataset, _run_name(name, setting), seed, values)
         score = values["validation", metric]
         progress.advance(f"{name}, seed {seed}: validation {metric} {score:.4f}")
@@ -222,12 +233,31 @@ def _asked_for(file, dataset, methods, seeds):
     return runs[[pair in complete for pair in pairs]]
 
 
-def _run(method, setting, build_fn, trial, parts):
-    """Scores of one training, by split and metric, and the seconds that it took."""
-    keras.utils.clear_session()
+def _build(build_fn, trial, starts):
+    """A model of `build_fn`. `starts` has a number for each seed's initial weights."""
+    forget_models()
     keras.utils.set_random_seed(trial.seed)
     model = build_fn()
     _check_model(model, trial)
+    start = checksum(model.get_weights())
+    if starts.setdefault(trial.seed, start) != start:
+        raise ValueError(
+            "`build_fn` must return a new model each time, whose weights depend on the "
+            "global seed alone: every method starts from the same ones. Build or load "
+            "all layers in it, also those that are pretrained. Received: other weights "
+            f"than before with seed {trial.seed}"
+        )
+    return model
+
+
+def _plain(value):
+    """A setting of `fit` as JSON; of objects, the kind."""
+    is_plain = isinstance(value, bool | int | float | str | None)
+    return value if is_plain else type(value).__name__
+
+
+def _run(method, setting, model, trial, parts):
+    """Scores of one training, by split and metric, and the seconds that it took."""
     # A class may have no sample.
     classes = max(model.output_shape[-1], trial.num_classes)
     trial = dataclasses.replace(trial, num_classes=classes)
@@ -241,6 +271,8 @@ def _run(method, setting, build_fn, trial, parts):
         _check_probabilities(outputs)
         scores = all_scores(as_indices(y), outputs)
         values |= {(split, name): score for name, score in scores.items()}
+    values["test", TEST_TO_TRAIN] = len(parts["test"][1]) / len(parts["train"][1])
+    values["test", TEST_SAMPLES] = checksum(parts["test"])
     return values
 
 

@@ -14,9 +14,10 @@ from keras_modals.evaluation.scores import ERRORS
 from keras_modals.evaluation.statistics import holm, paired_test, samples_for
 
 COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
-#: Under this metric of the test split: test samples per training sample where every
-#: seed has its own split, as in `paired_test`; `0` where the test samples stay.
+#: Under this metric of the test split: test samples per training sample.
 TEST_TO_TRAIN = "test_to_train"
+#: Under this metric of the test split: a number for the test samples.
+TEST_SAMPLES = "test_samples"
 #: Under this metric of the training split: a number for the settings of the call.
 SETTINGS = "settings"
 BASELINE = "none"
@@ -138,9 +139,13 @@ class Comparison:
         )
 
     def _test_to_train(self):
-        """Dict from data set to what its runs say of it."""
-        runs = self.runs[self.runs["metric"] == TEST_TO_TRAIN]
-        return runs.groupby("dataset")["value"].max().to_dict()
+        """Dict from data set to test samples per training sample where every seed has
+        its own test samples, as in `paired_test`; `0` where they are the same."""
+        runs = self.runs[self.runs["split"] == "test"]
+        ratios = runs[runs["metric"] == TEST_TO_TRAIN].groupby("dataset")["value"].max()
+        tests = runs[runs["metric"] == TEST_SAMPLES].groupby("dataset")["value"]
+        are_same = tests.nunique().reindex(ratios.index) == 1
+        return ratios.where(~are_same, 0.0).to_dict()
 
     def summary(self, baseline=BASELINE):
         """DataFrame with a row for each data set and method.

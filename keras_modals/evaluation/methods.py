@@ -4,15 +4,20 @@ A method is a `fn(trial, model, **setting)` that trains a compiled model and ret
 one to test, with a small grid of settings to choose from on validation data.
 """
 
+import dataclasses
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_modals.evaluation.trial import NotApplicableError, one_hot, take
+from keras_modals.evaluation.trial import (
+    NotApplicableError,
+    one_hot,
+    only_loss,
+    take,
+)
 from keras_modals.models.augment import augment
 from keras_modals.models.graph import plain
 from keras_modals.operations import PAPER_OPERATIONS
@@ -20,7 +25,7 @@ from keras_modals.policies.policy import Policy
 from keras_modals.search.shared_encoder_search import SharedEncoderSearch
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Method:
     """A way to train.
 
@@ -60,19 +65,26 @@ def label_smoothing(trial, model, smoothing):
 
 def input_noise(trial, model, deviation):
     """Gaussian noise on inputs, in units of the standard deviation of all of them."""
-    scales = keras.tree.map_structure(np.std, trial.continuous_inputs)
+    scales = keras.tree.map_structure(_deviation, trial.continuous_inputs)
     inputs = keras.tree.map_structure(
         lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
         plain(model).input,
     )
-    noisy = keras.tree.map_structure(
-        lambda tensor, scale: keras.layers.GaussianNoise(deviation * scale)(tensor),
-        inputs,
-        scales,
-    )
+
+    def noise(tensor, scale):
+        # `GaussianNoise` takes deviations up to 1.
+        tensor = keras.layers.Rescaling(1 / scale)(tensor)
+        tensor = keras.layers.GaussianNoise(deviation)(tensor)
+        return keras.layers.Rescaling(scale)(tensor)
+
+    noisy = keras.tree.map_structure(noise, inputs, scales)
     result = keras.Model(inputs, model(noisy))
     result.compile_from_config(model.get_compile_config())
     return trial.fit(result)
+
+
+def _deviation(array):
+    return float(np.std(array)) or 1.0
 
 
 def mixup(trial, model, alpha):
@@ -152,7 +164,7 @@ def smote(trial, model):
 
 def _compile_for_soft_labels(model):
     """Compiles a model anew for targets that are shares of classes."""
-    loss = keras.losses.get(model.loss)
+    loss = only_loss(model.loss)
     name = getattr(loss, "name", getattr(loss, "__name__", loss))
     if name == "sparse_categorical_crossentropy":
         settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
@@ -160,10 +172,36 @@ def _compile_for_soft_labels(model):
         loss = keras.losses.CategoricalCrossentropy(
             **{key: settings[key] for key in shared if key in settings}
         )
-        # A metric of class indices cannot stay.
-        _recompile(model, loss=keras.losses.serialize(loss), metrics=["accuracy"])
+        _recompile(
+            model,
+            loss=keras.losses.serialize(loss),
+            metrics=_metrics_of_shares(model.get_compile_config()["metrics"]),
+        )
     elif name not in ("categorical_crossentropy", "binary_crossentropy"):
         raise NotApplicableError(f"needs a crossentropy, not the loss {name}")
+
+
+def _metrics_of_shares(metrics):
+    """Metrics of class indices as such of shares of classes, under the same names;
+    others are left out."""
+    if isinstance(metrics, dict):
+        (metrics,) = metrics.values()
+    found = []
+    for metric in metrics or []:
+        if metric in ("accuracy", "acc"):
+            found.append(metric)
+            continue
+        metric = keras.metrics.get(metric)
+        if type(metric) in _OF_SHARES:
+            of_shares = _OF_SHARES[type(metric)](name=metric.name)
+            found.append(keras.metrics.serialize(of_shares))
+    return found
+
+
+_OF_SHARES = {
+    keras.metrics.SparseCategoricalAccuracy: keras.metrics.CategoricalAccuracy,
+    keras.metrics.SparseCategoricalCrossentropy: keras.metrics.CategoricalCrossentropy,
+}
 
 
 def _recompile(model, **changes):
@@ -247,10 +285,17 @@ def one_run_search(trial, model):
 
 
 def population_search(trial, model, population_size=8):
-    """Whole trainings of a population, in turn, on Keras Tuner."""
+    """Whole trainings of a population, in turn, on Keras Tuner. Members are scored, and
+    may be the best, at the end of each generation, by the validation loss where there
+    is no monitor."""
+    import keras_tuner
+
     from keras_modals import tuners
 
     compiling = model.get_compile_config()
+    if trial.monitor is None:
+        trial = dataclasses.replace(trial, monitor="val_loss")
+    epochs = _divisor(trial.epochs, near=3)
 
     def build(hp):
         clone = keras.models.clone_model(model)
@@ -268,10 +313,10 @@ def population_search(trial, model, population_size=8):
     with tempfile.TemporaryDirectory() as folder:
         tuner = tuners.PopulationBasedTuner(
             build,
-            trial.monitor or "val_loss",
+            keras_tuner.Objective(trial.monitor, trial.direction),
             population_size=population_size,
-            generations=max(1, trial.epochs // 3),
-            epochs_per_generation=3,
+            generations=trial.epochs // epochs,
+            epochs_per_generation=epochs,
             seed=trial.seed,
             directory=folder,
         )
@@ -283,6 +328,11 @@ def population_search(trial, model, population_size=8):
             **trial.fit_arguments,
         )
         return tuner.get_best_models(1)[0]
+
+
+def _divisor(number, near):
+    divisors = (n for n in range(1, number + 1) if number % n == 0)
+    return min(divisors, key=lambda n: abs(n - near))
 
 
 #: What every `LatentAugmentation` without moves is: the identity.

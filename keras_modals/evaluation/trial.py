@@ -58,10 +58,11 @@ class Trial:
             best = keras.callbacks.EarlyStopping(
                 self.monitor,
                 patience=self.epochs,
-                mode="min" if self.monitor.endswith(("loss", "error")) else "max",
+                mode=self.direction,
                 restore_best_weights=True,
             )
-            settings["callbacks"] = [*settings.get("callbacks", ()), best]
+            others = keras.tree.flatten(settings.get("callbacks") or [])
+            settings["callbacks"] = [*others, best]
         data = data or self.train
         if len(data) == 2:
             settings["batch_size"] = self.batch_size
@@ -73,6 +74,12 @@ class Trial:
                 f"Received: logs={list(logs)}"
             )
         return model
+
+    @property
+    def direction(self):
+        """Whether the best value of the monitor is the `"min"` or the `"max"`."""
+        is_error = (self.monitor or "").endswith(("loss", "error"))
+        return "min" if is_error else "max"
 
     @property
     def labels(self):
@@ -109,11 +116,17 @@ def as_indices(targets):
     return targets.reshape(-1).astype("int64")
 
 
+def only_loss(losses):
+    """The loss of a model with one output, which may be in a list or a dict."""
+    (loss,) = keras.tree.flatten(losses)
+    return keras.losses.get(loss)
+
+
 def as_probabilities(outputs, loss):
     """Probabilities of the classes, float32 `(samples, classes)`, of a model's outputs,
     which may be logits of its loss, or the second class's alone."""
     outputs = np.asarray(outputs, "float32")
-    loss = keras.losses.get(loss)
+    loss = only_loss(loss)
     settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
     from_logits = settings.get("from_logits", False)
     if outputs.shape[-1] == 1:

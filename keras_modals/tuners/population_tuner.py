@@ -17,6 +17,7 @@ from keras_modals.policies.assignment import ASSIGNABLE
 from keras_modals.policies.files import write_json
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.search.explore import pba_explore
+from keras_modals.session import forget_models
 from keras_modals.tuners import local_workers
 from keras_modals.tuners.checkpoints import CheckpointFolder
 from keras_modals.tuners.cluster import PatientClient, signs_of_life, watch_workers
@@ -245,7 +246,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         }
         if self._model is None or key != self._model_key:
             self._model = None
-            keras.backend.clear_session()
+            forget_models()
             self._model, self._model_key = self._build(hp), key
             self._initial_state = [
                 (variable, keras.ops.convert_to_numpy(variable))
