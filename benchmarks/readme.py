@@ -19,6 +19,8 @@ ENCODERS = {
 }
 #: Of what was run, what a user could choose; the parts are on the evidence page.
 SHOWN = (
+    "best of all",
+    "best of the others",
     "MODALS",
     "MODALS tuned",
     "one-run search",

@@ -240,6 +240,29 @@ def test_a_setting_is_chosen_by_validation_and_never_by_test_samples():
     np.testing.assert_allclose(result.changes("d", "m"), [10.0, 49.0])
 
 
+def test_choosing_among_methods_by_validation():
+    rows = []
+    for method, validation, test in (
+        ("none", (0.5, 0.5), (0.5, 0.5)),
+        ("a(x=1)", (0.7, 0.6), (0.6, 0.1)),
+        ("b", (0.6, 0.8), (0.2, 0.9)),
+        ("c", (0.9, 0.9), (0.0, 0.0)),
+    ):
+        for split, scores in (("validation", validation), ("test", test)):
+            rows += [
+                ("d", method, seed, split, "accuracy", score)
+                for seed, score in enumerate(scores)
+            ]
+    runs = Comparison(pd.DataFrame(rows, columns=COLUMNS))
+    chosen = runs.with_choice("best", ["none", "a", "b"])
+    np.testing.assert_allclose(chosen.changes("d", "best"), [10.0, 40.0])
+    assert chosen.summary().loc[("d", "best"), "setting"] == "a(x=1), 1 of 2"
+    others = chosen.summary().drop(("d", "best"))[["mean", "change"]]
+    pd.testing.assert_frame_equal(others, runs.summary()[["mean", "change"]])
+    of_all = runs.with_choice("best").changes("d", "best")
+    np.testing.assert_allclose(of_all, [-50.0, -50.0])
+
+
 def test_a_setting_without_arguments_is_the_default():
     rows = [
         ("d", method, seed, split, "accuracy", score)

@@ -106,6 +106,28 @@ class Comparison:
         """The runs in a file that `compare` wrote, or many calls of it."""
         return cls(read_runs(path), metric, chosen_by=chosen_by)
 
+    def with_choice(self, name, methods=None):
+        """The same with one more method: of others, data set by data set and seed by
+        seed the one that is best on validation samples.
+
+        It is judged on test samples as any method is: choosing among many by few
+        samples gains less than the best of them does.
+
+        Args:
+            name: String, what to call it.
+            methods: Names of those to choose from. Defaults to `None`, all.
+
+        Returns:
+            A `Comparison`, in whose `summary()` the column `setting` says which was
+            chosen most often.
+        """
+        runs = self.runs
+        if methods is not None:
+            runs = runs[_split_names(runs)["method"].isin(list(methods))]
+        runs = runs.assign(method=f"{name}(" + runs["method"] + ")")
+        runs = pd.concat([self.runs, runs], ignore_index=True)
+        return Comparison(runs, self.metric, self.skipped, self.chosen_by)
+
     @property
     def scale(self):
         """Shares are shown in points, hundredths; errors as they are."""

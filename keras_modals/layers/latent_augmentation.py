@@ -54,7 +54,8 @@ class LatentAugmentation(keras.layers.Layer):
 
     The default policy is `class_mixing`, an addition to the method's four operations:
     a latent is mixed with one of another sample, and so is its label, as in manifold
-    mixup. It gained most in our measurements; a search finds what suits your data.
+    mixup. Of the settings that we tried it was the best on validation data; a search
+    looks for what suits yours.
 
     Three differences to the published method, each with a plain argument, since
     strong moves are known to hurt a learned encoder through its own gradient: a

@@ -41,8 +41,8 @@ class SharedEncoderSearch(ModalsModel):
 
     A policy acts after the encoder. So the members of a population, each with its own
     policy and its own copy of what follows the `LatentAugmentation`, can share the
-    encoder and its forward and backward pass: eight members took 1.2 times one training
-    with a BiLSTM, and 1.9 times with a small MLP. After every epoch with validation
+    encoder and its forward and backward pass: with an encoder of some size, eight
+    members take little more time than one training. After every epoch with validation
     each member is scored on the clean latents of the validation data; every few of them
     the worst members go on from copies of the best (exploit) with perturbed policies
     (explore), as in `keras_modals.tuners.PopulationBasedTuner`.
