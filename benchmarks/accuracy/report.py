@@ -65,8 +65,12 @@ def print_report(path, metric, pictures=None):
     if 0 < len(others) < len(_datasets(whole(everything).runs)):
         print("\nOf these, by which no default was chosen:\n")
         print(brief(path, metric, MAIN, others))
-    if longer(everything).runs.size:
-        print(f"\nTrained longer:\n\n{table(longer(everything))}")
+    for title, part in (
+        ("Trained longer", longer(everything)),
+        ("Large training sets", larger(everything)),
+    ):
+        if part.runs.size:
+            print(f"\n{title}:\n\n{table(part)}")
     if pictures is not None:
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
@@ -79,8 +83,13 @@ def print_report(path, metric, pictures=None):
 
 
 def whole(comparison):
-    """Whole training sets with their usual number of epochs."""
-    return _of(comparison, lambda names: ~names.str.contains("[:@]"))
+    """Small training sets, each whole and with its usual number of epochs."""
+    return _of(comparison, lambda names: ~names.str.contains("[:@]|_full$"))
+
+
+def larger(comparison):
+    """Training sets that are not small."""
+    return _of(comparison, lambda names: names.str.endswith("_full"))
 
 
 def longer(comparison):
@@ -137,15 +146,15 @@ def plot_curves(comparison, base):
 
 
 def complete(comparison, least=SHARES[0], datasets=None):
-    """Whole training sets (or some of them), without the methods that were run on less
-    than a share of them, then without the data sets that lack one of the others. One
-    seed does not count."""
+    """Whole training sets (or some of them) with at least half as many seeds as any,
+    without the methods that were run on less than a share of them, then without the
+    data sets that lack one of the others. One seed does not count."""
     runs = whole(comparison).to_dataframe()
     if datasets is not None:
         runs = runs[runs["dataset"].isin(datasets)]
     seeds = runs.groupby(["dataset", "method"], sort=False)["seed"].nunique()
-    done = seeds.unstack() >= 2
-    done = done[done[BASELINE]]
+    seeds = seeds.unstack()
+    done = seeds[seeds[BASELINE] >= max(2, seeds[BASELINE].max() / 2)] >= 2
     methods = done.columns[done.mean() >= least]
     datasets = done.index[done[methods].all(axis=1)]
     chosen = runs["method"].isin(methods) & runs["dataset"].isin(datasets)

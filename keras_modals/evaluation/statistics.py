@@ -41,9 +41,9 @@ def paired_test(differences, test_to_train=0.0):
 
 
 def _deviation(differences):
-    """The standard deviation, without what rounding adds to none."""
+    """The standard deviation, without what scores of six decimals add to none."""
     deviation = np.std(differences, ddof=1)
-    return 0.0 if deviation < 1e-9 * np.abs(differences).max() else deviation
+    return 0.0 if deviation < 1e-4 * np.abs(differences).max() else deviation
 
 
 def holm(p_values):
