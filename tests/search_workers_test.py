@@ -207,6 +207,16 @@ def test_chief_and_three_workers_of_a_cluster(mark, start, expected):
     assert scores(tuner) == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_worker_that_is_faster_than_its_chief(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "18292")
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker0")
+    make_tuner(tmp_path).save()
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+    chief = make_tuner(tmp_path)
+    assert chief.oracle.get_space().space
+
+
 class FinishesMeanwhile:
     """A tuner whose population finishes, and chief ends, while its watcher sleeps."""
 

@@ -356,9 +356,11 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         pass
 
     def save(self):
-        if self.oracle is self.population:
-            # First: the tuner's file tells that there is an oracle's.
-            self.population.save()
+        if self.oracle is not self.population:
+            # A worker, which may be there before its chief.
+            return
+        # First: the tuner's file tells that there is an oracle's.
+        self.population.save()
         write_json(self._get_tuner_fname(), self.get_state())
 
     def _get_tuner_fname(self):
