@@ -261,6 +261,11 @@ def test_choosing_among_methods_by_validation():
     pd.testing.assert_frame_equal(others, runs.summary()[["mean", "change"]])
     of_all = runs.with_choice("best").changes("d", "best")
     np.testing.assert_allclose(of_all, [-50.0, -50.0])
+    late = ("d", "c", 2, "test", "accuracy", 1.0)
+    more = pd.concat([runs.runs, pd.DataFrame([late], columns=COLUMNS)])
+    np.testing.assert_allclose(
+        Comparison(more).with_choice("best").changes("d", "best"), of_all
+    )
 
 
 def test_a_setting_without_arguments_is_the_default():

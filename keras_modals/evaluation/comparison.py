@@ -111,7 +111,8 @@ class Comparison:
         seed the one that is best on validation samples.
 
         It is judged on test samples as any method is: choosing among many by few
-        samples gains less than the best of them does.
+        samples gains less than the best of them does. Seeds that lack one of the
+        methods do not count.
 
         Args:
             name: String, what to call it.
@@ -124,6 +125,8 @@ class Comparison:
         runs = self.runs
         if methods is not None:
             runs = runs[_split_names(runs)["method"].isin(list(methods))]
+        found = runs.groupby(["dataset", "seed"])["method"].transform("nunique")
+        runs = runs[found == runs.groupby("dataset")["method"].transform("nunique")]
         runs = runs.assign(method=f"{name}(" + runs["method"] + ")")
         runs = pd.concat([self.runs, runs], ignore_index=True)
         return Comparison(runs, self.metric, self.skipped, self.chosen_by)
