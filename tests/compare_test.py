@@ -413,7 +413,8 @@ def test_seeds_with_test_samples_of_their_own(own, rng):
     x, y = make_data(rng, 80)
 
     def load(seed):
-        test = (x[60:] + own * seed, y[60:])
+        # Scaled by what it may be, as a loader would by the training samples.
+        test = (x[60:] / (1 + seed), np.roll(y[60:], own * seed))
         train, validation = (x[:40], y[:40]), (x[40:60], y[40:60])
         return {"train": train, "validation": validation, "test": test}
 

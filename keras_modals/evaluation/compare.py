@@ -109,8 +109,9 @@ def compare(
             line for each run. `"auto"` is 1.
         **fit_arguments: Further arguments of `fit`, such as `callbacks`.
 
-    Where all seeds have the same test samples, what is said is about these samples.
-    Where each has its own, which share samples, the test is corrected for it.
+    Where all seeds have the same test samples, known by their labels, what is said is
+    about these samples. Where each has its own, which share samples, the test is
+    corrected for it.
 
     Returns:
         A `Comparison`. Printed, it is a table in words; `summary()` and
@@ -272,7 +273,8 @@ def _run(method, setting, model, trial, parts):
         scores = all_scores(as_indices(y), outputs)
         values |= {(split, name): score for name, score in scores.items()}
     values["test", TEST_TO_TRAIN] = len(parts["test"][1]) / len(parts["train"][1])
-    values["test", TEST_SAMPLES] = checksum(parts["test"])
+    # By their labels: a loader may scale inputs by each seed's training samples.
+    values["test", TEST_SAMPLES] = checksum(parts["test"][1])
     return values
 
 

@@ -16,7 +16,7 @@ from keras_modals.evaluation.statistics import holm, paired_test, samples_for
 COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
 #: Under this metric of the test split: test samples per training sample.
 TEST_TO_TRAIN = "test_to_train"
-#: Under this metric of the test split: a number for the test samples.
+#: Under this metric of the test split: a number for the test samples' labels.
 TEST_SAMPLES = "test_samples"
 #: Under this metric of the training split: a number for the settings of the call.
 SETTINGS = "settings"
