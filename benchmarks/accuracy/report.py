@@ -20,7 +20,6 @@ SHARES = (0.9, 0.8, 0.7)
 #: Of `SHARES`, that of the README and of the picture.
 MAIN = SHARES[1]
 
-
 #: What this package adds to the alternatives that are best known.
 OURS = (
     "MODALS",
@@ -39,8 +38,6 @@ OTHERS = (
     "oversampling",
     "tuned threshold",
 )
-
-
 #: Of the alternatives, that which is best on validation samples.
 RIVAL = "best of the others"
 
