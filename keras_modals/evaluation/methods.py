@@ -284,10 +284,20 @@ def one_run_search(trial, model):
     return trial.fit(search).best_model()
 
 
-def population_search(trial, model, population_size=8):
-    """Whole trainings of a population, in turn, on Keras Tuner. Members are scored, and
-    may be the best, at the end of each generation, by the validation loss where there
-    is no monitor."""
+def _searched(hp):
+    from keras_modals import tuners
+
+    return {
+        "policy": tuners.policy_space(hp, repeats=1),
+        "num_views": 2,
+        "dropout": hp.Float("dropout", 0.0, 0.9, step=0.1),
+    }
+
+
+def population_search(trial, model, population_size=8, space=_searched):
+    """Whole trainings of a population, in turn, on Keras Tuner, each
+    `augmented(trial, model, **space(hp))`. Members are scored, and may be the best, at
+    the end of each generation, by the validation loss where there is no monitor."""
     import keras_tuner
 
     from keras_modals import tuners
@@ -300,13 +310,7 @@ def population_search(trial, model, population_size=8):
     def build(hp):
         clone = keras.models.clone_model(model)
         clone.set_weights(model.get_weights())
-        member = augmented(
-            trial,
-            clone,
-            policy=tuners.policy_space(hp, repeats=1),
-            num_views=2,
-            dropout=hp.Float("dropout", 0.0, 0.9, step=0.1),
-        )
+        member = augmented(trial, clone, **space(hp))
         member.compile_from_config(compiling)
         return member
 
