@@ -135,16 +135,15 @@ class FirstLoss(keras.callbacks.Callback):
         prediction = self.model(x, training=False)
         loss = keras.losses.sparse_categorical_crossentropy(y, prediction)
         optimizer = self.model.optimizer
+        memory = self.model.latent_augmentation.memory
         FirstLoss.losses.append(
             {
-                "loss": float(keras.ops.mean(loss)),
+                "loss": keras.ops.convert_to_numpy(loss).mean(),
                 "steps": int(optimizer.iterations),
                 "prior_steps": int(self.model.discriminator_optimizer.iterations),
                 "rate": float(optimizer.learning_rate),
                 "policy": self.model.latent_augmentation.policy,
-                "memory": int(
-                    np.sum(self.model.latent_augmentation.memory.counters[:, 0])
-                ),
+                "memory": int(keras.ops.sum(memory.counters[:, 0])),
             }
         )
 
