@@ -1,12 +1,16 @@
-"""Writes the README's tables from the files of results.
+"""Writes the README's tables, and numbers in `expectations.md`, from the files of
+results.
 
     python -m benchmarks.readme
 
-Each stands after a comment with its name, as `<!-- accuracy -->`.
+Each part stands after a comment with its name, as `<!-- accuracy -->`.
 """
 
 import pathlib
 import re
+import textwrap
+from collections import defaultdict
+from functools import partial
 
 from benchmarks.accuracy import report
 
@@ -36,9 +40,12 @@ SHOWN = (
 )
 
 
+RESULTS = ROOT / "benchmarks/accuracy/results.csv"
+IMBALANCE = ROOT / "benchmarks/accuracy/imbalance.csv"
+
+
 def accuracy():
-    path = ROOT / "benchmarks/accuracy/results.csv"
-    head, rule, *rows = report.brief(path, "accuracy", report.MAIN).splitlines()
+    head, rule, *rows = report.brief(RESULTS, "accuracy", report.MAIN).splitlines()
     return [head, rule, *(row for row in rows if row.split(" | ")[0][2:] in SHOWN)]
 
 
@@ -57,19 +64,76 @@ def steps():
     return rows
 
 
-TABLES = {"accuracy": accuracy, "steps": steps}
+class Change:
+    """A change in points and its standard error, as text."""
+
+    def __init__(self, row):
+        self.text = f"{row['change']:+.1f} ({row['standard_error']:.1f})"
+        self.p = f"{row['corrected_p']:.3f}"
+        self.seeds = f"{row['runs']:.0f}"
+
+    def __str__(self):
+        return self.text
 
 
-def with_tables(text):
-    """The README, with its tables as the results are now."""
-    for name, table in TABLES.items():
+def _changes(table):
+    return {name: Change(row) for name, row in table.iterrows()}
+
+
+class _Over(dict):
+    """From a baseline to the mean changes from it, by method."""
+
+    def __init__(self, comparison):
+        self.comparison = comparison
+
+    def __missing__(self, baseline):
+        return _changes(self.comparison.mean_changes(baseline))
+
+
+def expectations():
+    """What to expect, in words: `main` has mean changes over the data sets of the
+    table, `every` over those with token texts too, `on` those on one, `rare` over the
+    imbalanced ones; `over` and `rare_over` are from another method than none."""
+    results = report.read(RESULTS)
+    main = report.complete(results, report.MAIN)
+    rare = report.read(IMBALANCE, "balanced_accuracy")
+    on = defaultdict(dict)
+    for (dataset, method), row in results.summary().iterrows():
+        on[dataset][method] = Change(row)
+    text = (ROOT / "benchmarks/expectations.md").read_text()
+    text = text.format(
+        main=_changes(main.mean_changes()),
+        every=_changes(report.complete(results).mean_changes()),
+        over=_Over(main),
+        on=on,
+        rare=_changes(report.whole(rare).mean_changes()),
+        rare_over=_Over(report.whole(rare)),
+    )
+    bullets = [" ".join(words.split()) for words in re.split("^- ", text, flags=re.M)]
+    fill = partial(
+        textwrap.fill,
+        width=88,
+        initial_indent="- ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [fill(bullet) for bullet in bullets[1:]]
+
+
+PARTS = {"accuracy": accuracy, "expectations": expectations, "steps": steps}
+
+
+def with_results(text):
+    """The README, with what it says of the results as these are now."""
+    for name, part in PARTS.items():
         marker = f"<!-- {name} -->\n"
         before, rest = text.split(marker)
         _, after = rest.split("\n\n", 1)
-        text = "".join([before, marker, "\n".join(table()), "\n\n", after])
+        text = "".join([before, marker, "\n".join(part()), "\n\n", after])
     return text
 
 
 if __name__ == "__main__":
     readme = ROOT / "README.md"
-    readme.write_text(with_tables(readme.read_text()))
+    readme.write_text(with_results(readme.read_text()))
