@@ -240,6 +240,26 @@ def test_a_setting_is_chosen_by_validation_and_never_by_test_samples():
     np.testing.assert_allclose(result.changes("d", "m"), [10.0, 49.0])
 
 
+def test_of_equals_the_likelihood_decides_in_whatever_order_they_came():
+    rows = [
+        ("d", method, 0, split, metric, value)
+        for method, loss, test in (
+            ("none", 0.5, 0.5),
+            ("m(a=1)", 0.4, 0.1),
+            ("m(a=2)", 0.3, 0.7),
+        )
+        for split, metric, value in (
+            ("validation", "accuracy", 0.5),
+            ("validation", "log_loss", loss),
+            ("test", "accuracy", test),
+        )
+    ]
+    for ordered in (rows, rows[::-1]):
+        result = Comparison(pd.DataFrame(ordered, columns=COLUMNS))
+        result = result.with_choice("best")
+        assert result.changes("d", "m") == result.changes("d", "best") == [20.0]
+
+
 def test_choosing_among_methods_by_validation():
     rows = []
     for method, validation, test in (
@@ -259,6 +279,8 @@ def test_choosing_among_methods_by_validation():
     assert chosen.summary().loc[("d", "best"), "setting"] == "a(x=1), 1 of 2"
     others = chosen.summary().drop(("d", "best"))[["mean", "change"]]
     pd.testing.assert_frame_equal(others, runs.summary()[["mean", "change"]])
+    with pytest.raises(ValueError, match=r"Received: methods=\['none', 'd'\]"):
+        runs.with_choice("best", ["none", "d"])
     of_all = runs.with_choice("best").changes("d", "best")
     np.testing.assert_allclose(of_all, [-50.0, -50.0])
     late = ("d", "c", 2, "test", "accuracy", 1.0)
@@ -365,19 +387,24 @@ def test_inputs_of_any_scale_losses_in_a_list_and_names_of_metrics(rng):
     assert len(result.summary()) == 4
 
 
-def test_a_method_that_fails_once_goes_on_with_the_next_seed(rng):
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_method_that_fails_once_goes_on_with_the_next_seed(resumed, rng, tmp_path):
     def fails(trial, model):
         if trial.seed == 1:
             raise RuntimeError("no memory left")
         return model
 
+    data, arguments = make_data(rng), {**FAST, "path": tmp_path / "runs.csv"}
+    if resumed:
+        keras_modals.compare(build, data, {"m": fails}, 1, **arguments)
     with pytest.warns(UserWarning, match="failed with seed 1"):
-        result = keras_modals.compare(build, make_data(rng), {"m": fails}, 3, **FAST)
+        result = keras_modals.compare(build, data, {"m": fails}, 3, **arguments)
+    assert "(n=2)" in str(result)
     assert result.summary()["runs"].to_dict() == {("data", "none"): 3, ("data", "m"): 2}
     assert "m: failed with seed 1, RuntimeError: no memory left" in str(result)
 
 
-def test_a_file_keeps_what_was_trained_in_another_way_apart(rng, tmp_path):
+def test_a_file_keeps_what_was_trained_in_another_way_apart(rng, tmp_path, monkeypatch):
     arguments = {**FAST, "path": tmp_path / "runs.csv"}
     data, methods = make_data(rng), {"nothing": do_nothing}
     keras_modals.compare(build, data, methods, 1, **arguments)
@@ -387,13 +414,21 @@ def test_a_file_keeps_what_was_trained_in_another_way_apart(rng, tmp_path):
         keras_modals.compare(build, make_data(rng), methods, 1, **arguments)
     with pytest.raises(ValueError, match=r"other settings.*'shuffle': False"):
         keras_modals.compare(build, data, methods, 1, shuffle=False, **arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.backend, "backend", lambda: "another")
+        with pytest.raises(ValueError, match=r"other settings.*'another'"):
+            keras_modals.compare(build, data, methods, 1, **arguments)
+    weights = {**arguments, "dataset": "weighted"}
+    keras_modals.compare(build, data, ["none"], 1, class_weight={0: 1.0}, **weights)
+    with pytest.raises(ValueError, match="other settings"):
+        keras_modals.compare(build, data, ["none"], 1, class_weight={0: 2.0}, **weights)
     arguments |= {"epochs": 3, "dataset": "NA"}
     for seeds in (1, 2, 1):
         result = keras_modals.compare(build, data, methods, seeds, **arguments)
         assert result.summary()["runs"].tolist() == [seeds, seeds]
     other = keras_modals.compare(build, data, ["none"], 1, **arguments)
     assert other.summary().index.tolist() == [("NA", "none")]
-    assert len(Comparison.read(arguments["path"]).summary()) == 4
+    assert len(Comparison.read(arguments["path"]).summary()) == 5
 
 
 def test_a_grid_counts_when_all_of_it_ran(rng):
@@ -408,15 +443,21 @@ def test_a_grid_counts_when_all_of_it_ran(rng):
     assert result.summary()["runs"].tolist() == [2, 1]
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_seeds_with_test_samples_of_their_own(own, rng):
+@pytest.mark.parametrize(
+    ("scaled", "known", "own"),
+    [(False, False, False), (True, False, True), (True, True, False)],
+)
+def test_seeds_with_test_samples_of_their_own(scaled, known, own, rng):
     x, y = make_data(rng, 80)
 
     def load(seed):
-        # Scaled by what it may be, as a loader would by the training samples.
-        test = (x[60:] / (1 + seed), np.roll(y[60:], own * seed))
-        train, validation = (x[:40], y[:40]), (x[40:60], y[40:60])
-        return {"train": train, "validation": validation, "test": test}
+        parts = {
+            "train": (x[:40], y[:40]),
+            "validation": (x[40:60], y[40:60]),
+            # As a loader would by the training samples.
+            "test": (x[60:] / (1 + scaled * seed), y[60:]),
+        }
+        return {**parts, "test_id": x[60:]} if known else parts
 
     result = keras_modals.compare(build, load, {"nothing": do_nothing}, 2, **FAST)
     assert result.runs.query("metric == 'test_to_train'").value.unique() == [0.5]
@@ -438,7 +479,14 @@ def test_more_outputs_than_classes_in_the_data(rng):
     assert result.skipped == {}
 
 
-def test_a_second_call_goes_on(rng, tmp_path):
+@pytest.mark.parametrize(
+    "killed",
+    [
+        "data,nothing,2,tr",
+        "data,nothing,2,train,seconds,0.1\ndata,nothing,2,validation,accu",
+    ],
+)
+def test_a_second_call_goes_on(killed, rng, tmp_path):
     path = tmp_path / "runs.csv"
     built = []
 
@@ -449,9 +497,9 @@ def test_a_second_call_goes_on(rng, tmp_path):
     data, methods = make_data(rng), {"nothing": do_nothing}
     keras_modals.compare(count, data, methods, 2, path=path, **FAST)
     assert len(built) == 4
-    # Killed while it wrote: half a line, and nothing after it.
+    # Killed while it wrote: half a line, and nothing of its run counts.
     text = path.read_text()
-    path.write_text(text + "data,nothing,2,tr")
+    path.write_text(text + killed)
     result = keras_modals.compare(count, data, methods, 3, path=path, **FAST)
     assert len(built) == 6
     assert result.summary()["runs"].tolist() == [3, 3]

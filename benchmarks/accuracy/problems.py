@@ -52,6 +52,8 @@ def problem(name, tuning=False):
             "train": (x[: round(share * len(x))], y[: round(share * len(y))]),
             "validation": (x_valid[:size], y_valid[:size]),
             "test": test,
+            # Inputs are scaled by each seed's training samples.
+            "test_id": test[1],
         }
 
     epochs = EPOCHS[encoder]

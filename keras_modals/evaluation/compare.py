@@ -80,7 +80,8 @@ def compare(
             samples with every class in proportion; or a dict with `"train"`,
             `"validation"` and `"test"`, each such a pair; or `fn(seed)` that returns
             one. `x` is an array or a structure of them, `y` class indices or one-hot
-            rows.
+            rows. An array `"test_id"` beside them says by what to know test samples,
+            where their inputs are scaled or encoded anew for each seed.
         methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
             `Method`s or to functions `fn(trial, model)` that train a model and return
             the one to test. `"none"` is what all others are compared with, and is
@@ -103,15 +104,18 @@ def compare(
         path: Path of a CSV file to which each run is written as it finishes. A second
             call goes on where the first stopped, and several data sets may share one
             file. Runs with other data, `epochs` or the like need another `path` or
-            `dataset`; that of a changed `build_fn`, method or `fn(seed)` is up to you.
+            `dataset`, and so do those of another backend; that of a changed `build_fn`,
+            method, `fn(seed)` or argument that is an object is up to you.
             Defaults to `None`, in memory.
         verbose: `"auto"`, 0, 1 or 2: silent, a progress bar with the time left, or a
             line for each run. `"auto"` is 1.
         **fit_arguments: Further arguments of `fit`, such as `callbacks`.
 
-    Where all seeds have the same test samples, known by their labels, what is said is
-    about these samples. Where each has its own, which share samples, the test is
-    corrected for it.
+    Where all seeds have the same test samples, what is said is about these samples.
+    Where each has its own, which share samples, the test is corrected for it. Settle
+    the number of seeds before you look: to add some until a difference is no noise
+    finds more than there is. What a first call makes likely, a second one with seeds of
+    its own can confirm.
 
     Returns:
         A `Comparison`. Printed, it is a table in words; `summary()` and
@@ -154,6 +158,7 @@ def compare(
     load = make_loader(data, splits)
     settings = {"epochs": epochs, "batch_size": batch_size}
     settings |= {"layer": layer, "monitor": monitor}
+    settings["backend"] = keras.backend.backend()
     if not is_split(data):
         settings["splits"] = [float(share) for share in splits]
     if not callable(data):
@@ -172,7 +177,12 @@ def compare(
     ]
     progress = _Progress(len(todo), verbose)
     skipped: dict[str, str] = {}
-    ran: set[str] = set()
+    ran = {
+        name
+        for name, method in methods.items()
+        for setting in method.grid
+        if any((_run_name(name, setting), seed) in finished for seed in seeds)
+    }
     starts: dict[int, int] = {}
     loaded: Any = (None, None)
     for seed, name, setting in todo:
@@ -253,6 +263,10 @@ def _build(build_fn, trial, starts):
 
 def _plain(value):
     """A setting of `fit` as JSON; of objects, the kind."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
     is_plain = isinstance(value, bool | int | float | str | None)
     return value if is_plain else type(value).__name__
 
@@ -273,8 +287,7 @@ def _run(method, setting, model, trial, parts):
         scores = all_scores(as_indices(y), outputs)
         values |= {(split, name): score for name, score in scores.items()}
     values["test", TEST_TO_TRAIN] = len(parts["test"][1]) / len(parts["train"][1])
-    # By their labels: a loader may scale inputs by each seed's training samples.
-    values["test", TEST_SAMPLES] = checksum(parts["test"][1])
+    values["test", TEST_SAMPLES] = checksum(parts.get("test_id", parts["test"]))
     return values
 
 

@@ -16,7 +16,7 @@ from keras_modals.evaluation.statistics import holm, paired_test, samples_for
 COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
 #: Under this metric of the test split: test samples per training sample.
 TEST_TO_TRAIN = "test_to_train"
-#: Under this metric of the test split: a number for the test samples' labels.
+#: Under this metric of the test split: a number for the test samples.
 TEST_SAMPLES = "test_samples"
 #: Under this metric of the training split: a number for the settings of the call.
 SETTINGS = "settings"
@@ -72,7 +72,7 @@ def read_runs(path):
 
 
 def _prepare(path):
-    """Writes the first line, and drops a last one whose writer was killed."""
+    """Writes the first line, and drops a last run whose writer was killed."""
     with contextlib.suppress(FileExistsError), path.open("x") as file:
         file.write(",".join(COLUMNS) + "\n")
     text = path.read_text()
@@ -80,7 +80,22 @@ def _prepare(path):
         time.sleep(0.2)
         # Otherwise another process was writing, its first line or a run.
         if path.read_text() == text:
-            path.write_text(text[: text.rfind("\n") + 1])
+            path.write_text("".join(_without_last_run(text)))
+
+
+def _without_last_run(text):
+    """Lines of a file that ends within a line, without those of that line's run."""
+    *lines, part = text.splitlines(keepends=True)
+    last = _run_of(lines[-1]) if lines[1:] else ""
+    if part.startswith(last) or last.startswith(part):
+        while lines[1:] and _run_of(lines[-1]) == last:
+            lines.pop()
+    return lines
+
+
+def _run_of(line):
+    """Its data set, method and seed, as they are written."""
+    return line.rsplit(",", len(COLUMNS) - 3)[0] + ","
 
 
 class Comparison:
@@ -116,7 +131,8 @@ class Comparison:
 
         Args:
             name: String, what to call it.
-            methods: Names of those to choose from. Defaults to `None`, all.
+            methods: Names of those to choose from. Defaults to `None`, all. Among
+                equals, that with the lesser log loss is chosen.
 
         Returns:
             A `Comparison`, in whose `summary()` the column `setting` says which was
@@ -124,7 +140,13 @@ class Comparison:
         """
         runs = self.runs
         if methods is not None:
-            runs = runs[_split_names(runs)["method"].isin(list(methods))]
+            methods, names = list(methods), _split_names(runs)["method"]
+            if set(methods) - set(names):
+                raise ValueError(
+                    f"Expected some of the methods {sorted(set(names))}. "
+                    f"Received: methods={methods}"
+                )
+            runs = runs[names.isin(methods)]
         found = runs.groupby(["dataset", "seed"])["method"].transform("nunique")
         runs = runs[found == runs.groupby("dataset")["method"].transform("nunique")]
         runs = runs.assign(method=f"{name}(" + runs["method"] + ")")
@@ -144,10 +166,14 @@ class Comparison:
         runs = _split_names(self.runs)
         metric = self.chosen_by or self.metric
         choices = runs[(runs["split"] == "validation") & (runs["metric"] == metric)]
-        ascending = metric in ERRORS
-        # Among equals, the first of the grid.
-        best = choices.sort_values("value", ascending=ascending, kind="stable")
         keys = ["dataset", "method", "seed"]
+        # Few samples have many ties: then the likelihood decides, whatever the order
+        # of the file.
+        losses = runs[(runs["split"] == "validation") & (runs["metric"] == "log_loss")]
+        losses = losses.set_index([*keys, "setting"])["value"].rename("log_loss")
+        best = choices.join(losses, on=[*keys, "setting"]).sort_values(
+            ["value", "log_loss", "setting"], ascending=[metric in ERRORS, True, True]
+        )
         best = best.drop_duplicates(keys)[[*keys, "setting"]]
         return runs.merge(best, on=[*keys, "setting"])
 
@@ -294,6 +320,8 @@ class Comparison:
             for (_, method), row in group.iterrows():
                 level = _with_error(f"{row['mean']:6.2f}", row["spread"])
                 line = f"  {method:{width}}  {level}"
+                if row["runs"] < seeds:
+                    line += f" (n={row['runs']})"
                 if row["verdict"] != "baseline":
                     line += "   " + _with_error(
                         f"{row['change']:+6.2f}", row["standard_error"]

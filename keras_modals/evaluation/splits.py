@@ -10,9 +10,11 @@ from sklearn.model_selection import train_test_split
 from keras_modals.evaluation.trial import as_indices, take
 from keras_modals.labels import check_label_array
 
+PARTS = ("train", "validation", "test")
+
 
 def make_loader(data, splits):
-    """`fn(seed)` that returns a dict of the three parts."""
+    """`fn(seed)` that returns a dict of the three parts, and maybe `"test_id"`."""
     if callable(data):
         return lambda seed: _check_parts(data(seed))
     if isinstance(data, Mapping):
@@ -51,14 +53,13 @@ def make_loader(data, splits):
 
 
 def _check_parts(parts):
-    missing = [name for name in ("train", "validation", "test") if name not in parts]
-    if missing:
+    if any(name not in parts for name in PARTS):
         raise ValueError(
             'Split data must have "train", "validation" and "test". '
             f"Received: {list(parts)}"
         )
-    for name, pair in parts.items():
-        _check_pair(name, pair)
+    for name in PARTS:
+        _check_pair(name, parts[name])
     return parts
 
 
@@ -85,7 +86,7 @@ def _width(targets):
 
 
 def count_classes(parts):
-    return max(_width(np.asarray(y)) for _, y in parts.values())
+    return max(_width(np.asarray(parts[name][1])) for name in PARTS)
 
 
 def is_split(data):
