@@ -15,6 +15,7 @@ from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
 from keras_modals.evaluation import Trial
 from keras_modals.evaluation.comparison import Comparison, RunFile
+from keras_modals.evaluation.splits import PARTS
 
 #: What scikit-learn ships.
 SHIPPED = ("iris", "breast", "wine", "digits")
@@ -74,7 +75,7 @@ def test_a_long_tail_has_a_hundredth_of_its_head(monkeypatch):
 def test_tuning_never_sees_the_test_part():
     tuning, final = problem("digits", tuning=True).load(0), problem("digits").load(0)
     assert final["test"][0].tobytes() == data.load("digits", 0).test[0].tobytes()
-    seen = {x.tobytes() for part in tuning.values() for x in part[0]}
+    seen = {x.tobytes() for name in PARTS for x in tuning[name][0]}
     assert not seen & {x.tobytes() for x in final["test"][0]}
     validation = {x.tobytes() for x in tuning["validation"][0]}
     assert not validation & {x.tobytes() for x in tuning["test"][0]}
@@ -115,7 +116,8 @@ def test_studies_know_their_data_and_methods():
 def test_report(tmp_path, capsys):
     file = RunFile(tmp_path / "runs.csv")
     scores = {"none": 0.5, "MODALS": 0.6, "dropout(a=1)": 0.55, "dropout(a=2)": 0.4}
-    for seed, dataset in itertools.product(range(3), ("digits", "digits:0.5", "iris")):
+    datasets = ("digits", "digits:0.5", "iris", "iris@180")
+    for seed, dataset in itertools.product(range(3), datasets):
         for method, score in scores.items():
             score += 0.01 * seed * (method == "MODALS")
             values = {
@@ -133,13 +135,19 @@ def test_report(tmp_path, capsys):
     row = "| MODALS | 3 | +11.00 ({1})* | +11.0 | " + unit
     assert row.format("0.00", "0.41") in lines
     # Digits are among the data sets by which defaults were chosen, irises not.
-    unseen = lines[lines.index("Of these, by which no default was chosen:") :]
+    start, end = map(
+        lines.index, ("Of these, by which no default was chosen:", "Trained longer:")
+    )
+    unseen, longer = lines[start:end], lines[end:]
     assert row.format("0.01", "0.58") in unseen
     # What validation chooses is what it finds best, and of the others dropout.
     assert row.format("0.01", "0.58").replace("MODALS", "best of all") in unseen
     assert any(
         line.startswith("| best of the others | 3 | +5.00 (0.00)") for line in unseen
     )
+    # Few methods were trained longer: to choose among them says little.
+    assert longer[2] == "| method | mean | worst | iris@180 |"
+    assert not any("best of" in line for line in longer)
     pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert pictures == {"accuracy.png", "digits_accuracy_by_size.png"}
 

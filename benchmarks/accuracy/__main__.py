@@ -1,15 +1,16 @@
 """Does it help? Data sets, methods and seeds, with `keras_modals.compare`.
 
     KERAS_MODALS_DATA=folder python -m benchmarks.accuracy run [--study results]
-        [--datasets ...] [--methods ...] [--seeds 10] [--workers 2]
+        [--datasets ...] [--methods ...] [--seeds 10] [--workers 2] [--path file]
     python -m benchmarks.accuracy report [--study results] [--metric accuracy]
+        [--path file]
 
 Each finished run is written to `benchmarks/accuracy/results.csv` (`imbalance.csv`,
-`tuning.csv`); a second call goes on where the first stopped, and several may run at
-once. Every method has the same samples: to train, and as many, or at least 100 where
-there are, to choose its setting and its best epoch by. The test samples only judge, and
-are the same for every seed. With `KERAS_BACKEND=torch`, whose steps are eager, small
-models take a third of the time.
+`tuning.csv`) or `--path`; a second call goes on where the first stopped, and several
+may run at once. Every method has the same samples: to train, and as many, or at least
+100 where there are, to choose its setting and its best epoch by. The test samples only
+judge, and are the same for every seed. With `KERAS_BACKEND=torch`, whose steps are
+eager, small models take a third of the time.
 
 `name:0.5` is a data set with half of its training samples, `name@180` one with another
 number of epochs.

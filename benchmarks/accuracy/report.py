@@ -38,8 +38,27 @@ OTHERS = (
     "oversampling",
     "tuned threshold",
 )
-#: Of the alternatives, that which is best on validation samples.
-RIVAL = "best of the others"
+#: Of the alternatives, and of all, that which is best on validation samples.
+RIVAL, BEST = "best of the others", "best of all"
+#: What a user could choose, beside the paper's; the evidence page has all that was run.
+SHOWN = (
+    "none",
+    BEST,
+    RIVAL,
+    "MODALS",
+    "MODALS tuned",
+    "one-run search",
+    "population search",
+    "mixup",
+    "manifold mixup",
+    "label smoothing",
+    "dropout",
+    "input noise",
+    "triplet",
+    "difference transform",
+    "paper's policy",
+    "paper's method",
+)
 
 
 def read(path, metric="accuracy", chosen_by=None):
@@ -48,8 +67,11 @@ def read(path, metric="accuracy", chosen_by=None):
     comparison = Comparison.read(path, metric, chosen_by)
     if not comparison.runs["method"].eq("MODALS").any():
         return comparison
-    comparison = comparison.with_choice(RIVAL, OTHERS)
-    return comparison.with_choice("best of all", (*OURS, *OTHERS))
+    ran = set(comparison.runs["method"].str.partition("(")[0])
+    others = [method for method in OTHERS if method in ran]
+    ours = [method for method in OURS if method in ran]
+    comparison = comparison.with_choice(RIVAL, others)
+    return comparison.with_choice(BEST, [*ours, *others])
 
 
 def print_report(path, metric, pictures=None):
@@ -71,7 +93,7 @@ def print_report(path, metric, pictures=None):
     if pictures is not None:
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
-        ax = plot_comparison(complete(everything, MAIN))
+        ax = plot_comparison(complete(everything, MAIN, methods=SHOWN))
         _save(ax, pictures / f"{metric}.png")
         for name in _datasets(runs[runs["dataset"].str.contains(":")]):
             base = name.partition(":")[0]
@@ -86,12 +108,17 @@ def whole(comparison):
 
 def larger(comparison):
     """Training sets that are not small."""
-    return _of(comparison, lambda names: names.str.endswith("_full"))
+    return _single(_of(comparison, lambda names: names.str.endswith("_full")))
 
 
 def longer(comparison):
     """Trainings of more epochs."""
-    return _of(comparison, lambda names: names.str.contains("@"))
+    return _single(_of(comparison, lambda names: names.str.contains("@")))
+
+
+def added(comparison, first=3):
+    """Seeds that were added after a look at the first ones."""
+    return _of(comparison, lambda seeds: seeds >= first, "seed")
 
 
 def unseen(comparison):
@@ -100,11 +127,17 @@ def unseen(comparison):
     return [name for name in _datasets(whole(comparison).runs) if name not in tuning]
 
 
-def _of(comparison, chosen):
+def _of(comparison, chosen, column="dataset"):
     runs = comparison.runs
     return Comparison(
-        runs[chosen(runs["dataset"])], comparison.metric, chosen_by=comparison.chosen_by
+        runs[chosen(runs[column])], comparison.metric, chosen_by=comparison.chosen_by
     )
+
+
+def _single(comparison):
+    """Without choices among methods, of which too few were run."""
+    choices = f"{RIVAL}|{BEST}"
+    return _of(comparison, lambda names: ~names.str.match(choices), "method")
 
 
 def means(path, metric, datasets=None):
@@ -142,11 +175,13 @@ def plot_curves(comparison, base):
     return plot_learning_curves(comparison, base, sizes, methods)
 
 
-def complete(comparison, least=SHARES[0], datasets=None):
+def complete(comparison, least=SHARES[0], datasets=None, methods=None):
     """Whole training sets (or some of them) with at least half as many seeds as any,
-    without the methods that were run on less than a share of them, then without the
-    data sets that lack one of the others. One seed does not count."""
+    without the methods (of all, or of some) that were run on less than a share of them,
+    then without the data sets that lack one of the others. One seed does not count."""
     runs = whole(comparison).to_dataframe()
+    if methods is not None:
+        runs = runs[runs["method"].isin(methods)]
     if datasets is not None:
         runs = runs[runs["dataset"].isin(datasets)]
     seeds = runs.groupby(["dataset", "method"], sort=False)["seed"].nunique()
@@ -192,14 +227,14 @@ def table(comparison):
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def brief(path, metric, least=SHARES[0], datasets=None):
+def brief(path, metric, least=SHARES[0], datasets=None, methods=None):
     """Markdown, methods in rows: the fewest seeds on a data set; the mean change from
     none (standard error) of a metric, by which settings are chosen, and of others; the
     worst data set's of the first; and of the first, the mean change from the best of
     the alternatives."""
     metrics = (metric, *ALSO.get(metric, ()))
     comparisons = [
-        complete(read(path, each, metric), least, datasets) for each in metrics
+        complete(read(path, each, metric), least, datasets, methods) for each in metrics
     ]
     means = [comparison.mean_changes() for comparison in comparisons]
     names = [each.replace("_", " ") for each in metrics]
