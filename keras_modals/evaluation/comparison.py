@@ -343,8 +343,11 @@ class Comparison:
 
 def _split_names(runs):
     """Runs with `mixup(alpha=0.2)` as method and setting."""
-    parts = runs["method"].str.extract(r"^([^(]*)(?:\((.*)\))?$")
-    return runs.assign(method=parts[0], setting=parts[1].fillna(""))
+    names = pd.Series(runs["method"].unique(), dtype=str)
+    parts = names.str.extract(r"^([^(]*)(?:\((.*)\))?$").fillna("").set_index(names)
+    return runs.assign(
+        method=runs["method"].map(parts[0]), setting=runs["method"].map(parts[1])
+    )
 
 
 def _most_frequent(settings):
