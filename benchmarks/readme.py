@@ -69,7 +69,8 @@ class _Over(dict):
         self.comparison = comparison
 
     def __missing__(self, baseline):
-        return _changes(self.comparison.mean_changes(baseline))
+        self[baseline] = _changes(self.comparison.mean_changes(baseline))
+        return self[baseline]
 
 
 def expectations():

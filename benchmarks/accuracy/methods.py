@@ -26,9 +26,9 @@ TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
 
 
 def _paper_space(hp):
-    """What the paper searches, 8 sub-policies, beside its triplet weight for text and a
-    hundredth of its prior weight: all of it is too much for an encoder whose
-    discriminator sees what the encoder is trained on."""
+    """What the paper searches, 8 sub-policies, beside its triplet weight for text. Its
+    prior weight of 1 is for a discriminator that sees something else than what the
+    encoder is trained on: here it is that of `MODALS with prior`."""
     policy = policy_space(hp, repeats=2)
     return {"policy": policy, "triplet_weight": 0.03, **PRIOR, **PAPER}
 

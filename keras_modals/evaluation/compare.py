@@ -177,12 +177,7 @@ def compare(
     ]
     progress = _Progress(len(todo), verbose)
     skipped: dict[str, str] = {}
-    ran = {
-        name
-        for name, method in methods.items()
-        for setting in method.grid
-        if any((_run_name(name, setting), seed) in finished for seed in seeds)
-    }
+    ran = {run.partition("(")[0] for run, _ in finished}
     starts: dict[int, int] = {}
     loaded: Any = (None, None)
     for seed, name, setting in todo:
