@@ -586,6 +586,10 @@ def test_tensorflow_does_not_warn_of_models_of_their_own(rng):
 
 # Refusals ----------------------------------------------------------------------
 
+PARTS = dict.fromkeys(
+    ("train", "validation", "test"), (np.zeros((3, FEATURES)), np.arange(3))
+)
+
 
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -603,6 +607,7 @@ def test_tensorflow_does_not_warn_of_models_of_their_own(rng):
         ({"data": (np.zeros((4, 8)), np.zeros(3))}, "\\[4\\] inputs and 3 targets"),
         ({"data": (np.zeros((2, 8)), np.array(["a", "b"]))}, "Labels must be numbers"),
         ({"data": (np.zeros((2, 8)), np.array([0.5, 1]))}, "whole numbers"),
+        ({"data": {**PARTS, "test_id": np.arange(2)}}, "2 entries for 3 samples"),
         ({"build_fn": plain_model}, "compiled Keras model"),
         ({"seeds": []}, "seeds=\\[\\]"),
         ({"seeds": [1, 1]}, "seeds=\\[1, 1\\]"),

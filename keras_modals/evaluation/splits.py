@@ -60,6 +60,12 @@ def _check_parts(parts):
         )
     for name in PARTS:
         _check_pair(name, parts[name])
+    labels = parts["test"][1]
+    if len(parts.get("test_id", labels)) != len(labels):
+        raise ValueError(
+            '"test_id" must have an entry for every test sample. Received: '
+            f"{len(parts['test_id'])} entries for {len(labels)} samples"
+        )
     return parts
 
 
