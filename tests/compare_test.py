@@ -14,6 +14,7 @@ import keras_modals
 from keras_modals import Policy
 from keras_modals.evaluation import METHODS, Comparison, Method, Trial
 from keras_modals.evaluation.comparison import COLUMNS, RunFile
+from keras_modals.evaluation.splits import PARTS
 from keras_modals.evaluation.statistics import holm
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
@@ -586,9 +587,7 @@ def test_tensorflow_does_not_warn_of_models_of_their_own(rng):
 
 # Refusals ----------------------------------------------------------------------
 
-PARTS = dict.fromkeys(
-    ("train", "validation", "test"), (np.zeros((3, FEATURES)), np.arange(3))
-)
+SPLIT = dict.fromkeys(PARTS, (np.zeros((3, FEATURES)), np.arange(3)))
 
 
 @pytest.mark.parametrize(
@@ -607,7 +606,7 @@ PARTS = dict.fromkeys(
         ({"data": (np.zeros((4, 8)), np.zeros(3))}, "\\[4\\] inputs and 3 targets"),
         ({"data": (np.zeros((2, 8)), np.array(["a", "b"]))}, "Labels must be numbers"),
         ({"data": (np.zeros((2, 8)), np.array([0.5, 1]))}, "whole numbers"),
-        ({"data": {**PARTS, "test_id": np.arange(2)}}, "2 entries for 3 samples"),
+        ({"data": {**SPLIT, "test_id": np.arange(2)}}, "2 entries for 3 samples"),
         ({"build_fn": plain_model}, "compiled Keras model"),
         ({"seeds": []}, "seeds=\\[\\]"),
         ({"seeds": [1, 1]}, "seeds=\\[1, 1\\]"),
