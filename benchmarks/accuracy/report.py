@@ -76,7 +76,6 @@ def read(path, metric="accuracy", chosen_by=None):
 
 def print_report(path, metric, pictures=None):
     everything = read(path, metric)
-    runs = everything.runs
     print(table(whole(everything)))
     for names, text in means(path, metric):
         print(f"\nMeans over {len(names)} data sets, {', '.join(names)}:\n\n{text}")
@@ -85,6 +84,7 @@ def print_report(path, metric, pictures=None):
         print("\nOf these, by which no default was chosen:\n")
         print(brief(path, metric, MAIN, others))
     for title, part in (
+        ("Fewer training samples", smaller(everything)),
         ("Trained longer", longer(everything)),
         ("Large training sets", larger(everything)),
     ):
@@ -95,8 +95,8 @@ def print_report(path, metric, pictures=None):
         pictures.mkdir(parents=True, exist_ok=True)
         ax = plot_comparison(complete(everything, MAIN, methods=SHOWN))
         _save(ax, pictures / f"{metric}.png")
-        for name in _datasets(runs[runs["dataset"].str.contains(":")]):
-            base = name.partition(":")[0]
+        names = _datasets(smaller(everything).runs)
+        for base in dict.fromkeys(name.partition(":")[0] for name in names):
             ax = plot_curves(Comparison.read(path, metric), base)
             _save(ax, pictures / f"{base}_{metric}_by_size.png")
 
@@ -106,14 +106,19 @@ def whole(comparison):
     return _of(comparison, lambda names: ~names.str.contains("[:@]|_full$"))
 
 
+def smaller(comparison):
+    """Shares of training sets."""
+    return _single(_of(comparison, lambda names: names.str.contains(":")))
+
+
 def larger(comparison):
     """Training sets that are not small."""
     return _single(_of(comparison, lambda names: names.str.endswith("_full")))
 
 
 def longer(comparison):
-    """Trainings of more epochs."""
-    return _single(_of(comparison, lambda names: names.str.contains("@")))
+    """Trainings of more epochs, on whole training sets."""
+    return _single(_of(comparison, lambda names: names.str.contains("^[^:]*@")))
 
 
 def added(comparison, first=3):
@@ -160,11 +165,16 @@ def _datasets(runs):
 
 
 def plot_curves(comparison, base):
-    """Learning curves of a data set, of what was run with every size."""
+    """Learning curves of a data set, of what was run with every size and the usual
+    number of epochs."""
     from benchmarks import data
 
     full = data.LOADERS[base][1][1]
-    names = [n for n in _datasets(comparison.runs) if n.partition(":")[0] == base]
+    names = [
+        name
+        for name in _datasets(comparison.runs)
+        if name.partition(":")[0] == base and "@" not in name
+    ]
     sizes = {round(float(n.partition(":")[2] or 1) * full): n for n in names}
     table = comparison.summary()
     methods = [
