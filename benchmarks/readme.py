@@ -46,10 +46,11 @@ def steps():
 
 
 class Change:
-    """A change in points and its standard error, as text."""
+    """A change in points and its standard error, as text, and the mean itself."""
 
     def __init__(self, row):
         self.text = f"{row['change']:+.1f} ({row['standard_error']:.1f})"
+        self.mean = f"{row['mean']:.1f}" if "mean" in row else None
         self.worst = f"{row['worst']:+.1f}" if "worst" in row else None
         self.p = f"{row['corrected_p']:.3f}"
         self.seeds = f"{row['runs']:.0f}"

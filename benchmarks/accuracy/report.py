@@ -85,6 +85,7 @@ def print_report(path, metric, pictures=None):
         print(brief(path, metric, MAIN, others))
     for title, part in (
         ("Fewer training samples", smaller(everything)),
+        ("Fewer training samples, trained longer", smaller(everything, longer=True)),
         ("Trained longer", longer(everything)),
         ("Large training sets", larger(everything)),
     ):
@@ -106,9 +107,10 @@ def whole(comparison):
     return _of(comparison, lambda names: ~names.str.contains("[:@]|_full$"))
 
 
-def smaller(comparison):
-    """Shares of training sets."""
-    return _single(_of(comparison, lambda names: names.str.contains(":")))
+def smaller(comparison, longer=False):
+    """Shares of training sets, with their usual number of epochs or with more."""
+    shares = ":.*@" if longer else ":[^@]*$"
+    return _single(_of(comparison, lambda names: names.str.contains(shares)))
 
 
 def larger(comparison):
