@@ -46,12 +46,16 @@ def steps():
 
 
 class Change:
-    """A change in points and its standard error, as text, and the mean itself."""
+    """A change in points, as text with its standard error; beside it, where the table
+    has them, the level itself (`mean`, in percent) and the change on the worst data
+    set."""
 
     def __init__(self, row):
-        self.text = f"{row['change']:+.1f} ({row['standard_error']:.1f})"
-        self.mean = f"{row['mean']:.1f}" if "mean" in row else None
-        self.worst = f"{row['worst']:+.1f}" if "worst" in row else None
+        self.text = f"{row['change']:+z.1f} ({row['standard_error']:.1f})"
+        if "mean" in row:
+            self.mean = f"{row['mean']:.1f}"
+        if "worst" in row:
+            self.worst = f"{row['worst']:+z.1f}"
         self.p = f"{row['corrected_p']:.3f}"
         self.seeds = f"{row['runs']:.0f}"
 

@@ -140,7 +140,7 @@ def test_report(tmp_path, capsys):
     )
     unseen, longer = lines[start:end], lines[end:]
     for name in ("digits:0.5", "digits:0.5@180"):
-        assert f"| method | mean | worst | {name} |" in lines
+        assert f"| method | {name} |" in lines
     assert row.format("0.01", "0.58") in unseen
     # What validation chooses is what it finds best, and of the others dropout.
     assert row.format("0.01", "0.58").replace("MODALS", "best of all") in unseen
@@ -148,7 +148,7 @@ def test_report(tmp_path, capsys):
         line.startswith("| best of the others | 3 | +5.00 (0.00)") for line in unseen
     )
     # Few methods were trained longer: to choose among them says little.
-    assert longer[2] == "| method | mean | worst | iris@180 |"
+    assert longer[2] == "| method | iris@180 |"
     assert not any("best of" in line for line in longer)
     pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert pictures == {"accuracy.png", "digits_accuracy_by_size.png"}

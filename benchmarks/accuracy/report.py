@@ -90,7 +90,7 @@ def print_report(path, metric, pictures=None):
         ("Large training sets", larger(everything)),
     ):
         if part.runs.size:
-            print(f"\n{title}:\n\n{table(part)}")
+            print(f"\n{title}:\n\n{table(part, with_means=False)}")
     if pictures is not None:
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,9 @@ def whole(comparison):
 def smaller(comparison, longer=False):
     """Shares of training sets, with their usual number of epochs or with more."""
     shares = ":.*@" if longer else ":[^@]*$"
-    return _single(_of(comparison, lambda names: names.str.contains(shares)))
+    part = _single(_of(comparison, lambda names: names.str.contains(shares)))
+    runs = part.runs.sort_values("dataset", kind="stable")
+    return Comparison(runs, part.metric, chosen_by=part.chosen_by)
 
 
 def larger(comparison):
@@ -209,9 +211,10 @@ def complete(comparison, least=SHARES[0], datasets=None, methods=None):
     )
 
 
-def table(comparison):
+def table(comparison, with_means=True):
     """Markdown, methods in rows, data sets in columns: change from none (standard
-    error), `*` where it stays after correction; none's own mean and number of runs."""
+    error), `*` where it stays after correction; none's own mean and number of runs. Its
+    means are of data sets, and say little of shares of the same one."""
     summary = comparison.summary()
     means = comparison.mean_changes().sort_values("change", ascending=False)
     datasets = _datasets(comparison.runs)
@@ -234,8 +237,10 @@ def table(comparison):
         mean, worst = "", ""
         if method in means.index:
             row = means.loc[method]
-            mean, worst = _change(row), f"{row['worst']:+.1f}"
+            mean, worst = _change(row), f"{row['worst']:+z.1f}"
         rows.append((method, mean, worst, *cells))
+    if not with_means:
+        rows = [(method, *cells) for method, _, _, *cells in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -254,7 +259,7 @@ def brief(path, metric, least=SHARES[0], datasets=None, methods=None):
     for method, row in means[0].sort_values("change", ascending=False).iterrows():
         cells = [_change(table.loc[method]) for table in means]
         seeds = f"{row['runs']:.0f}"
-        rows.append([method, seeds, cells[0], f"{row['worst']:+.1f}", *cells[1:]])
+        rows.append([method, seeds, cells[0], f"{row['worst']:+z.1f}", *cells[1:]])
     if RIVAL in means[0].index:
         changes = comparisons[0].mean_changes(baseline=RIVAL)
         rows[0].append(f"{names[0]}, from {RIVAL}")
@@ -271,4 +276,4 @@ def _level(row):
 
 def _change(row):
     star = "*" if row["corrected_p"] < 0.05 else ""
-    return f"{row['change']:+.2f} ({row['standard_error']:.2f}){star}"
+    return f"{row['change']:+z.2f} ({row['standard_error']:.2f}){star}"

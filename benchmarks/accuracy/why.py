@@ -71,7 +71,7 @@ def table():
             cell = f"{shares[name, f'relabelled_{operation}']:.0f} %"
             if (name, _words(operation)) in changes.index:
                 row = changes.loc[name, _words(operation)]
-                cell += f", {row['change']:+.1f} ({row['standard_error']:.1f})"
+                cell += f", {row['change']:+z.1f} ({row['standard_error']:.1f})"
             cells.append(cell)
         rows.append([name, *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
