@@ -116,7 +116,8 @@ def test_studies_know_their_data_and_methods():
 def test_report(tmp_path, capsys):
     file = RunFile(tmp_path / "runs.csv")
     scores = {"none": 0.5, "MODALS": 0.6, "dropout(a=1)": 0.55, "dropout(a=2)": 0.4}
-    datasets = ("digits", "digits:0.5", "digits:0.5@180", "iris", "iris@180")
+    shares = ("digits:0.5", "digits:0.25", "digits:0.5@180")
+    datasets = ("digits", *shares, "iris", "iris@180")
     for seed, dataset in itertools.product(range(3), datasets):
         for method, score in scores.items():
             score += 0.01 * seed * (method == "MODALS")
@@ -139,8 +140,8 @@ def test_report(tmp_path, capsys):
         lines.index, ("Of these, by which no default was chosen:", "Trained longer:")
     )
     unseen, longer = lines[start:end], lines[end:]
-    for name in ("digits:0.5", "digits:0.5@180"):
-        assert f"| method | {name} |" in lines
+    assert "| method | digits:0.25 | digits:0.5 |" in lines
+    assert "| method | digits:0.5@180 |" in lines
     assert row.format("0.01", "0.58") in unseen
     # What validation chooses is what it finds best, and of the others dropout.
     assert row.format("0.01", "0.58").replace("MODALS", "best of all") in unseen

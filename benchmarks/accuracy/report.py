@@ -213,8 +213,8 @@ def complete(comparison, least=SHARES[0], datasets=None, methods=None):
 
 def table(comparison, with_means=True):
     """Markdown, methods in rows, data sets in columns: change from none (standard
-    error), `*` where it stays after correction; none's own mean and number of runs. Its
-    means are of data sets, and say little of shares of the same one."""
+    error), `*` where it stays after correction; none's own mean and number of runs;
+    means over the data sets, which say little where these are shares of the same."""
     summary = comparison.summary()
     means = comparison.mean_changes().sort_values("change", ascending=False)
     datasets = _datasets(comparison.runs)
