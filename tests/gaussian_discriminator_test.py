@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from contract import check_layer_contract
 from portable import array, tensor
+from problems import FEATURES, NUM_CLASSES, compile_, make_data
 from scipy import stats
 
 from keras_modals import (
@@ -139,3 +140,36 @@ def test_draws_an_encoder_to_the_prior(rng):
 def test_refuses(hidden_units):
     with pytest.raises(ValueError, match="hidden_units="):
         GaussianDiscriminator(hidden_units)
+
+
+def test_within_the_priors_range_nothing_is_compressed(rng):
+    discriminator = GaussianDiscriminator((8,), seed=0)
+    latents = rng.uniform(-10, 10, (16, 4)).astype("float32")
+    logits = array(discriminator(latents))
+    first, last = discriminator.hidden_layers[0], discriminator.logits
+    expected = array(last(first(latents)))
+    np.testing.assert_allclose(logits, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e3, 1e6, 1e12, 1e14])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_the_prior_is_finite_where_the_plain_model_is(policy, scale, rng):
+    x, y = make_data(rng)
+    keras.config.set_dtype_policy(policy)
+    try:
+        inputs = keras.Input((FEATURES,))
+        latents = keras.layers.Dense(16, dtype="float32")(inputs)
+        latents = LatentAugmentation(NUM_CLASSES, seed=0)(latents)
+        outputs = keras.layers.Dense(NUM_CLASSES, "softmax", dtype="float32")(latents)
+        discriminator = GaussianDiscriminator((8,), seed=0)
+        model = ModalsModel(inputs, outputs, discriminator=discriminator)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    compile_(model, keras.optimizers.Adam(1e-3), prior_weight=0.1)
+    history = model.fit(scale * x, y, epochs=3, verbose=0).history
+    # A feature of 1e14 is 309 after compression, and so are the logits at most by some
+    # factor of the weights, which are below 1.
+    assert 0 < history["adversarial_loss"][-1] < 1e4
+    assert 0 < history["discriminator_loss"][-1] < 1e4
+    for variable in model.variables:
+        assert np.all(np.isfinite(array(variable)))

@@ -284,3 +284,34 @@ def test_seeds(rng):
     assert first == same
     assert first != other
     assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize("norm", [0.0, 1e-9, 1e-5])
+@pytest.mark.parametrize("mining", MINING)
+def test_a_latent_without_direction_takes_no_part_in_cosines(mining, norm, rng):
+    """Its gradient would be as large as its norm is small."""
+    labels, embeddings = batch(rng)
+    embeddings = embeddings.astype("float32")
+    scaled = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    without = labels.copy()
+    scaled[0] *= norm
+    without[0] = -1
+    values = []
+    for given in (labels, without):
+        loss = TripletSelector(0.5, mining, "cosine", seed=0)
+        value, (gradient,) = gradients(lambda z, y=given, f=loss: f(y, z), scaled)
+        values.append(value)
+        np.testing.assert_array_equal(gradient[0], 0.0)
+        assert np.abs(gradient).max() < 10.0
+    np.testing.assert_allclose(*values, rtol=1e-6)
+    assert values[0] > 0
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1.0, 1e6])
+def test_cosines_do_not_depend_on_the_scale(scale, rng):
+    labels, embeddings = batch(rng)
+    loss = TripletSelector(0.5, "hardest", "cosine")
+    expected = float(loss(labels, embeddings))
+    np.testing.assert_allclose(
+        float(loss(labels, scale * embeddings)), expected, rtol=1e-5
+    )

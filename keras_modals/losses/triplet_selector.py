@@ -18,6 +18,10 @@ _ROUNDS_AT_ONCE = 4
 #: Beyond this, and at NaN, an embedding takes no part.
 _LARGEST = 1e13
 
+#: Below this share of the batch's median norm, an embedding has no direction: the
+#: gradient of its direction grows with the inverse of its norm.
+_SMALLEST_NORM = 1e-3
+
 
 @keras.saving.register_keras_serializable("keras_modals")
 class TripletSelector(keras.losses.Loss):
@@ -33,9 +37,12 @@ class TripletSelector(keras.losses.Loss):
 
     Value and gradient are finite for any batch: duplicates, no positives, no
     negatives, one sample, no active triplet; rows that are not finite, or too large to
-    be squared, are left out. Computed in float32 for embeddings of any dtype, distances
-    from inner products around the batch's mean: those much smaller than the spread of
-    the batch lose digits.
+    be squared, are left out. So are, where the distance is a cosine, rows without a
+    direction: of a norm below a thousandth of the batch's median.
+
+    Computed in float32 for embeddings of any dtype, distances from inner products
+    around the batch's mean: those much smaller than the spread of the batch lose
+    digits.
 
     The value of sample `i` before reduction is the sum over the triplets with anchor
     `i`, scaled so that the mean over the batch is the mean over triplets. Sample
@@ -109,6 +116,9 @@ class TripletSelector(keras.losses.Loss):
         embeddings = ops.reshape(embeddings, (ops.shape(embeddings)[0], -1))
         labels = _flat_labels(y_true)
         finite = ops.all(ops.abs(embeddings) < _LARGEST, axis=-1)
+        embeddings = ops.where(finite[:, None], embeddings, 0.0)
+        if self.distance == "cosine":
+            finite = finite & _has_direction(embeddings)
         labels = ops.where(finite, labels, -1)
         embeddings = ops.where(finite[:, None], embeddings, 0.0)
 
@@ -204,11 +214,18 @@ class TripletSelector(keras.losses.Loss):
         return config
 
 
+def _has_direction(embeddings):
+    norms = ops.stop_gradient(ops.sqrt(ops.sum(ops.square(embeddings), axis=1)))
+    middle = ops.shape(norms)[0] // 2
+    return norms > _SMALLEST_NORM * ops.sort(norms)[middle]
+
+
 def pairwise_distances(embeddings, distance):
     """`(batch, batch)` distances, with a finite gradient everywhere."""
     if distance == "cosine":
         squares = ops.sum(ops.square(embeddings), axis=1, keepdims=True)
-        directions = embeddings / ops.sqrt(squares + 1e-12)
+        is_zero = squares == 0.0
+        directions = embeddings * ops.rsqrt(ops.where(is_zero, 1.0, squares))
         cosines = ops.matmul(directions, ops.transpose(directions))
         return ops.maximum(1.0 - cosines, 0.0)
     # Distances do not depend on the origin; rounding errors do.

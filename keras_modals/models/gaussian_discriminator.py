@@ -13,6 +13,9 @@ class GaussianDiscriminator(keras.Model):
     method's public code shows them two different distributions; losses are computed
     from logits.
 
+    It wants latents near unit scale, those that it draws them towards. Features beyond
+    10 are compressed, `10 + 10 * log(x / 10)`, so that it stays finite at any scale.
+
     Args:
         hidden_units: Tuple of positive integers, the widths of the hidden layers.
             Defaults to the paper's `(512, 128)`.
@@ -40,7 +43,8 @@ class GaussianDiscriminator(keras.Model):
     """
 
     def __init__(self, hidden_units=(512, 128), activation="relu", seed=None, **kwargs):
-        super().__init__(**kwargs)
+        # In half precision, large latents are infinite before they are compressed.
+        super().__init__(autocast=False, **kwargs)
         hidden_units = tuple(hidden_units)
         if not hidden_units or not all(
             isinstance(units, int) and units > 0 for units in hidden_units
@@ -70,7 +74,7 @@ class GaussianDiscriminator(keras.Model):
             shape = layer.compute_output_shape(shape)
 
     def call(self, latents):
-        hidden = self.flatten(latents)
+        hidden = self.flatten(_compressed(ops.cast(latents, "float32")))
         for layer in self.hidden_layers:
             hidden = layer(hidden)
         return self.logits(hidden)
@@ -113,3 +117,13 @@ class GaussianDiscriminator(keras.Model):
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
+
+
+#: Beyond it, features grow as their logarithm. Samples of the prior are well within.
+_LINEAR = 10.0
+
+
+def _compressed(latents):
+    size = ops.maximum(ops.abs(latents), _LINEAR)
+    grown = ops.sign(latents) * _LINEAR * (1.0 + ops.log(size / _LINEAR))
+    return ops.where(ops.abs(latents) <= _LINEAR, latents, grown)
