@@ -1,7 +1,8 @@
 """The forms in which users give class labels, and the one form used inside.
 
 Inside, labels are int32 class indices of shape `(batch,)`, with `IGNORED` for a
-sample that has none: such a sample is left alone and enters no class's memory.
+sample that has none: such a sample is left alone and enters no class's memory. A user
+says that a sample has no label by the index -1, or by one that the loss ignores.
 """
 
 import keras
@@ -14,7 +15,7 @@ IGNORED = -1
 _NARROW_DTYPES = ("bool", "int8", "uint8", "int16", "uint16")
 
 
-def class_indices(labels, num_classes):
+def class_indices(labels, num_classes, ignored=()):
     """Class indices from integers, one-hot rows, or 0/1 floats.
 
     Args:
@@ -22,6 +23,7 @@ def class_indices(labels, num_classes):
             `(batch, num_classes)` with one-hot rows (soft rows that sum to 1 count
             for their largest entry).
         num_classes: Number of classes.
+        ignored: Class indices that the loss ignores.
 
     Returns:
         int32 tensor of shape `(batch,)`, `IGNORED` where a label is not a class.
@@ -29,25 +31,62 @@ def class_indices(labels, num_classes):
     labels = ops.convert_to_tensor(labels)
     if keras.backend.standardize_dtype(labels.dtype) in _NARROW_DTYPES:
         labels = ops.cast(labels, "int32")
-    is_float = "float" in keras.backend.standardize_dtype(labels.dtype)
     shape = tuple(labels.shape)
-    if len(shape) == 2 and shape[-1] == num_classes:
+    if _are_rows(shape, num_classes):
         total = ops.cast(ops.sum(labels, axis=-1), "float32")
         valid = ops.abs(total - 1.0) < 1e-2
         indices = ops.cast(ops.argmax(labels, axis=-1), "int32")
         return ops.where(valid, indices, IGNORED)
-    if len(shape) == 2 and shape[-1] == 1:
-        labels = ops.squeeze(labels, axis=-1)
-    elif len(shape) != 1:
+    if not _are_indices(shape):
         raise ValueError(_shape_message(shape, num_classes))
+    labels = ops.reshape(labels, (-1,))
     valid = (labels >= 0) & (labels < num_classes)
-    if is_float:
+    if "float" in keras.backend.standardize_dtype(labels.dtype):
         valid = valid & (labels == ops.floor(labels))
         labels = ops.where(valid, labels, ops.zeros_like(labels))
+    for index in ignored:
+        valid = valid & (labels != index)
     return ops.where(valid, ops.cast(labels, "int32"), IGNORED)
 
 
-def check_label_array(labels, num_classes):
+def _are_rows(shape, num_classes):
+    return len(shape) == 2 and shape[-1] == num_classes
+
+
+def _are_indices(shape):
+    return len(shape) == 1 or (len(shape) == 2 and shape[-1] == 1)
+
+
+#: Columns of what `count_labels` returns.
+SAMPLES, WITHOUT_CLASS, WRONG, STEPS = range(4)
+
+
+def count_labels(labels, indices, ignored=()):
+    """Counts a batch's samples, those without a class, and those of them whose label
+    does not say so: it is no class of the model's.
+
+    Args:
+        labels: Tensor of labels, as in `class_indices`.
+        indices: What `class_indices` makes of them.
+        ignored: As in `class_indices`.
+
+    Returns:
+        int32 tensor of shape `(4,)`; the last entry is 1.
+    """
+    labels = ops.convert_to_tensor(labels)
+    wrong = without = indices == IGNORED
+    if _are_indices(tuple(labels.shape)):
+        labels = ops.reshape(labels, (-1,))
+        if keras.backend.standardize_dtype(labels.dtype) in _NARROW_DTYPES:
+            labels = ops.cast(labels, "int32")
+        for index in {IGNORED, *ignored}:
+            wrong = wrong & (labels != index)
+    counts = [ops.sum(ops.cast(mask, "int32")) for mask in (without, wrong)]
+    samples = ops.cast(ops.shape(indices)[0], "int32")
+    return ops.stack([samples, *counts, ops.ones_like(samples)])
+
+
+def check_label_array(labels, num_classes, ignored=()):
     """Raises a `ValueError` where an array of labels cannot be class labels."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "biuf":
@@ -58,10 +97,11 @@ def check_label_array(labels, num_classes):
         )
     if not np.all(np.isfinite(labels)):
         raise ValueError("Labels must be finite. Received: labels with NaN or infinity")
-    if labels.ndim == 2 and labels.shape[1] == num_classes:
+    if _are_rows(labels.shape, num_classes):
         _check_one_hot(labels)
-    elif labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1):
-        _check_indices(labels, num_classes)
+    elif _are_indices(labels.shape):
+        is_ignored = np.isin(labels, [IGNORED, *ignored])
+        _check_indices(labels[~is_ignored], num_classes)
     else:
         raise ValueError(_shape_message(labels.shape, num_classes))
 
@@ -73,7 +113,7 @@ def _check_one_hot(labels):
         row = int(wrong[0])
         raise ValueError(
             "One-hot labels must be non-negative and sum to 1 in every row. "
-            "Multi-label targets are not supported by `LatentAugmentation`. "
+            "Several labels for one sample are not supported by `LatentAugmentation`. "
             f"Received: row {row} is {labels[row]}, with sum {totals[row]}"
         )
 
@@ -89,13 +129,18 @@ def _check_indices(labels, num_classes):
         value = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(
             f"Class labels must lie in [0, {num_classes}), since `LatentAugmentation` "
-            f"was given num_classes={num_classes}. Received: a label of {value}"
+            f"was given num_classes={num_classes}; -1 stands for no label. "
+            f"Received: a label of {value}"
         )
 
 
 def _shape_message(shape, num_classes):
+    per_position = ""
+    if len(shape) > 1:
+        per_position = " A label for each position is not supported."
     return (
         "Labels must have shape (batch,) or (batch, 1) for class indices, or "
         f"(batch, {num_classes}) for one-hot rows, since `LatentAugmentation` was "
-        f"given num_classes={num_classes}. Received: labels of shape {tuple(shape)}"
+        f"given num_classes={num_classes}.{per_position} "
+        f"Received: labels of shape {tuple(shape)}"
     )

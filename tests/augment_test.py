@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 from portable import tensorflow_only
-from problems import NUM_CLASSES, compile_, make_data, plain_model
+from problems import FEATURES, NUM_CLASSES, compile_, make_data, plain_model
 
+import keras_modals
 from keras_modals import ModalsModel, Policy, augment
 
 
@@ -186,3 +187,77 @@ def test_refuses(rng):
         augment(twice)
     with pytest.raises(ValueError, match="num_views=0"):
         augment(plain_model(), num_views=0)
+
+
+# What the plain model has, and no config ------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["var_names", "var_list"])
+def test_what_is_excluded_from_weight_decay_stays_so(way, rng):
+    x, y = make_data(rng)
+    model = plain_model()
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.5)
+    head = model.get_layer("head")
+    excluded = {"var_names": ["bias"], "var_list": [head.kernel, head.bias]}[way]
+    optimizer.exclude_from_weight_decay(**{way: excluded})
+    compile_(model, optimizer)
+    zero = keras_modals.Policy.zero(repeats=1)
+    augmented = keras_modals.augment(model, policy=zero, num_views=1)
+    for each in (model, augmented):
+        each.fit(x, y, batch_size=32, epochs=2, shuffle=False, verbose=0)
+    for name in ("hidden", "latents", "head"):
+        for weights in zip(
+            *(m.get_layer(name).get_weights() for m in (model, augmented))
+        ):
+            np.testing.assert_allclose(*weights, rtol=1e-5)
+
+
+def test_own_losses_and_optimizers_are_handed_on(rng):
+    class Slow(keras.optimizers.SGD):
+        pass
+
+    def loss(y, p):
+        return 2.0 * keras.losses.sparse_categorical_crossentropy(y, p)
+
+    model = compile_(plain_model(), Slow(0.01), loss=loss)
+    augmented = keras_modals.augment(model)
+    assert augmented.loss is loss
+    assert type(augmented.optimizer) is Slow
+    assert augmented.optimizer is not model.optimizer
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_in_half_precision_it_is_the_identity_at_inference(policy, rng):
+    x = (300 * rng.normal(size=(16, FEATURES))).astype("float32")
+    model = plain_model()
+    keras.config.set_dtype_policy(policy)
+    try:
+        augmented = keras_modals.augment(model)
+        inputs = keras.Input((FEATURES,))
+        outputs = keras_modals.LatentAugmentation(2)(inputs)
+        assert outputs.dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(augmented.predict(x, verbose=0), expected)
+    assert augmented.dtype_policy == model.dtype_policy
+
+
+def test_masks_have_the_rows_of_all_views(rng):
+    """Attention behind the layer finds its mask by itself."""
+    tokens, labels = rng.integers(0, 9, (24, 5)), np.arange(24) % 3
+    inputs = keras.Input((5,), dtype="int32")
+    tensor = keras.layers.Embedding(9, 6, mask_zero=True)(inputs)
+    tensor = keras.layers.Dense(6, name="latents")(tensor)
+    tensor = keras.layers.MultiHeadAttention(2, 3)(tensor, tensor)
+    tensor = keras.layers.GlobalAveragePooling1D()(tensor)
+    outputs = keras.layers.Dense(3, "softmax")(tensor)
+    plain = compile_(keras.Model(inputs, outputs), keras.optimizers.SGD(0.1))
+    policy = keras_modals.Policy.single("class_mixing", 0.0)
+    augmented = keras_modals.augment(plain, "latents", policy=policy, seed=0)
+    losses = [
+        model.fit(tokens, labels, batch_size=8, shuffle=False, epochs=2, verbose=0)
+        for model in (plain, augmented)
+    ]
+    np.testing.assert_allclose(*(h.history["loss"] for h in losses), rtol=1e-5)

@@ -13,6 +13,7 @@ from keras_modals.labels import IGNORED
 from keras_modals.layers.class_memory import ClassStatistics
 from keras_modals.layers.draw import CANDIDATE_POOL, CANDIDATES, NO_OPERATION, Draw
 from keras_modals.layers.hardness import STATISTICAL_HARDNESS, latent_hardness
+from keras_modals.layers.step_scope import StepScope
 
 NUM_CLASSES, FEATURES, BATCH = 3, 4, 6
 
@@ -555,3 +556,33 @@ def test_dropout_keeps_the_mean_and_follows_its_variable():
 def test_refuses_dropout(dropout):
     with pytest.raises(ValueError, match="argument `dropout`"):
         LatentAugmentation(3, dropout=dropout)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_labels_by_hand_are_exact_in_half_precision(policy, dtype):
+    keras.config.set_dtype_policy(policy)
+    try:
+        layer = LatentAugmentation(
+            5000, Policy.single("gaussian_noise", 0.1), num_views=1
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    labels = np.array([257, 2049, 4001], dtype)
+    layer(keras.ops.ones((3, 4)), labels=labels, training=True)
+    counts = layer.memory.counts(keras.ops.arange(5000, dtype="int32"))
+    np.testing.assert_array_equal(np.flatnonzero(array(counts)), [257, 2049, 4001])
+
+
+def test_a_mask_of_mixed_sequences_has_the_positions_of_both():
+    layer = LatentAugmentation(2, Policy.single("class_mixing", 1.0), seed=0)
+    layer.build((None, 3, 2))
+    mask = keras.ops.convert_to_tensor(np.array([[1, 0, 0], [0, 1, 0]], "bool"))
+    latents = keras.ops.ones((2, 3, 2))
+    assert layer.compute_mask(latents, mask) is mask
+    labels = keras.ops.convert_to_tensor(np.array([0, 1], "int32"))
+    with StepScope(labels):
+        layer(latents, training=True)
+        found = array(layer.compute_mask(latents, mask))
+    np.testing.assert_array_equal(found[:2], array(mask))
+    np.testing.assert_array_equal(found[2:], [[1, 1, 0], [1, 1, 0]])

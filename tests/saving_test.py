@@ -217,3 +217,35 @@ def test_cloning(rng):
     np.testing.assert_array_equal(
         clone.predict(x, verbose=0), model.predict(x, verbose=0)
     )
+
+
+@pytest.mark.backend
+def test_a_term_of_weight_zero_for_now_goes_on_after_loading(rng, tmp_path):
+    x, y = make_data(rng)
+    values = [{"prior_weight": 0.0, "triplet_weight": 0.0}, {"prior_weight": 0.1}]
+    schedule = keras_modals.PolicySchedule([(1, POLICY, each) for each in values])
+    scheduler = keras_modals.PolicyScheduler(schedule, epochs=2)
+    model = make_model()
+    model.fit(x, y, batch_size=20, shuffle=False, verbose=0, callbacks=[scheduler])
+    assert float(array(model.prior_weight)) == 0.0
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.uses_prior
+    assert loaded.uses_triplet
+    assert float(array(loaded.prior_weight)) == 0.0
+    for each, other in zip(state_of(model), state_of(loaded), strict=True):
+        np.testing.assert_array_equal(each, other)
+    histories = [
+        each.fit(
+            x,
+            y,
+            batch_size=20,
+            shuffle=False,
+            verbose=0,
+            initial_epoch=1,
+            epochs=2,
+            callbacks=[scheduler],
+        ).history
+        for each in (model, loaded)
+    ]
+    assert histories[0] == histories[1]

@@ -8,6 +8,8 @@
 - `invert(permutation)`: where each number is in a permutation of `0, 1, ...`, int32.
 - `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
   `keras.random.SeedGenerator`, other ones in each replica.
+- `slice_rows(predictions, start, size)`: some rows of an output, with what Keras's
+  losses look for beside it.
 - `num_replicas()`: how many replicas share a step, each with a part of the batch.
 - `gather(tensors)`: tensors of one replica's samples as those of all replicas' samples.
 - `many_models()`: a context in which each model may trace functions of its own, without
@@ -32,5 +34,6 @@ many_models = _backend.many_models
 normal = _backend.normal
 num_replicas = _backend.num_replicas
 put_rows = _backend.put_rows
+slice_rows = _backend.slice_rows
 take_rows = _backend.take_rows
 uniform = _backend.uniform

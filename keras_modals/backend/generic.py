@@ -10,6 +10,10 @@ def take_rows(variable, indices):
     return ops.take(variable, indices, axis=0)
 
 
+def slice_rows(predictions, start, size):
+    return predictions[start : start + size]
+
+
 def put_rows(variable, indices, rows, after=()):
     variable.assign(ops.scatter_update(variable, ops.expand_dims(indices, -1), rows))
 

@@ -19,6 +19,15 @@ def take_rows(variable, indices):
     return tf.gather(variable.value, indices)
 
 
+def slice_rows(predictions, start, size):
+    rows = predictions[start : start + size]
+    # Keras's losses take the logits from there, instead of the logarithm of a softmax.
+    logits = getattr(predictions, "_keras_logits", None)
+    if logits is not None:
+        rows._keras_logits = logits[start : start + size]
+    return rows
+
+
 def put_rows(variable, indices, rows, after=()):
     for read in after:
         # True in any case, but XLA cannot know: without a data dependency on what

@@ -7,6 +7,7 @@ from keras_modals.backend.generic import gather as gather
 from keras_modals.backend.generic import many_models as many_models
 from keras_modals.backend.generic import normal as normal
 from keras_modals.backend.generic import num_replicas as num_replicas
+from keras_modals.backend.generic import slice_rows as slice_rows
 from keras_modals.backend.generic import uniform as uniform
 
 

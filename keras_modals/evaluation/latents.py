@@ -8,7 +8,8 @@ from keras import ops
 from keras_modals.evaluation.trial import as_probabilities
 from keras_modals.labels import class_indices
 from keras_modals.layers.latent_augmentation import LatentAugmentation
-from keras_modals.models.graph import copy_values, plain, split
+from keras_modals.models.copying import copy_values, split
+from keras_modals.models.graph import plain
 from keras_modals.policies.policy import Policy
 
 CLEAN = "none"

@@ -89,6 +89,12 @@ def draw_steps(policy, probabilities, magnitudes, batch_size, views, features, s
     return steps
 
 
+def other_index(uniform, index, size):
+    """Another index in `[0, size)` than `index`; the same one if there is no other."""
+    size = ops.cast(size, "int32")
+    return (index + 1 + uniform_index(uniform, size - 1)) % size
+
+
 def uniform_index(uniform, size):
     """The index in `[0, size)` that a uniform number in `[0, 1)` stands for."""
     size = ops.cast(size, "int32")

@@ -12,24 +12,28 @@ from keras_modals.arguments import check_choice, check_integer
 from keras_modals.labels import IGNORED, class_indices
 from keras_modals.layers import lookups
 from keras_modals.layers.class_memory import ClassMemory, memory_bytes
-from keras_modals.layers.draw import draw_steps, uniform_index
+from keras_modals.layers.draw import draw_steps
 from keras_modals.layers.gradients import scale_gradient
 from keras_modals.layers.hardness import HARDNESS, STATISTICAL_HARDNESS, latent_hardness
 from keras_modals.layers.step_scope import current_scope
 from keras_modals.policies.policy import Policy
 
 Targets = namedtuple(
-    "Targets", ["num_views", "partner", "partner_weight", "view_weight"]
+    "Targets",
+    ["num_views", "partner", "partner_weight", "view_weight", "members"],
+    defaults=[1],
 )
 Targets.__doc__ = """What the rows that a head receives are labelled with.
 
 Attributes:
     num_views: Row `v * batch + i` is view `v` of sample `i`.
-    partner: int32 `(num_views * batch,)`, the sample each row was mixed with, or
-        `None` without `class_mixing`.
+    partner: int32 `(num_views * batch,)`, the sample each row was mixed with, its own
+        if it was not; `None` without `class_mixing`.
     partner_weight: float32 `(num_views * batch,)`, that sample's share in `[0, 1]`.
     view_weight: float32 `(num_views,)`, weights of mean 1 for the views' losses, or
         `None` where all are alike.
+    members: Of a population, the number of its members, whose views `num_views` are:
+        all of the first, then all of the second, and so on.
 """
 
 
@@ -152,7 +156,8 @@ class LatentAugmentation(keras.layers.Layer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Latents and labels stay what they are: at inference the layer is the identity.
+        super().__init__(autocast=False, **kwargs)
         if policy is None:
             policy = DEFAULT_POLICY
         elif isinstance(policy, dict):
@@ -256,9 +261,14 @@ class LatentAugmentation(keras.layers.Layer):
         return self.clean_view and self.num_views > 1
 
     @property
+    def mixes_classes(self):
+        """Whether an operation moves the label along."""
+        return "class_mixing" in self._operations
+
+    @property
     def changes_rows(self):
         """Whether outputs in training are not one row per sample with its label."""
-        return self.num_views > 1 or "class_mixing" in self._operations
+        return self.num_views > 1 or self.mixes_classes
 
     @property
     def needs_losses(self):
@@ -441,9 +451,11 @@ class LatentAugmentation(keras.layers.Layer):
                     # A second mixing moves further towards the same partner.
                     share = step.magnitude * (1.0 - weight)
                     weight = ops.where(chosen, weight + share, weight)
-        if "class_mixing" not in self._operations:
+        if not self.mixes_classes:
             return moved, touched, None, None
-        partner = uniform_index(draw[0].mixing, ops.shape(labels)[0])
+        partner = rows.mixing_partner(draw[0])
+        # A loss that counts valid labels must count those of what is mixed only.
+        partner = ops.where(weight > 0, partner, rows.samples)
         return moved, touched, partner, weight
 
     def _drop(self, outputs):
@@ -481,6 +493,20 @@ class LatentAugmentation(keras.layers.Layer):
 
     def compute_output_shape(self, latents_shape, labels_shape=None):
         return latents_shape
+
+    def compute_output_spec(self, latents, labels=None, training=None):
+        return keras.KerasTensor(latents.shape, latents.dtype)
+
+    def compute_mask(self, latents, previous_mask=None):
+        """The mask of the rows that the head receives. What is mixed has the positions
+        of both."""
+        scope = current_scope()
+        if previous_mask is None or scope is None or scope.layer is not self:
+            return previous_mask
+        mask = lookups.tile(previous_mask, scope.targets.num_views)
+        if scope.targets.partner is None:
+            return mask
+        return mask | ops.take(previous_mask, scope.targets.partner, axis=0)
 
     def get_config(self):
         config = super().get_config()

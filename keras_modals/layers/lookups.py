@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_modals.labels import IGNORED
 from keras_modals.layers.class_memory import ClassStatistics, is_finite
-from keras_modals.layers.draw import uniform_index
+from keras_modals.layers.draw import other_index, uniform_index
 
 
 class Rows:
@@ -27,6 +27,17 @@ class Rows:
         self.batch_labels = labels
         self.labels = tile(labels, views)
         self._views = views
+
+    @cached_property
+    def samples(self):
+        """The sample of each row, its index in the batch."""
+        indices = ops.arange(ops.shape(self.batch_labels)[0], dtype="int32")
+        return tile(indices, self._views)
+
+    def mixing_partner(self, draw):
+        """The sample that each row is mixed with: another than its own, if any."""
+        size = ops.shape(self.batch_labels)[0]
+        return other_index(draw.mixing, self.samples, size)
 
     @cached_property
     def counts(self):
@@ -84,9 +95,10 @@ def difference_transform(rows, latents, draw):
 
 
 def class_mixing(rows, latents, draw):
-    partner = uniform_index(draw.mixing, ops.shape(rows.batch_labels)[0])
+    partner = rows.mixing_partner(draw)
     usable = (rows.batch_labels != IGNORED) & is_finite(rows.batch_latents)
-    return ops.take(usable, partner), ops.take(rows.batch_latents, partner, axis=0)
+    possible = ops.take(usable, partner) & (partner != rows.samples)
+    return possible, ops.take(rows.batch_latents, partner, axis=0)
 
 
 def tile(tensor, views):

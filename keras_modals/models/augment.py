@@ -3,8 +3,10 @@ import warnings
 import keras
 
 from keras_modals.layers.latent_augmentation import LatentAugmentation
-from keras_modals.models.graph import copy_graph, find_layers, plain
+from keras_modals.models.copying import copy_graph
+from keras_modals.models.graph import find_layers, plain
 from keras_modals.models.modals_model import ModalsModel
+from keras_modals.models.task import check_output
 from keras_modals.training.outputs import by_output, output_names
 
 
@@ -58,6 +60,7 @@ def augment(
     # An unknown name is refused by `ModalsModel`, which knows several outputs as well.
     label_name = label_output if label_output in names else names[0]
     output = by_output(graph.output, names)[label_name]
+    check_output(label_name, output.shape, 2)
     if num_classes is None:
         num_classes = _infer_num_classes(output)
     augmentation = LatentAugmentation(num_classes, **layer_arguments)
@@ -73,6 +76,8 @@ def augment(
         discriminator=discriminator,
         label_output=label_output,
     )
+    # It decides whether Keras scales the loss.
+    result.dtype_policy = model.dtype_policy
     if model.compiled:
         compile_alike(result, model)
     return result
@@ -80,21 +85,57 @@ def augment(
 
 def _graph(model):
     """The model as a plain Functional one."""
+    names = overridden(model) if isinstance(model, keras.Model) else []
+    if names:
+        raise ValueError(
+            f"`augment` would drop what `{type(model).__name__}` overrides: "
+            f"{', '.join(names)}. Derive the class from "
+            "`keras_modals.ModalsModel` instead of `keras.Model`, and put a "
+            f"`LatentAugmentation` into its graph. Received: model={model!r}"
+        )
     try:
-        if isinstance(model, keras.Model) and _trains_as_keras_does(model):
+        if isinstance(model, keras.Model):
             return plain(model)
     except (AttributeError, IndexError, TypeError, ValueError):
         pass
     raise ValueError(
         "`augment` rebuilds the graph of a built Functional or Sequential model. A "
-        "subclassed model has none, or a training step of its own: build its layers "
-        "into a Functional model with a `LatentAugmentation` instead. A Sequential "
-        f"model needs an `Input`, or a first call. Received: model={model!r}"
+        "subclassed model has none: build its layers into a Functional model with a "
+        "`LatentAugmentation` instead. A Sequential model needs an `Input`, or a first "
+        f"call. Received: model={model!r}"
     )
 
 
-def _trains_as_keras_does(model):
-    return type(model).train_step is keras.Model.train_step
+#: Methods of a class of its own that do not change what a model says or learns.
+_HARMLESS = (
+    "build",
+    "build_from_config",
+    "compute_output_shape",
+    "compute_output_spec",
+    "count_params",
+    "export",
+    "from_config",
+    "get_build_config",
+    "get_compile_config",
+    "get_config",
+    "load_weights",
+    "save",
+    "save_weights",
+    "summary",
+)
+
+
+def overridden(model):
+    """Names of methods that a model's own class has in place of Keras's. Those of
+    Keras Hub's tasks only prepare data."""
+    names: set[str] = set()
+    for base in type(model).__mro__:
+        if base.__module__.split(".")[0] in ("keras", "keras_hub", "keras_modals"):
+            break
+        names.update(name for name in vars(base) if not name.startswith("_"))
+        names.update({"__call__"} & vars(base).keys())
+    known = set(dir(keras.Model)) - set(_HARMLESS)
+    return sorted(names & known)
 
 
 def _infer_num_classes(output):
@@ -121,7 +162,8 @@ def _find_head(model, output):
     if isinstance(head, keras.Model):
         raise ValueError(
             f"The last layer with weights, '{head.name}', is a model, whose latents "
-            f"lie inside it. Pass `layer`, one of {_layer_names(model)}"
+            "lie inside it: augment that model, and build the outer one on the result; "
+            f"or pass `layer`, one of {_layer_names(model)}, if one has latents."
         )
     return head.name
 
@@ -141,41 +183,97 @@ def _insert_after(model, name, augmentation):
             f"Received: layer={name!r}"
         )
 
-    def call(layer, *args, **kwargs):
-        outputs = layer(*args, **kwargs)
-        if layer.name != name:
-            return outputs
-        _check_called_once(augmentation, name)
-        return augmentation(outputs)
+    def insert(augment, layer, *args, **kwargs):
+        return augment(layer(*args, **kwargs))
 
-    return copy_graph(model, call)
+    return _insert_at(model, name, augmentation, insert)
 
 
 def _insert_before(model, name, augmentation):
-    def call(layer, *args, **kwargs):
-        if layer.name != name:
-            return layer(*args, **kwargs)
-        _check_called_once(augmentation, name)
-        return layer(augmentation(args[0]), *args[1:], **kwargs)
+    def insert(augment, layer, *args, **kwargs):
+        tensors = [
+            value
+            for value in keras.tree.flatten((args, kwargs))
+            if isinstance(value, keras.KerasTensor)
+        ]
+        if len(tensors) != 1 or not args or tensors[0] is not args[0]:
+            raise ValueError(
+                f"The last layer with weights, '{name}', takes several tensors: there "
+                "is no latent before it. Pass `layer`, the name of one after which "
+                f"samples are single tensors, of {_layer_names(model)}; if that is "
+                "the head alone, split it into an encoder and a head."
+            )
+        return layer(augment(args[0]), *args[1:], **kwargs)
 
-    return copy_graph(model, call)
+    return _insert_at(model, name, augmentation, insert)
 
 
-def _check_called_once(augmentation, name):
-    if augmentation.built:
-        raise ValueError(
-            f"The layer '{name}' is used several times in the model. Pass as `layer` "
-            f"one that is used once. Received: layer={name!r}"
-        )
+def _insert_at(model, name, augmentation, insert):
+    """A copy of a model with a layer like `augmentation` at the call of another."""
+
+    def make_call():
+        copy = LatentAugmentation.from_config(augmentation.get_config())
+
+        def call(layer, *args, **kwargs):
+            if layer.name != name:
+                return layer(*args, **kwargs)
+            if copy.built:
+                raise ValueError(
+                    f"The layer '{name}' is used several times in the model. Pass as "
+                    f"`layer` one that is used once. Received: layer={name!r}"
+                )
+            return insert(copy, layer, *args, **kwargs)
+
+        return call
+
+    return copy_graph(model, make_call)
 
 
 def compile_alike(result, model):
-    """Compiles a model as another one is, or warns where that cannot be copied."""
+    """Compiles a model as another one is, or warns where that cannot be copied.
+
+    Losses are the other model's own; its optimizer and metrics are made anew.
+    """
     try:
-        result.compile_from_config(model.get_compile_config())
-    except (TypeError, ValueError) as error:
+        config = dict(model.get_compile_config())
+        config.pop("loss", None)
+        classes = [type(each) for each in (model.optimizer, *model.metrics)]
+        own = {c.__name__: c for c in classes if not c.__module__.startswith("keras.")}
+        with keras.saving.custom_object_scope(own):
+            arguments = keras.saving.deserialize_keras_object(config)
+    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         warnings.warn(
             f"The new model '{result.name}' is not compiled, since the settings of the "
             f"original could not be copied: call `compile` on it. ({error})",
             stacklevel=3,
+        )
+        return
+    _copy_exclusions(arguments.get("optimizer"), result, model)
+    result.compile(**arguments, loss=getattr(model, "loss", None))
+
+
+def _copy_exclusions(optimizer, result, model):
+    """Excludes from weight decay what a model's optimizer excludes. The optimizer's
+    config does not have it, and Keras offers no other way to read it."""
+    original = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    pattern = getattr(original, "_exclude_from_weight_decay_pattern", None)
+    excluded = getattr(original, "_exclude_from_weight_decay", None) or ()
+    if pattern is None and not excluded:
+        return
+    copies = {layer.name: layer.variables for layer in result.layers}
+    variables = [
+        copy
+        for layer in model.layers
+        for variable, copy in zip(layer.variables, copies.get(layer.name, ()))
+        if id(variable) in excluded
+    ]
+    getattr(optimizer, "inner_optimizer", optimizer).exclude_from_weight_decay(
+        var_list=variables, var_names=None if pattern is None else [pattern.pattern]
+    )
+    if len(variables) < len(excluded):
+        warnings.warn(
+            f"The new model '{result.name}' decays variables that the original "
+            "excludes from weight decay, since it has others in their place: compile "
+            "it with an optimizer that excludes them by `var_names`.",
+            stacklevel=4,
         )

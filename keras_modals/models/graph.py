@@ -1,20 +1,184 @@
-"""Questions about a Functional model's graph, and copies of it with a change.
+"""Questions about a Functional model's graph, and the graph run anew.
 
-Graphs are read through the model's config and rebuilt with `keras.models.clone_model`,
-both public.
+Keras lets nobody read a graph, but clones it with a function of ours in place of each
+call: on stand-ins, which compute nothing, that tells every call. No layer needs a
+config for it.
 """
 
-import itertools
-import pathlib
-import tempfile
+from collections import namedtuple
 
 import keras
-import numpy as np
+
+Call = namedtuple("Call", ["operation", "args", "kwargs", "inputs", "outputs"])
+Call.__doc__ = """One call of a layer or operation in a `Graph`.
+
+Attributes:
+    operation: The model's own layer or operation.
+    args, kwargs: What it was called with, the graph's tensors in it.
+    inputs, outputs: Lists of the graph's tensors.
+"""
+
+
+class Graph:
+    """The calls of a Functional model, each after those that it needs.
+
+    Args:
+        model: A built Functional or Sequential model.
+
+    Attributes:
+        inputs, outputs: Lists of tensors, as `model.inputs` and `model.outputs`.
+        calls: List of `Call`.
+    """
+
+    def __init__(self, model):
+        self._model = plain(model)
+        self.calls: list[Call] = []
+        inputs = self.new_inputs()
+        shadow = keras.models.clone_model(
+            self._model,
+            input_tensors=inputs,
+            clone_function=lambda operation: operation,
+            call_function=self._record,
+        )
+        self.inputs, self.outputs = keras.tree.flatten(inputs), shadow.outputs
+
+    def _record(self, operation, *args, **kwargs):
+        outputs = _StandIn(operation)(*args, **kwargs)
+        inputs = _tensors((args, kwargs))
+        self.calls.append(Call(operation, args, kwargs, inputs, _tensors(outputs)))
+        return outputs
+
+    def new_inputs(self):
+        """New inputs as the model's, in the model's structure."""
+        inputs = {
+            id(layer.output): layer.from_config(layer.get_config()).output
+            for layer in self._model.layers
+            if isinstance(layer, keras.layers.InputLayer)
+        }
+        return keras.tree.map_structure(lambda t: inputs[id(t)], self._model.input)
+
+    def run(self, tensors, values, call):
+        """Makes the calls that can be made from some tensors on.
+
+        Args:
+            tensors: List of the graph's tensors.
+            values: List of what takes their place.
+            call: `fn(operation, *args, **kwargs)`, which returns the outputs.
+
+        Returns:
+            `fn(tensor)` that returns what takes the place of a tensor of the graph.
+        """
+        known = {id(t): value for t, value in zip(tensors, values, strict=True)}
+
+        def place(entry):
+            return known.get(id(entry), entry)
+
+        for each in self.calls:
+            missing = any(id(tensor) not in known for tensor in each.inputs)
+            if missing or all(id(tensor) in known for tensor in each.outputs):
+                continue
+            args, kwargs = keras.tree.map_structure(place, (each.args, each.kwargs))
+            outputs = call(each.operation, *args, **kwargs)
+            for tensor, value in zip(each.outputs, _tensors(outputs), strict=True):
+                known[id(tensor)] = value
+        return lambda tensor: known[id(tensor)]
+
+    def reached_from(self, layer):
+        """The calls that depend on a layer's output, the layer's own not among them,
+        and the ids of their outputs and its own."""
+        reached: set[int] = set()
+        calls = []
+        for each in self.calls:
+            is_layer = each.operation is layer
+            if is_layer or any(id(tensor) in reached for tensor in each.inputs):
+                reached.update(id(tensor) for tensor in each.outputs)
+                if not is_layer:
+                    calls.append(each)
+        return calls, reached
+
+    def producer(self, tensor):
+        """The operation that a tensor comes from, `None` for an input."""
+        for each in self.calls:
+            if any(output is tensor for output in each.outputs):
+                return each.operation
+        return None
+
+    def consumers(self, operation):
+        """How many inputs of calls are outputs of an operation."""
+        outputs = {
+            id(tensor)
+            for each in self.calls
+            if each.operation is operation
+            for tensor in each.outputs
+        }
+        return sum(
+            id(tensor) in outputs for each in self.calls for tensor in each.inputs
+        )
+
+    def tensor_of_model(self, tensor):
+        """The tensor of the model itself that a tensor of the graph stands for."""
+        for own, other in zip(self.inputs, self._model.inputs, strict=True):
+            if own is tensor:
+                return other
+        operation = self.producer(tensor)
+        places = [each for each in self.calls if each.operation is operation]
+        index = [output is tensor for output in places[0].outputs].index(True)
+        try:
+            return keras.tree.flatten(operation.output)[index]
+        except AttributeError:
+            raise ValueError(
+                f"An output of '{operation.name}', which is called several times, goes "
+                "past the `LatentAugmentation`. Such a graph cannot be split: use the "
+                "layer once."
+            ) from None
+
+
+class _StandIn(keras.Operation):
+    def __init__(self, operation):
+        super().__init__()
+        self._operation = operation
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self._operation.compute_output_spec(*args, **kwargs)
+
+
+def _tensors(structure):
+    flat = keras.tree.flatten(structure)
+    return [leaf for leaf in flat if isinstance(leaf, keras.KerasTensor)]
 
 
 def find_layers(model, layer_class):
     """All layers of a class in a model, those of nested models included."""
     return [layer for layer in _all_layers(model) if isinstance(layer, layer_class)]
+
+
+def _all_layers(model):
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)
+
+
+def plain(model):
+    """The same graph, on the same layers, as a plain Functional `keras.Model`."""
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def is_chain(model):
+    """Whether each layer of a Functional model takes the output of the one before, and
+    nothing else."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        return False
+    graph = Graph(model)
+    tensors = [graph.inputs[0], *(each.outputs[0] for each in graph.calls)]
+    return graph.outputs[0] is tensors[-1] and all(
+        isinstance(each.operation, keras.layers.Layer)
+        and len(each.inputs) == 1
+        and each.inputs[0] is before
+        for each, before in zip(graph.calls, tensors)
+    )
 
 
 def downstream(model, layer):
@@ -25,209 +189,14 @@ def downstream(model, layer):
         layer: One of `model.layers`.
 
     Returns:
-        Pair of a list of booleans, one for each of `model.outputs`, and a dict from the
-        names of the layers that also have an input which does not depend on `layer` to
-        these inputs, `(layer name, node index, tensor index)`.
+        Pair of a list of booleans, one for each of `model.outputs`, and the names of
+        the layers that also have an input which does not depend on `layer`.
     """
-    config = plain(model).get_config()
-    inputs = _inputs_of_nodes(config)
-    start = {node for node in inputs if node[0] == layer.name}
-    reached = _reached(inputs, start)
-    merging: dict[str, list] = {}
-    for node in sorted(reached - start):
-        others = sorted(s for s in inputs[node] if s[:2] not in reached)
-        if others:
-            merging.setdefault(node[0], []).extend(others)
-    outputs = [
-        (name, index) in reached
-        for name, index, _ in tensor_references(config["output_layers"])
+    graph = Graph(model)
+    calls, reached = graph.reached_from(layer)
+    merging = [
+        each.operation.name
+        for each in calls
+        if any(id(tensor) not in reached for tensor in each.inputs)
     ]
-    return outputs, merging
-
-
-def _inputs_of_nodes(config):
-    """What each `(layer name, node index)` takes; a layer has a node for each call."""
-    return {
-        (layer_config["name"], index): set(_sources(node))
-        for layer_config in config["layers"]
-        for index, node in enumerate(layer_config["inbound_nodes"])
-    }
-
-
-def _reached(inputs, start):
-    """The nodes that depend on some nodes, these included."""
-    reached = set(start)
-    grown = True
-    while grown:
-        new = {node for node in inputs if any(s[:2] in reached for s in inputs[node])}
-        grown = not new <= reached
-        reached |= new
-    return reached
-
-
-def is_chain(model):
-    """Whether each layer of a Functional model takes the output of the one before, and
-    nothing else."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        return False
-    layers = model.get_config()["layers"]
-    if [layer["name"] for layer in layers] != [layer.name for layer in model.layers]:
-        # Operations of `keras.ops` are no layers.
-        return False
-    return all(
-        [set(_sources(node)) for node in layer["inbound_nodes"]]
-        == [{(before["name"], 0, 0)}]
-        for before, layer in itertools.pairwise(layers)
-    )
-
-
-def plain(model):
-    """The same graph, on the same layers, as a plain Functional `keras.Model`."""
-    if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return keras.Model(model.input, model.output, name=model.name)
-
-
-def split(model, layer):
-    """What leads to a layer of a Functional model, and what follows it.
-
-    Args:
-        model: A Functional model.
-        layer: One of `model.layers`, called once.
-
-    Returns:
-        Pair of the tensors of `model` that what follows needs, the layer's input first,
-        and a Functional model, on copies of its layers, from the layer's output and the
-        others of these to those of `model.outputs` that depend on the layer.
-    """
-    if not isinstance(layer.input, keras.KerasTensor):
-        raise ValueError(
-            f"The layer '{layer.name}' has several inputs. Call it with latents only."
-        )
-    _check_no_layer_on_both_sides(model, layer)
-    copy = copy_model(plain(model))
-    depends, merging = downstream(model, layer)
-    others = list(dict.fromkeys(itertools.chain(*merging.values())))
-    tensors = [layer.input, *(_tensor(model, *other) for other in others)]
-    inputs = [copy.get_layer(layer.name).output]
-    inputs += [_tensor(copy, *other) for other in others]
-    outputs = list(itertools.compress(copy.outputs, depends))
-    after = keras.Model(
-        inputs if len(inputs) > 1 else inputs[0],
-        outputs if len(outputs) > 1 else outputs[0],
-    )
-    # A second copy does not hold on to what leads to the layer.
-    return tensors, copy_model(after)
-
-
-def _check_no_layer_on_both_sides(model, layer):
-    inputs = _inputs_of_nodes(plain(model).get_config())
-    reached = _reached(inputs, {node for node in inputs if node[0] == layer.name})
-    names = {name for name, _ in reached} & {name for name, _ in set(inputs) - reached}
-    if names:
-        raise ValueError(
-            f"Layers are used both before and after '{layer.name}': {sorted(names)}. "
-            "Such a graph cannot be split there."
-        )
-
-
-def _tensor(model, name, node, index):
-    layers = {layer.name: layer for layer in model.layers}
-    if node > 0 or name not in layers:
-        raise ValueError(
-            f"An output of '{name}', which is called several times or is an operation "
-            "and no layer, goes past the `LatentAugmentation`. Such a graph cannot be "
-            "split: give the operation a layer of its own, `keras.layers.Lambda` for "
-            "one."
-        )
-    return keras.tree.flatten(layers[name].output)[index]
-
-
-def copy_graph(model, call):
-    """A plain, uncompiled copy of a model, with its graph rebuilt on the way.
-
-    Args:
-        model: A built Functional or Sequential model.
-        call: `fn(layer, *args, **kwargs)` that calls a copied layer on its inputs, or
-            does something else in its place.
-    """
-    copy = copy_model(plain(model))
-    inputs = {
-        id(layer.output): layer.from_config(layer.get_config()).output
-        for layer in copy.layers
-        if isinstance(layer, keras.layers.InputLayer)
-    }
-    changed = keras.models.clone_model(
-        copy,
-        input_tensors=keras.tree.map_structure(
-            lambda tensor: inputs[id(tensor)], copy.input
-        ),
-        clone_function=lambda layer: layer,
-        call_function=call,
-    )
-    # Its layers are part of two graphs now, and would not know their only output.
-    return copy_model(changed)
-
-
-def copy_model(model):
-    """A copy of a model by way of a file, which brings whatever layers keep: weights,
-    statistics that they compute from them, vocabularies. Seeds are copied besides."""
-    custom_objects = {type(layer).__name__: type(layer) for layer in _all_layers(model)}
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "model.keras"
-        model.save(path)
-        copy = keras.models.load_model(
-            path, custom_objects=custom_objects, compile=False, safe_mode=False
-        )
-    copy_values(plain(copy).variables, plain(model).variables)
-    return copy
-
-
-def copy_values(targets, variables):
-    """Assigns copies of variables' values. JAX deletes those that a step was given:
-    two variables must not share one."""
-    for target, variable in zip(targets, variables, strict=True):
-        target.assign(np.array(keras.ops.convert_to_numpy(variable)))
-
-
-def _all_layers(model):
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _all_layers(layer)
-
-
-def _sources(node):
-    """The `(layer name, node index, tensor index)` of what a serialized node takes."""
-    if isinstance(node, dict):
-        if node.get("class_name") == "__keras_tensor__":
-            yield tuple(node["config"]["keras_history"])
-        else:
-            for value in node.values():
-                yield from _sources(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _sources(value)
-
-
-def sources(config):
-    """Names of the layers whose output a layer of a model takes, once for each time."""
-    return [
-        source[0]
-        for layer in config["layers"]
-        for node in layer["inbound_nodes"]
-        for source in _sources(node)
-    ]
-
-
-def tensor_references(structure):
-    """The `[layer name, node index, tensor index]` in a structure, flattened as Keras
-    does: dicts by their sorted keys."""
-    if isinstance(structure, dict):
-        for key in sorted(structure):
-            yield from tensor_references(structure[key])
-    elif structure and isinstance(structure[0], str):
-        yield structure
-    else:
-        for value in structure:
-            yield from tensor_references(value)
+    return [id(tensor) in reached for tensor in graph.outputs], sorted(set(merging))

@@ -10,11 +10,25 @@ from keras_modals.labels import check_label_array
 from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.losses.triplet_selector import TripletSelector
 from keras_modals.metrics.gaussian_distance import GaussianDistance
+from keras_modals.models.copying import copy_graph
 from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
-from keras_modals.models.graph import copy_graph, downstream, find_layers
+from keras_modals.models.graph import downstream, find_layers
+from keras_modals.models.label_report import LabelReport, fit_arguments
+from keras_modals.models.task import (
+    check_loss,
+    check_output,
+    check_stream_of_labels,
+)
 from keras_modals.training import train_step
+from keras_modals.training.losses import LossKinds, ignored_classes
 from keras_modals.training.objective import NO_LABELS
-from keras_modals.training.outputs import by_output, output_names
+from keras_modals.training.outputs import (
+    by_output,
+    label_output,
+    losses_of,
+    output_names,
+    target_names,
+)
 
 #: Chosen by measurement: `python -m benchmarks.accuracy report --study tuning`.
 DEFAULT_TRIPLET_WEIGHT = 0.0
@@ -100,13 +114,9 @@ class ModalsModel(keras.Model):
                 "A model with several outputs must say whose targets are the class "
                 f"labels. Received: label_output=None, outputs={names}"
             )
-        width = by_output(self.output, names)[label_output or names[0]].shape[-1]
-        if width == 1 and layers[0].num_classes > 2:
-            raise ValueError(
-                "An output of width 1 is one of two classes, or a regression, which is "
-                "not supported. Received: an output of width 1, "
-                f"num_classes={layers[0].num_classes}"
-            )
+        name = label_output or names[0]
+        shape = by_output(self.output, names)[name].shape
+        check_output(name, shape, layers[0].num_classes)
         if isinstance(discriminator, dict):
             discriminator = keras.saving.deserialize_keras_object(discriminator)
         if not (
@@ -119,11 +129,21 @@ class ModalsModel(keras.Model):
                 f"Received: discriminator={discriminator!r}"
             )
         self.label_output = label_output
-        self._makes_discriminator = discriminator == "auto"
+        self.makes_discriminator = discriminator == "auto"
         self.discriminator: Any = None
         if isinstance(discriminator, GaussianDiscriminator):
             self._add_discriminator(discriminator)
         self.augmented_outputs = self._find_augmented_outputs(layers[0], names)
+        self.label_counts = self.add_weight(
+            name="label_counts",
+            shape=(4,),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            aggregation="sum",
+        )
+        self.has_reported_labels = False
         self.triplet_weight = self._loss_weight("triplet_weight")
         self.prior_weight = self._loss_weight("prior_weight")
         self.uses_triplet = self.uses_prior = False
@@ -212,15 +232,25 @@ class ModalsModel(keras.Model):
                 gained on spoken digits and lost on two-class text.
             prior_weight: Non-negative float. At 0 there is no discriminator step.
                 Defaults to `0.0`: a prior of the paper's weight of 1 fights the task.
+                A prior wants latents near unit scale: of 100 and more it ruins the
+                task's loss. Normalize inputs, or the latents, first.
             discriminator_optimizer: The discriminator's optimizer. Defaults to the
                 paper's SGD, with a learning rate of 0.01 and momentum 0.9.
         """
         super().compile(*args, **kwargs)
+        check_loss(self)
+        self.loss_kinds = LossKinds()
+        self.has_reported_labels = False
         self.triplet_loss = _get_triplet_loss(triplet_loss)
         _check_weight("triplet_weight", triplet_weight, below=1.0)
         _check_weight("prior_weight", prior_weight)
         self.triplet_weight.assign(triplet_weight)
         self.prior_weight.assign(prior_weight)
+        # What is 0 now only for a while must not be left out after loading.
+        self._compiled_weights = {
+            "triplet_weight": float(triplet_weight),
+            "prior_weight": float(prior_weight),
+        }
         self.uses_triplet = self.triplet_loss is not None and triplet_weight > 0
         self.uses_prior = prior_weight > 0
         # Tracked, so that its state is saved with the model's.
@@ -229,7 +259,7 @@ class ModalsModel(keras.Model):
         self.discriminator_optimizer = None
         if self.uses_prior:
             if self.discriminator is None:
-                if not self._makes_discriminator:
+                if not self.makes_discriminator:
                     raise ValueError(
                         "A prior needs a discriminator, and the model was made with "
                         f"`discriminator=None`. Received: prior_weight={prior_weight}"
@@ -255,8 +285,7 @@ class ModalsModel(keras.Model):
             serialize = keras.saving.serialize_keras_object
             config.update(
                 triplet_loss=serialize(self.triplet_loss),
-                triplet_weight=shortest_float(self.triplet_weight),
-                prior_weight=shortest_float(self.prior_weight),
+                **self._compiled_weights,
                 discriminator_optimizer=serialize(self.discriminator_optimizer),
             )
         return config
@@ -318,8 +347,9 @@ class ModalsModel(keras.Model):
         here, the same. It clips them itself."""
         return gradients
 
-    def update_loss_metrics(self, objective, batch_size):
-        """Adds one step's losses to what the logs show."""
+    def update_logs(self, objective, batch_size):
+        """Adds one step's losses and labels to what the logs show."""
+        self.label_counts.assign_add(objective.label_counts)
         loss_tracker = next(m for m in self.metrics if m.name == "loss")
         loss_tracker.update_state(objective.task_loss, sample_weight=batch_size)
         for name, value in objective.logs.items():
@@ -344,8 +374,11 @@ class ModalsModel(keras.Model):
         }
 
     def fit(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.fit`. Samples without a class are left alone; if there are
+        any, the logs have their share, `ignored_labels`."""
         self._check_labels(x, y)
-        return super().fit(x, y, *args, **kwargs)
+        arguments = fit_arguments(self, LabelReport(self), x, y, *args, **kwargs)
+        return super().fit(**arguments)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(x, y)
@@ -356,17 +389,25 @@ class ModalsModel(keras.Model):
         if y is None:
             if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
                 raise ValueError(NO_LABELS)
+            if self.compiled:
+                check_stream_of_labels(self)
             return
-        names = output_names(self)
-        name = self.label_output or names[0]
-        labels = by_output(y, names)[name]
+        name, names = label_output(self), target_names(self, y)
+        if isinstance(y, (list, tuple)) and len(y) != len(names):
+            raise ValueError(
+                "Targets must be one array or tensor, such as `np.array(y)`, or a list "
+                f"of one for each output of {names}. Received: a list of {len(y)}"
+            )
+        labels = by_output(y, names).get(name)
         if labels is None:
             raise ValueError(
                 f"There are no labels for the output '{name}'. "
-                f"Received: y with keys {sorted(y)}"
+                f"Received: targets for {names}"
             )
         check_label_array(
-            ops.convert_to_numpy(labels), self.latent_augmentation.num_classes
+            ops.convert_to_numpy(labels),
+            self.latent_augmentation.num_classes,
+            ignored_classes(losses_of(self, name)),
         )
 
     # Saving ---------------------------------------------------------------
@@ -421,7 +462,7 @@ class ModalsModel(keras.Model):
                 "The `LatentAugmentation` layer lies in a nested model, and cannot be "
                 "taken out of it. Insert it in the outer model."
             )
-        return copy_graph(self, skip_augmentation)
+        return copy_graph(self, lambda: skip_augmentation)
 
     def export(self, filepath, *args, **kwargs):
         """As `keras.Model.export`, without the memory of classes where possible."""
@@ -433,7 +474,7 @@ class ModalsModel(keras.Model):
         config = super().get_config()
         discriminator = self.discriminator
         if discriminator is None:
-            discriminator = "auto" if self._makes_discriminator else None
+            discriminator = "auto" if self.makes_discriminator else None
         config.update(
             discriminator=keras.saving.serialize_keras_object(discriminator),
             label_output=self.label_output,

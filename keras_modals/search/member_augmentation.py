@@ -84,7 +84,8 @@ class MemberAugmentation(LatentAugmentation):
 
     def _targets(self, partner, partner_weight):
         targets = super()._targets(partner, partner_weight)
-        return targets._replace(num_views=self.population_size * self.num_views)
+        members = self.population_size
+        return targets._replace(num_views=members * self.num_views, members=members)
 
     def share(self, tensor):
         """Repeats a tensor for each member, unless it has an axis for them, with the

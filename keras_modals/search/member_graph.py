@@ -2,22 +2,24 @@
 
 import keras
 
-from keras_modals.models.augment import augment
-from keras_modals.models.graph import copy_model, downstream
+from keras_modals.models.augment import augment, overridden
+from keras_modals.models.copying import copy_layer, copy_model
+from keras_modals.models.graph import downstream
 from keras_modals.models.modals_model import ModalsModel
 from keras_modals.policies.policy import Policy
-from keras_modals.training.outputs import by_output, output_names
+from keras_modals.training.outputs import by_output, label_output, output_names
 
 
 def as_modals_model(model):
     """A `ModalsModel` of our own, with the weights of a model that may be plain."""
     if not isinstance(model, ModalsModel):
         return augment(model, policy=Policy.zero(repeats=1), num_views=2, dropout=0.0)
-    methods = ("train_step", "compute_loss")
-    if any(getattr(type(model), m) is not getattr(ModalsModel, m) for m in methods):
+    names = overridden(model)
+    if names:
         raise ValueError(
-            "A model with a training step or loss of its own cannot be searched: the "
-            f"search trains as `ModalsModel` does. Received: model={model!r}"
+            "The search trains as `ModalsModel` does, and would drop what "
+            f"`{type(model).__name__}` overrides: {', '.join(names)}. Search with a "
+            f"`ModalsModel`, or without them. Received: model={model!r}"
         )
     if model.latent_augmentation not in model.layers:
         raise ValueError(
@@ -25,14 +27,29 @@ def as_modals_model(model):
             "split there. Insert it in the outer model. "
             f"Received: model={model!r}"
         )
-    return copy_model(model)
+    return copy_modals_model(model)
+
+
+def copy_modals_model(model):
+    """A copy of a `ModalsModel`, not compiled."""
+    copy = copy_model(model)
+    discriminator = "auto" if model.makes_discriminator else None
+    if model.discriminator is not None:
+        discriminator = copy_layer(model.discriminator)
+    return ModalsModel(
+        copy.input,
+        copy.output,
+        name=model.name,
+        discriminator=discriminator,
+        label_output=model.label_output,
+    )
 
 
 def call_heads(template, heads, inputs):
     """The outputs of the graph with heads, and which of the heads' has the labels."""
     depends, _ = downstream(template, template.latent_augmentation)
     names = output_names(template)
-    labelled = by_output(template.output, names)[template.label_output or names[0]]
+    labelled = by_output(template.output, names)[label_output(template)]
     head_outputs = keras.tree.flatten(heads(inputs if len(inputs) > 1 else inputs[0]))
     outputs: list = []
     position = None

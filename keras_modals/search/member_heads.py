@@ -4,7 +4,8 @@ from keras import ops, tree
 
 from keras_modals.layers.gradients import scale_gradient
 from keras_modals.layers.step_scope import current_scope
-from keras_modals.models.graph import sources, tensor_references
+from keras_modals.models.copying import copy_layer
+from keras_modals.models.graph import Graph
 from keras_modals.search.stacked_layers import call_stacked, is_stackable
 from keras_modals.search.untracked import Untracked
 
@@ -24,8 +25,8 @@ class MemberHeads(keras.layers.Layer):
     Args:
         head: A Functional model. Every copy starts with its weights.
         population_size: Positive integer.
-        activations: Optional list, the activation of each of the head's outputs.
-            Defaults to taking them out of its layers.
+        activations: Optional list of what is done last to each of the head's outputs.
+            Defaults to taking it out of its layers.
         vectorized: Boolean, whether to compute all copies at once where the head
             allows it, instead of one after the other. Defaults to `True`.
     """
@@ -41,7 +42,10 @@ class MemberHeads(keras.layers.Layer):
             head, activations = _take_activations(head)
         self._head = Untracked(head)
         self.population_size = population_size
-        self.activations = [keras.activations.get(name) for name in activations]
+        self.activations = [
+            each if isinstance(each, _Activation) else _Activation(**each)
+            for each in activations
+        ]
         self.vectorized = vectorized
         self.is_stacked = vectorized and is_stackable(head)
 
@@ -73,7 +77,7 @@ class MemberHeads(keras.layers.Layer):
         if scope is None:
             outputs, _, losses = self._call_one(0, inputs, bool(training))
             self._add_losses([losses])
-            return self._activated(outputs)
+            return self._activated(outputs, members=1)
         if training:
             outputs, losses = self._call_all(self._member_rows(inputs, scope.layer))
             self._add_losses(losses)
@@ -81,20 +85,26 @@ class MemberHeads(keras.layers.Layer):
             return self._activated(
                 tree.map_structure(
                     lambda t: scale_gradient(_flat(t), self.population_size), outputs
-                )
+                ),
+                self.population_size,
             )
         outputs, losses = self._call_all(inputs, training=False)
         self._add_losses(losses[:1])
         scope.member_outputs = self._activated(tree.map_structure(_flat, outputs))
-        return self._activated(tree.map_structure(lambda tensor: tensor[0], outputs))
+        first = tree.map_structure(lambda tensor: tensor[0], outputs)
+        return self._activated(first, members=1)
 
-    def _activated(self, outputs):
-        flat = [
-            activation(tensor)
-            for activation, tensor in zip(
-                self.activations, tree.flatten(outputs), strict=True
-            )
-        ]
+    def _activated(self, outputs, members=0):
+        """Outputs after their activations; of some members, whose regularization is
+        added, as Keras does, per row."""
+        flat = []
+        for each, tensor in zip(self.activations, tree.flatten(outputs), strict=True):
+            tensor = each.function(tensor)
+            flat.append(tensor)
+            if each.regularizer is not None and members:
+                parts = ops.split(tensor, members) if members > 1 else [tensor]
+                rows = ops.cast(ops.shape(parts[0])[0] * members, tensor.dtype)
+                self.add_loss(sum(each.regularizer(part) for part in parts) / rows)
         return tree.pack_sequence_as(outputs, flat)
 
     def _add_losses(self, losses):
@@ -209,37 +219,65 @@ class MemberHeads(keras.layers.Layer):
         config.update(
             head=keras.saving.serialize_keras_object(self.head),
             population_size=self.population_size,
-            activations=[keras.activations.serialize(a) for a in self.activations],
+            activations=[activation.get_config() for activation in self.activations],
             vectorized=self.vectorized,
         )
         return config
 
 
+class _Activation:
+    """The activation of an output, and the regularizer of what it returns."""
+
+    def __init__(self, function, regularizer=None):
+        self.function = keras.activations.get(function)
+        self.regularizer = keras.regularizers.get(regularizer)
+
+    def get_config(self):
+        return {
+            "function": keras.activations.serialize(self.function),
+            "regularizer": keras.regularizers.serialize(self.regularizer),
+        }
+
+
 def _take_activations(head):
     """A head without the activations of its outputs, and these."""
-    layers = {layer.name: layer for layer in head.layers}
-    config = head.get_config()
-    consumed = sources(config)
-    outputs, activations = [], []
-    for output, reference in zip(
-        head.outputs, tensor_references(config["output_layers"]), strict=True
-    ):
-        layer, activation = layers.get(reference[0]), keras.activations.linear
-        if layer is not None and consumed.count(reference[0]) == 0:
-            if type(layer) is keras.layers.Dense:
-                activation = layer.activation
-                layer.activation = keras.activations.linear
-            elif type(layer) is keras.layers.Activation:
-                activation, output = layer.activation, layer.input
-            elif type(layer) is keras.layers.Softmax and layer.axis == -1:
-                activation, output = keras.activations.softmax, layer.input
-        outputs.append(output)
+    graph = Graph(head)
+    replaced: dict = {}
+    activations = []
+    for output in graph.outputs:
+        layer, activation = graph.producer(output), _Activation("linear")
+        is_last = layer is not None and not graph.consumers(layer)
+        regularizer = getattr(layer, "activity_regularizer", None)
+        if is_last and type(layer) is keras.layers.Dense:
+            activation = _Activation(layer.activation, regularizer)
+            # The head's layers may be those of the user's model.
+            replaced[id(layer)] = copy_layer(layer)
+            replaced[id(layer)].activation = keras.activations.linear
+            replaced[id(layer)].activity_regularizer = None
+        elif is_last and type(layer) is keras.layers.Activation:
+            activation = _Activation(layer.activation, regularizer)
+            replaced[id(layer)] = _unchanged
+        elif is_last and type(layer) is keras.layers.Softmax and layer.axis == -1:
+            activation = _Activation("softmax", regularizer)
+            replaced[id(layer)] = _unchanged
         activations.append(activation)
-    if any(new is not old for new, old in zip(outputs, head.outputs, strict=True)):
-        head = keras.Model(
-            head.input, keras.tree.pack_sequence_as(head.output, outputs)
-        )
+    if not replaced:
+        return head, activations
+    inputs = graph.new_inputs()
+    value = graph.run(
+        graph.inputs,
+        tree.flatten(inputs),
+        lambda operation, *args, **kwargs: replaced.get(id(operation), operation)(
+            *args, **kwargs
+        ),
+    )
+    outputs = [value(tensor) for tensor in graph.outputs]
+    head = keras.Model(inputs, tree.pack_sequence_as(head.output, outputs))
     return head, activations
+
+
+def _unchanged(tensor, **_):
+    return tensor
 
 
 def _flat(tensor):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_modals.labels import class_indices
-from keras_modals.training.objective import sample_losses
+from keras_modals.training.losses import LossKinds
 
 
 class MemberScores(keras.metrics.Metric):
@@ -49,16 +49,21 @@ class MemberScores(keras.metrics.Metric):
         return ops.divide_no_nan(self.total, self.count)
 
 
-def loss_measure(loss):
+def loss_measure(losses):
+    kinds = LossKinds()
+
     def measure(targets, predictions):
-        losses = sample_losses(loss, targets, predictions)
-        if losses is None:
-            raise ValueError(
-                "Members are scored by the loss of each sample, and this loss returns "
-                'one number for all. Use `objective="val_accuracy"`. '
-                f"Received: loss={loss!r}"
-            )
-        return losses
+        total = 0.0
+        for loss in losses:
+            values = kinds.sample_losses(loss, targets, predictions)
+            if values is None:
+                raise ValueError(
+                    "Members are scored by the loss of each sample, and this loss "
+                    'returns one number for all. Use `objective="val_accuracy"`. '
+                    f"Received: loss={loss!r}"
+                )
+            total = total + values
+        return total
 
     return measure
 

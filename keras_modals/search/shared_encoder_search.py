@@ -1,5 +1,3 @@
-import inspect
-import json
 from typing import Any
 
 import keras
@@ -9,13 +7,18 @@ from keras import ops
 from keras_modals.arguments import check_choice, check_integer
 from keras_modals.layers.step_scope import StepScope, current_scope
 from keras_modals.models.augment import compile_alike
-from keras_modals.models.graph import copy_model, copy_values, split
+from keras_modals.models.copying import copy_values, split
+from keras_modals.models.label_report import fit_arguments
 from keras_modals.models.modals_model import ModalsModel, shortest_float
 from keras_modals.policies.assignment import assign
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.search.explore import pba_explore
 from keras_modals.search.member_augmentation import MemberAugmentation
-from keras_modals.search.member_graph import as_modals_model, call_heads
+from keras_modals.search.member_graph import (
+    as_modals_model,
+    call_heads,
+    copy_modals_model,
+)
 from keras_modals.search.member_heads import MemberHeads
 from keras_modals.search.member_optimizer import (
     check_uncoupled,
@@ -30,7 +33,12 @@ from keras_modals.search.member_scores import (
 from keras_modals.search.population import Levels, Population, start_values
 from keras_modals.search.searched import SHARED, Searched
 from keras_modals.search.untracked import Untracked
-from keras_modals.training.outputs import by_output, output_names
+from keras_modals.training.outputs import (
+    by_output,
+    label_output,
+    losses_of,
+    output_names,
+)
 
 ENCODER_GRADIENTS = ("best", "mean", "weighted")
 
@@ -153,11 +161,10 @@ class SharedEncoderSearch(ModalsModel):
             outputs,
             name=name or template.name,
             discriminator=template.discriminator
-            or ("auto" if template._makes_discriminator else None),
+            or ("auto" if template.makes_discriminator else None),
             label_output=template.label_output,
         )
         self._template = Untracked(template)
-        self._model_config = json.dumps(keras.saving.serialize_keras_object(template))
         self.heads = heads
         self._label_position = label_position
         self.population_size = population_size
@@ -198,7 +205,9 @@ class SharedEncoderSearch(ModalsModel):
         self._limits = take_limits(optimizer)
         super().compile(optimizer, *args, **kwargs)
         if self.objective == "val_loss":
-            self.member_scores.measure = loss_measure(self._of_labels(self.loss))
+            self.member_scores.measure = loss_measure(
+                losses_of(self, label_output(self))
+            )
         else:
             self.member_scores.measure = error_measure(
                 self.latent_augmentation.num_classes
@@ -261,23 +270,15 @@ class SharedEncoderSearch(ModalsModel):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`, with validation data, on which members are scored."""
-        signature = inspect.signature(keras.Model.fit)
-        arguments = signature.bind(self, x, y, *args, **kwargs).arguments
+        arguments = fit_arguments(self, _EndEpoch(self), x, y, *args, **kwargs)
         if arguments.get("validation_data") is None and not arguments.get(
             "validation_split"
         ):
             raise ValueError(
                 "A search scores its members on validation data. Pass "
                 "`validation_data` or a positive `validation_split`. Received: "
-                f"{sorted(set(arguments) - {'self'})}"
+                f"{sorted(arguments)}"
             )
-        callbacks = arguments.get("callbacks") or []
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(_EndEpoch())
-        else:
-            callbacks = [_EndEpoch(), *keras.tree.flatten(callbacks)]
-        arguments["callbacks"] = callbacks
-        arguments.pop("self")
         return super().fit(**arguments)
 
     def clip_gradients(self, gradients):
@@ -341,8 +342,7 @@ class SharedEncoderSearch(ModalsModel):
             getattr(self, levels.name).assign(value)
 
     def _of_labels(self, structure):
-        names = output_names(self)
-        return by_output(structure, names)[self.label_output or names[0]]
+        return by_output(structure, output_names(self))[label_output(self)]
 
     # Results ---------------------------------------------------------------
 
@@ -351,7 +351,7 @@ class SharedEncoderSearch(ModalsModel):
 
         Ready for `predict`, `save` and more training; its optimizer is a fresh one.
         """
-        model = copy_model(self._template.value)
+        model = copy_modals_model(self._template.value)
         for target, value in self.heads.member_weights(0, model):
             target.assign(value)
         layer, members = model.latent_augmentation, self.latent_augmentation
@@ -426,7 +426,7 @@ class SharedEncoderSearch(ModalsModel):
 
     def get_config(self):
         return {
-            "model": json.loads(self._model_config),
+            "model": keras.saving.serialize_keras_object(self._template.value),
             "population_size": self.population_size,
             "epochs_per_generation": self.epochs_per_generation,
             "objective": self.objective,
@@ -451,10 +451,14 @@ class SharedEncoderSearch(ModalsModel):
 
 
 class _EndEpoch(keras.callbacks.Callback):
+    def __init__(self, search):
+        super().__init__()
+        self._search = search
+
     def on_epoch_end(self, epoch, logs=None):
         # With `validation_freq`, there are no scores after every epoch.
         if any(name.startswith("val_") for name in logs or {}):
-            self.model.end_epoch()
+            self._search.end_epoch()
 
 
 def _shares(kind, scores):

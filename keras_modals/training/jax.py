@@ -4,6 +4,7 @@ import jax
 import keras
 
 from keras_modals.training.objective import Objective, compute_objective
+from keras_modals.training.outputs import first_tensor
 
 
 def train_step(model, state, data):
@@ -15,26 +16,29 @@ def train_step(model, state, data):
     other_variables = model.non_trainable_variables
     optimizer, discriminator_optimizer = model.optimizer, model.discriminator_optimizer
     constant = [*zip(optimizer.variables, optimizer_state)]
-    constant += zip(model.metrics_variables, metrics_state)
+    metrics = [*zip(model.metrics_variables, metrics_state)]
 
     positions = _positions(model.discriminator_variables, other_variables)
 
     def total_loss(trainable, discriminator):
         values = _replaced(others, positions, discriminator)
-        mapping = [*constant, *zip(variables, trainable), *zip(other_variables, values)]
-        with keras.StatelessScope(mapping) as scope:
+        mapping = [*constant, *metrics, *zip(variables, trainable)]
+        mapping += zip(other_variables, values)
+        with keras.StatelessScope(mapping, collect_losses=True) as scope:
             objective = compute_objective(model, x, y, sample_weight)
             total = optimizer.scale_loss(objective.model_loss)
             if model.uses_prior:
                 total += discriminator_optimizer.scale_loss(
                     objective.discriminator_loss
                 )
-        return total, (tuple(objective), _values(scope, other_variables))
+        kept = other_variables, model.metrics_variables
+        return total, (tuple(objective), *(_values(scope, values) for values in kept))
 
     discriminator = [others[position] for position in positions]
-    (gradients, discriminator_gradients), (objective, others) = jax.grad(
+    gradients, (objective, others, metrics_state) = jax.grad(
         total_loss, argnums=(0, 1), has_aux=True
     )(trainable, discriminator)
+    gradients, discriminator_gradients = gradients
     objective = Objective(*objective)
 
     with keras.StatelessScope(constant):
@@ -58,7 +62,7 @@ def train_step(model, state, data):
         model.latent_augmentation.remember(
             *objective.memory, after=[objective.task_loss]
         )
-        model.update_loss_metrics(objective, keras.tree.flatten(x)[0].shape[0])
+        model.update_logs(objective, first_tensor(x).shape[0])
         y, y_pred, sample_weight = objective.metric_data
         logs = model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
     others = _values(scope, other_variables)

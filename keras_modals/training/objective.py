@@ -1,16 +1,23 @@
 """The objective of one training step, in `keras.ops`, shared by all backends."""
 
+import inspect
 from collections import namedtuple
 
-import keras
 from keras import ops
 
 from keras_modals import backend
-from keras_modals.labels import class_indices
+from keras_modals.labels import class_indices, count_labels
 from keras_modals.layers.class_memory import is_finite
 from keras_modals.layers.step_scope import StepScope
-from keras_modals.training.outputs import by_output, output_names
-from keras_modals.training.targets import loss_data, view_data
+from keras_modals.training.losses import ignored_classes
+from keras_modals.training.outputs import (
+    by_output,
+    label_output,
+    losses_of,
+    output_names,
+    target_names,
+)
+from keras_modals.training.targets import loss_passes, metric_data
 
 NO_LABELS = (
     "`ModalsModel` learns from class labels, and the training data has none. "
@@ -19,7 +26,15 @@ NO_LABELS = (
 
 Objective = namedtuple(
     "Objective",
-    ["model_loss", "discriminator_loss", "task_loss", "logs", "metric_data", "memory"],
+    [
+        "model_loss",
+        "discriminator_loss",
+        "task_loss",
+        "logs",
+        "metric_data",
+        "memory",
+        "label_counts",
+    ],
 )
 Objective.__doc__ = """What a training step minimizes, and what it does afterwards.
 
@@ -32,6 +47,7 @@ Attributes:
     logs: Dict of the other terms by their names in the logs.
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
     memory: Arguments `(latents, labels, losses)` for the layer's `remember`.
+    label_counts: What `count_labels` says of the batch.
 """
 
 
@@ -39,20 +55,22 @@ def compute_objective(model, x, y, sample_weight):
     """Runs a `ModalsModel` forward on one batch, encoder once, and scores it."""
     if y is None:
         raise ValueError(NO_LABELS)
-    names = output_names(model)
-    label_output = model.label_output or names[0]
-    label_targets = by_output(y, names)[label_output]
-    layer = model.latent_augmentation
-    labels = class_indices(label_targets, layer.num_classes)
+    names, label_name = output_names(model), label_output(model)
+    label_targets = by_output(y, target_names(model, y))[label_name]
+    losses = losses_of(model, label_name)
+    layer, ignored = model.latent_augmentation, ignored_classes(losses)
+    labels = class_indices(label_targets, layer.num_classes, ignored)
+    label_counts = count_labels(label_targets, labels, ignored)
     with StepScope(labels) as scope:
         y_pred = model(x, training=True)
     labels = scope.labels
 
     batch = (model, scope.targets, y, y_pred, sample_weight)
+    passes = loss_passes(*batch, layer.seed_generator)
     # Gradients are summed over replicas, so that each minimizes its part of the mean:
     # Keras divides its losses by their number.
     replicas = backend.num_replicas()
-    task_loss = model.compute_loss(x, *loss_data(*batch), training=True)
+    task_loss = _mean_loss(model, x, passes)
     model_loss, discriminator_loss, logs = task_loss, None, {}
     if model.uses_triplet:
         triplet_loss = model.triplet_loss(labels, scope.latents)
@@ -72,20 +90,33 @@ def compute_objective(model, x, y, sample_weight):
         model_loss += weight * ops.cast(adversarial_loss / replicas, model_loss.dtype)
         discriminator_loss = discriminator_loss / replicas
 
-    losses = None
-    loss = by_output(model.loss, names)[label_output]
-    if layer.needs_losses and loss is not None:
-        losses = _first_view_losses(
-            loss, label_targets, by_output(y_pred, names)[label_output]
+    sample_loss = None
+    if layer.needs_losses and losses:
+        sample_loss = _first_view_losses(
+            model, losses[0], label_targets, by_output(y_pred, names)[label_name]
         )
     return Objective(
         model_loss,
         discriminator_loss,
         replicas * task_loss,
         logs,
-        view_data(*batch),
-        (scope.latents, labels, losses),
+        metric_data(*batch),
+        (scope.latents, labels, sample_loss),
+        label_counts,
     )
+
+
+def _mean_loss(model, x, passes):
+    arguments = {"training": True}
+    if "training" not in inspect.signature(model.compute_loss).parameters:
+        # An override for Keras before 3.3.
+        arguments = {}
+    losses = [
+        (weight, model.compute_loss(x, *data, **arguments)) for weight, data in passes
+    ]
+    if len(losses) == 1:
+        return losses[0][1]
+    return sum(ops.cast(weight, loss.dtype) * loss for weight, loss in losses)
 
 
 def _without_nan(latents):
@@ -100,9 +131,8 @@ def _adversarial_terms(discriminator, latents):
         frozen, [v.value for v in discriminator.non_trainable_variables], latents
     )
     prior = discriminator.sample_prior(ops.shape(latents)[0])
-    both = ops.concatenate(
-        [ops.cast(ops.stop_gradient(latents), prior.dtype), prior], axis=0
-    )
+    latents = ops.cast(ops.stop_gradient(latents), "float32")
+    both = ops.concatenate([latents, ops.cast(prior, "float32")], axis=0)
     latent_logits, prior_logits = ops.split(discriminator(both), 2, axis=0)
     return (
         discriminator.encoder_loss(fooled),
@@ -111,22 +141,11 @@ def _adversarial_terms(discriminator, latents):
     )
 
 
-def _first_view_losses(loss, targets, predictions):
+def _first_view_losses(model, loss, targets, predictions):
     """The task loss of each sample's first view, float32 `(batch,)`."""
     targets = ops.convert_to_tensor(targets)
     batch_size = ops.shape(targets)[0]
-    losses = sample_losses(loss, targets, ops.stop_gradient(predictions)[:batch_size])
-    # A loss that is reduced already says nothing about single samples.
+    predictions = ops.stop_gradient(predictions)[:batch_size]
+    losses = model.loss_kinds.sample_losses(loss, targets, predictions)
+    # A loss of the batch says nothing about single samples.
     return ops.zeros((batch_size,)) if losses is None else losses
-
-
-def sample_losses(loss, targets, predictions):
-    """The loss of each sample, float32 `(batch,)`; `None` of one that is reduced."""
-    if len(targets.shape) + 1 == len(predictions.shape) and predictions.shape[-1] == 1:
-        targets = ops.expand_dims(targets, -1)
-    loss = keras.losses.get(loss)
-    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    losses = ops.cast(function(targets, predictions), "float32")
-    if len(losses.shape) == 0:
-        return None
-    return ops.mean(ops.reshape(losses, (ops.shape(targets)[0], -1)), axis=-1)

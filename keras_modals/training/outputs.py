@@ -1,4 +1,12 @@
-"""Targets, predictions and weights by output, whatever structure the user gave."""
+"""Targets, predictions, weights and losses by output, in whatever structure the user
+gave them."""
+
+import keras
+
+
+def first_tensor(structure):
+    """The first tensor: an optional input may be `None`."""
+    return next(t for t in keras.tree.flatten(structure) if t is not None)
 
 
 def output_names(model):
@@ -6,6 +14,33 @@ def output_names(model):
     if isinstance(model.output, dict):
         return list(model.output)
     return list(model.output_names)
+
+
+def label_output(model):
+    """Name of the output whose targets are the class labels."""
+    return model.label_output or output_names(model)[0]
+
+
+def losses_of(model, name):
+    """The losses that were compiled for an output: none, one or several."""
+    loss = getattr(model, "loss", None)
+    names = output_names(model)
+    if isinstance(loss, dict):
+        loss = loss.get(name)
+    elif isinstance(loss, (list, tuple)) and len(loss) == len(names):
+        loss = loss[names.index(name)]
+    return [one for one in keras.tree.flatten(loss) if one is not None]
+
+
+def target_names(model, y):
+    """Names of the outputs that targets are given for: as in Keras, a list may leave
+    out those without a loss."""
+    names = output_names(model)
+    if isinstance(y, dict):
+        return [name for name in names if name in y]
+    if isinstance(y, (list, tuple)) and len(y) != len(names):
+        return [name for name in names if losses_of(model, name)]
+    return names
 
 
 def by_output(structure, names):
@@ -20,9 +55,9 @@ def by_output(structure, names):
     return dict.fromkeys(names, structure)
 
 
-def like_predictions(entries, y_pred):
-    """The inverse of `by_output`, in the structure of the predictions."""
-    if isinstance(y_pred, dict):
-        return entries
+def like(structure, entries):
+    """The inverse of `by_output`: a structure as given, with other entries."""
+    if isinstance(structure, dict):
+        return {name: entries.get(name, entry) for name, entry in structure.items()}
     values = list(entries.values())
-    return values if isinstance(y_pred, (list, tuple)) else values[0]
+    return values if isinstance(structure, (list, tuple)) else values[0]

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_modals.training.objective import compute_objective
+from keras_modals.training.outputs import first_tensor
 
 
 def train_step(model, data):
@@ -25,8 +26,7 @@ def train_step(model, data):
     if discriminator_variables:
         model.discriminator_optimizer.apply(gradients[count:], discriminator_variables)
     model.latent_augmentation.remember(*objective.memory, after=[objective.task_loss])
-    batch_size = tf.shape(keras.tree.flatten(x)[0])[0]
-    model.update_loss_metrics(objective, batch_size)
+    model.update_logs(objective, tf.shape(first_tensor(x))[0])
     y, y_pred, sample_weight = objective.metric_data
     return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 

@@ -4,6 +4,7 @@ import keras
 import torch
 
 from keras_modals.training.objective import compute_objective
+from keras_modals.training.outputs import first_tensor
 
 
 def train_step(model, data):
@@ -31,7 +32,6 @@ def train_step(model, data):
                 list(gradients[count:]), discriminator_variables
             )
         model.latent_augmentation.remember(*objective.memory)
-        batch_size = keras.tree.flatten(x)[0].shape[0]
-        model.update_loss_metrics(objective, batch_size)
+        model.update_logs(objective, first_tensor(x).shape[0])
         y, y_pred, sample_weight = objective.metric_data
         return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)

@@ -1,0 +1,112 @@
+"""What output and loss say about the task, before there are labels: what is no single
+class per sample is refused."""
+
+import keras
+
+from keras_modals.models.graph import Graph, plain
+from keras_modals.training.losses import losses_of
+from keras_modals.training.outputs import label_output
+
+_REGRESSION = (
+    "mean_squared_error",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_logarithmic_error",
+    "cosine_similarity",
+    "huber",
+    "log_cosh",
+    "poisson",
+)
+_SEVERAL_LABELS = ("binary_crossentropy", "binary_focal_crossentropy")
+
+
+def check_output(name, shape, num_classes):
+    """Refuses an output that has a label for each position, or a number."""
+    if len(shape) > 2:
+        raise ValueError(
+            f"The output '{name}' has a label for each position, and "
+            "`LatentAugmentation` takes one label per sample: pool or flatten the "
+            "positions before the head, or train this model without it. "
+            f"Received: an output of shape {tuple(shape)}"
+        )
+    if shape[-1] == 1 and num_classes > 2:
+        raise ValueError(
+            "An output of width 1 is one of two classes, or a regression, which is "
+            "not supported: use one of width `num_classes` with a softmax. Received: "
+            f"an output of width 1, num_classes={num_classes}"
+        )
+
+
+def check_loss(model):
+    """Refuses a loss of regression on the output of the class labels."""
+    name = label_output(model)
+    losses = [_function(loss) for loss in losses_of(model, name)]
+    found = [loss for loss in losses if _is_one_of(loss, _REGRESSION)]
+    if found and _activation(model, name) not in (*_PROBABILITIES, None):
+        raise ValueError(
+            f"The loss of the output '{name}' is that of a regression, which "
+            "`LatentAugmentation` does not support: end the model in a softmax (or a "
+            "sigmoid of width 1) for classes, or train it without the layer. "
+            f"Received: loss={found[0].__name__}"
+        )
+
+
+def check_stream_of_labels(model):
+    """Refuses an output with several labels at once, where labels cannot tell."""
+    name = label_output(model)
+    width = model.latent_augmentation.num_classes
+    losses = [_function(loss) for loss in losses_of(model, name)]
+    activation = _activation(model, name)
+    is_wide = width > 2 or _output(model, name).shape[-1] == 2
+    if is_wide and (
+        activation is keras.activations.sigmoid
+        or (
+            any(_is_one_of(loss, _SEVERAL_LABELS) for loss in losses)
+            and activation is not keras.activations.softmax
+        )
+    ):
+        raise ValueError(
+            f"The output '{name}' has several labels at once, by its sigmoid or "
+            "binary cross-entropy, which `LatentAugmentation` does not support. For "
+            "one class per sample end the model in a softmax and compile with "
+            "`categorical_crossentropy`. "
+            f"Received: an output of width {_output(model, name).shape[-1]}"
+        )
+
+
+_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
+
+
+def _function(loss):
+    """The function that Keras's own losses wrap, by its name; others as they are."""
+    if isinstance(loss, str) and loss in ("crossentropy", "ce"):
+        return loss
+    loss = keras.losses.get(loss)
+    return getattr(loss, "fn", loss)
+
+
+def _is_one_of(loss, names):
+    return any(loss is getattr(keras.losses, name, None) for name in names)
+
+
+def _output(model, name):
+    outputs = dict(zip(model.output_names, model.outputs, strict=True))
+    return model.output[name] if isinstance(model.output, dict) else outputs[name]
+
+
+def _activation(model, name):
+    """The activation of an output, `None` where it cannot be told."""
+    place = [tensor is _output(model, name) for tensor in model.outputs].index(True)
+    while isinstance(model, keras.Model):
+        if not hasattr(model, "outputs"):
+            return None
+        graph = Graph(plain(model))
+        tensor = graph.outputs[place]
+        model = graph.producer(tensor)
+        if isinstance(model, keras.Model):
+            (call,) = [each for each in graph.calls if each.operation is model][:1]
+            place = [output is tensor for output in call.outputs].index(True)
+    if isinstance(model, keras.layers.Softmax):
+        return keras.activations.softmax
+    known = isinstance(model, keras.layers.Layer)
+    return getattr(model, "activation", None) if known else None

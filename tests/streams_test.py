@@ -1,0 +1,221 @@
+"""Labels that come in streams are checked as arrays are."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from portable import BACKEND
+
+import keras_modals
+
+pytestmark = [
+    pytest.mark.backend,
+    # Keras's own, of streams.
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),
+]
+
+SIZE, FEATURES = 32, 6
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y, batch_size=8):
+        super().__init__()
+        self.x, self.y, self.batch_size = x, y, batch_size
+
+    def __len__(self):
+        return len(self.x) // self.batch_size
+
+    def __getitem__(self, index):
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return self.x[part], self.y[part]
+
+
+def generator(x, y):
+    while True:
+        for start in range(0, len(x), 8):
+            yield x[start : start + 8], y[start : start + 8]
+
+
+def tf_data(x, y):
+    tf = pytest.importorskip("tensorflow")
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+
+def data_loader(x, y):
+    torch = pytest.importorskip("torch")
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    return torch.utils.data.DataLoader(pairs, batch_size=8)
+
+
+STREAMS = [Batches, generator, tf_data, data_loader]
+
+
+def model_of(width, activation, loss, classes=None, **layer):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((FEATURES,)), L.Dense(4), L.Dense(width, activation)]
+    )
+    model = keras_modals.augment(model, num_classes=classes, seed=0, **layer)
+    eager = BACKEND == "tensorflow"
+    model.compile("sgd", loss, run_eagerly=eager, jit_compile=BACKEND == "jax")
+    return model
+
+
+def fit(model, data, **arguments):
+    return model.fit(data, steps_per_epoch=SIZE // 8, verbose=0, **arguments).history
+
+
+def x_of(rng):
+    return rng.normal(size=(SIZE, FEATURES)).astype("float32")
+
+
+# What loss and output give away ------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", keras.losses.LogCosh()])
+@pytest.mark.parametrize("width", [1, 4])
+def test_regression_is_refused_when_compiling(loss, width):
+    with pytest.raises(ValueError, match="regression"):
+        model_of(width, None, loss)
+
+
+def test_regression_is_refused_by_augment():
+    model = keras.Sequential([keras.Input((6,)), L.Dense(4), L.Dense(1)])
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match="regression"):
+        keras_modals.augment(model)
+
+
+def test_squared_errors_of_probabilities_are_no_regression(rng):
+    model = model_of(3, "softmax", "mse")
+    one_hot = np.eye(3, dtype="float32")[np.arange(SIZE) % 3]
+    assert "ignored_labels" not in fit(model, Batches(x_of(rng), one_hot))
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [
+        ("sigmoid", "binary_crossentropy"),
+        ("sigmoid", "categorical_crossentropy"),
+        (None, keras.losses.BinaryCrossentropy(from_logits=True)),
+        ("sigmoid", keras.losses.BinaryFocalCrossentropy()),
+    ],
+)
+def test_several_labels_are_refused_before_the_first_step(
+    stream, activation, loss, rng
+):
+    model = model_of(5, activation, loss)
+    before = model.get_weights()
+    y = (rng.random((SIZE, 5)) < 0.2).astype("float32")
+    with pytest.raises(ValueError, match="several labels at once"):
+        fit(model, stream(x_of(rng), y))
+    for old, new in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_one_hot_arrays_beside_a_sigmoid_are_classes(rng):
+    model = model_of(5, "sigmoid", "binary_crossentropy")
+    one_hot = np.eye(5, dtype="float32")[np.arange(SIZE) % 5]
+    model.fit(x_of(rng), one_hot, verbose=0)
+
+
+def test_a_label_for_each_position_is_refused():
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, L.Dense(2, "softmax")(L.Dense(4)(inputs)))
+    for arguments in ({}, {"num_classes": 2}):
+        with pytest.raises(ValueError, match="a label for each position"):
+            keras_modals.augment(model, **arguments)
+
+
+# What only labels tell -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_wrong_labels_are_logged_and_warned_of_once(stream, rng):
+    labels = np.arange(SIZE) % 4
+    model = model_of(4, "softmax", lambda y, p: 0.0 * p[:, 0], classes=3)
+    with pytest.warns(
+        UserWarning, match=r"8 of 32 samples .*25\.0%.*\[0, 3\)"
+    ) as found:
+        history = fit(model, stream(x_of(rng), labels), epochs=2)
+    assert sum("are no class" in str(warning.message) for warning in found) == 1
+    np.testing.assert_allclose(history["ignored_labels"], [0.25, 0.25])
+
+
+def test_rows_of_several_labels_are_warned_of(rng):
+    rows = np.eye(3, dtype="float32")[np.arange(SIZE) % 3]
+    rows[:5, 0] = rows[:5, 1] = 1.0
+    model = model_of(3, "softmax", "categorical_crossentropy")
+    with pytest.warns(UserWarning, match="5 of 32 samples"):
+        history = fit(model, Batches(x_of(rng), rows))
+    np.testing.assert_allclose(history["ignored_labels"], [5 / 32])
+
+
+@pytest.mark.parametrize("stream", [Batches, tf_data])
+def test_samples_that_the_user_gives_no_label_do_not_warn(stream, rng):
+    labels = np.where(rng.random(SIZE) < 0.5, -1, np.arange(SIZE) % 3)
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    model = model_of(3, "softmax", loss)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Every|.*of 32 samples")
+        history = fit(model, stream(x_of(rng), labels))
+    np.testing.assert_allclose(history["ignored_labels"], [np.mean(labels == -1)])
+
+
+@pytest.mark.parametrize("ignored", [2, 255])
+def test_a_class_that_the_loss_ignores_is_no_class(ignored, rng):
+    labels = np.where(np.arange(SIZE) % 4 == 0, ignored, np.arange(SIZE) % 2)
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=ignored)
+    model = model_of(3, "softmax", loss)
+    for arguments in ((x_of(rng), labels), (Batches(x_of(rng), labels),)):
+        history = model.fit(*arguments, verbose=0).history
+        np.testing.assert_allclose(history["ignored_labels"], [0.25])
+
+
+def test_good_labels_leave_no_log(rng):
+    model = model_of(3, "softmax", "sparse_categorical_crossentropy")
+    history = fit(model, Batches(x_of(rng), np.arange(SIZE) % 3))
+    assert list(history) == ["loss"]
+
+
+# Batches in which there is nobody to mix with --------------------------------------
+
+
+def test_batches_of_one_are_warned_of(rng):
+    x, y = x_of(rng), np.arange(SIZE) % 3
+    model = model_of(3, "softmax", "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match="Every batch .* had one sample"):
+        model.fit(x, y, batch_size=1, verbose=0)
+    policy = keras_modals.Policy.single("gaussian_noise", 0.1)
+    model = model_of(3, "softmax", "sparse_categorical_crossentropy", policy=policy)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Every|.*of 32 samples")
+        model.fit(x, y, batch_size=1, verbose=0)
+
+
+def test_no_row_meets_itself(rng):
+    """In a batch of two, each is mixed with the other."""
+    layer = keras_modals.LatentAugmentation(
+        2, keras_modals.Policy.single("class_mixing", 1.0), num_views=1, seed=0
+    )
+    latents = keras.ops.convert_to_tensor(rng.normal(size=(2, 4)).astype("float32"))
+    layer.build((None, 4))
+    labels = keras.ops.convert_to_tensor(np.array([0, 1], "int32"))
+    for _ in range(20):
+        draw = layer.draw(labels)
+        _, targets = layer.apply(latents, labels, draw)
+        share = keras.ops.convert_to_numpy(targets.partner_weight)
+        partner = keras.ops.convert_to_numpy(targets.partner)
+        np.testing.assert_array_equal(partner[share > 0], np.array([1, 0])[share > 0])
+
+
+# Targets in other structures ---------------------------------------------------------
+
+
+def test_a_list_of_numbers_is_refused(rng):
+    model = model_of(3, "softmax", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=r"such as `np\.array\(y\)`"):
+        model.fit(x_of(rng), (np.arange(SIZE) % 3).tolist(), verbose=0)
