@@ -1,6 +1,43 @@
 """Checks of arguments, in Keras's manner: early, and with the received value."""
 
+import math
 import numbers
+
+import numpy as np
+
+#: Numbers that may change while a model trains: name to what is expected, and whether a
+#: number is that.
+BOUNDS = {
+    "triplet_weight": ("a float in [0, 1)", lambda value: 0 <= value < 1),
+    "prior_weight": ("a finite float of at least 0", lambda v: 0 <= v < math.inf),
+    "dropout": ("a float in [0, 1)", lambda value: 0 <= value < 1),
+    "active_views": (
+        "a whole number of at least 1",
+        lambda value: 1 <= value < math.inf and value == math.floor(value),
+    ),
+    "learning_rate": ("a positive finite float", lambda v: 0 < v < math.inf),
+}
+
+
+def check_bounds(name, value):
+    """The value as an `int` or a `float`, if it is within `BOUNDS`, also as float32,
+    which is what variables are."""
+    expected, is_within = BOUNDS[name]
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and is_within(value) and is_within(_float32(value))):
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected {expected}. "
+            f"Received: {name}={shown(value)}"
+        )
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def _float32(value):
+    try:
+        with np.errstate(over="ignore"):
+            return float(np.float32(value))
+    except OverflowError:
+        return math.inf
 
 
 def check_integer(name, value, least):
@@ -9,7 +46,7 @@ def check_integer(name, value, least):
     if not is_integer or value < least:
         raise ValueError(
             f"Invalid value received for argument `{name}`. Expected an integer of at "
-            f"least {least}. Received: {name}={value!r}"
+            f"least {least}. Received: {name}={shown(value)}"
         )
     return int(value)
 
@@ -20,3 +57,13 @@ def check_choice(name, value, choices):
             f"Invalid value received for argument `{name}`. Expected one of {choices}. "
             f"Received: {name}={value!r}"
         )
+
+
+def shown(value):
+    """A value as an error message shows it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        # Python does not write integers of thousands of digits.
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 200 else f"{text[:200]}..."

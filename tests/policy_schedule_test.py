@@ -1,6 +1,8 @@
 import copy
 import json
+import math
 import pickle
+import time
 
 import keras
 import numpy as np
@@ -8,7 +10,10 @@ import pytest
 from portable import BACKEND
 from problems import compile_, make_data, modals_model
 
+import keras_modals
 from keras_modals import Policy, PolicySchedule, PolicyScheduler
+from keras_modals.arguments import BOUNDS
+from keras_modals.policies.assignment import ASSIGNABLE, assign
 
 ZERO, HALF = Policy.zero(), Policy.constant(0.5, 0.5)
 
@@ -84,6 +89,13 @@ BROKEN = {
     '{"format": "keras_modals.Policy", "version": 1}': (1, "Expected format"),
     '{"format": "keras_modals.PolicySchedule",\n "version": 7}': (2, "version 1"),
     '{"format": "keras_modals.PolicySchedule", "version": 1}': (1, "'segments' is mis"),
+    '{"format": "keras_modals.PolicySchedule",\n "version": 1.0}': (2, "version=1.0"),
+    '{"format": "keras_modals.PolicySchedule",\n "version": true}': (2, "=True"),
+    '{"format": "keras_modals.PolicySchedule",\n "format": 2}': (
+        2,
+        "'format' is repea",
+    ),
+    '[{"a": [{}, [1],\n {"b": 1,\n "b": 2}], "c": 1, "c": 1}]': (3, "'b' is repeated"),
 }
 
 
@@ -105,7 +117,19 @@ def test_refuses_a_broken_file(text, tmp_path):
         ('"epochs": 5', '"epochs": -5', "epochs=-5"),
         ('"epochs": 5', '"epoch": 5', "'epochs' is missing"),
         ("0.3125", "0.25", "sum to 1"),
-        ('"dropout": 0.5', '"dropout": "0.5"', "values="),
+        ('"dropout": 0.5', '"dropout": "0.5"', "dropout='0.5'"),
+        ('"dropout": 0.5', '"dropout": 1.0', "dropout=1.0"),
+        ('"dropout": 0.5', '"dropout": NaN', "dropout=nan"),
+        ('"dropout": 0.5', '"dropout": true', "dropout=True"),
+        ('"dropout": 0.5', '"dropuot": 0.5', "Unknown key 'dropuot'"),
+        ('"dropout": 0.5', '"learning_rate": 1e999', "learning_rate=inf"),
+        ('"dropout": 0.5', '"prior_weight": -5', "prior_weight=-5"),
+        ('"dropout": 0.5', '"dropout": 0.5, "dropout": 0.1', "'dropout' is repeated"),
+        ('"epochs": 5', f'"epochs": {"1" * 200}', "at most 1000000000.*epochs=1{200}"),
+        ('"epochs": 5', f'"epochs": {"1" * 4000}', "epochs=inf"),
+        ('"epochs": 5', f'"epochs": {"1" * 5000}', "epochs=inf"),
+        ("0.75", "true", r"gaussian_noise=\[\[True, 0.1\]\]"),
+        ("0.75", "1" * 5000, "probability=inf"),
     ],
 )
 def test_names_the_line_at_fault(old, new, message, tmp_path):
@@ -133,13 +157,115 @@ def test_names_the_line_at_fault(old, new, message, tmp_path):
         ([(0, ZERO)], "epochs=0"),
         ([(2.5, ZERO)], "epochs=2.5"),
         ([(2, "zero")], "policy='zero'"),
-        ([(2, ZERO, {"dropout": "a"})], "values="),
+        ([(2, ZERO, {"dropout": "a"})], "dropout='a'"),
+        ([(2, ZERO, [0.5])], "values=.0.5"),
+        ([(2, ZERO, {"momentum": 0.5})], "names among.*'momentum'"),
+        ([(2, ZERO, {3: 0.5})], "names among.*Received: 3"),
+        ([(True, ZERO)], "epochs=True"),
+        ([(10**10, ZERO)], "at most 1000000000. Received: epochs=10000000000"),
+        ([(10**5000, ZERO)], "epochs=<int>"),
+        ([(2,)], "is `.epochs, policy"),
         ([(2, ZERO), (2, Policy({"gaussian_noise": (0, 0)}))], "same operations"),
     ],
 )
 def test_refuses(segments, message):
     with pytest.raises(ValueError, match=message):
         PolicySchedule(segments)
+
+
+#: Just within bounds, and just out of them: also as float32, which variables are.
+WITHIN = {
+    "triplet_weight": (0, 0.999, np.float32(0.5)),
+    "prior_weight": (0.0, 100, 1e30),
+    "dropout": (0, 0.999, np.float64(0.5)),
+    "active_views": (1, 3.0, np.int64(2)),
+    "learning_rate": (1e-30, 1, 10.0),
+}
+OUT = {
+    "triplet_weight": (-0.1, 1, 1.0, 7.0, 1 - 1e-12),
+    "prior_weight": (-5, -1e-9, 1e300, 10**5000),
+    "dropout": (-3, 1.0, 2, 1 - 1e-12),
+    "active_views": (0, 0.5, 1.5, -1),
+    "learning_rate": (-0.1, 0, 0.0, 1e-300, 10**400),
+}
+NEVER = (math.nan, math.inf, -math.inf, True, False, "0.5", None, [0.5])
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_values_have_bounds(name, tmp_path):
+    for value in WITHIN[name]:
+        schedule = PolicySchedule([(1, ZERO, {name: value})])
+        assert schedule.segments[0].values == {name: value}
+        schedule.save(tmp_path / "schedule.json")
+        assert PolicySchedule.load(tmp_path / "schedule.json") == schedule
+    for value in OUT[name] + NEVER:
+        with pytest.raises(ValueError, match=f"Expected a.* Received: {name}="):
+            PolicySchedule([(1, ZERO, {name: value})])
+
+
+def test_values_have_the_bounds_of_compile_and_of_the_layer():
+    assert list(BOUNDS) == list(ASSIGNABLE)
+
+    def refuses(name, value):
+        try:
+            if name in ("triplet_weight", "prior_weight"):
+                compile_(modals_model(), **{name: value})
+            else:
+                keras_modals.LatentAugmentation(2, num_views=4, **{name: value})
+        except ValueError:
+            return True
+        return False
+
+    for name in ("triplet_weight", "prior_weight", "dropout", "active_views"):
+        as_python = [v for v in WITHIN[name] if not isinstance(v, np.generic | float)]
+        assert not any(refuses(name, value) for value in as_python)
+        assert all(refuses(name, value) for value in OUT[name][:2])
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_what_is_assigned_has_bounds_too(name):
+    model = compile_(
+        modals_model(policy=ZERO, dropout=0.1, active_views=4),
+        triplet_weight=0.5,
+        prior_weight=0.1,
+    )
+    with pytest.raises(ValueError, match=f"Received: {name}=-1"):
+        assign(model, ZERO, {name: -1})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe{\x00}\x00", "Expected JSON in UTF-8. Received: .* at byte 0"),
+        ('{"format": "é"}'.encode("latin-1"), "UTF-8. Received: .* at byte 12"),
+        (pickle.dumps(HALF), "Expected JSON in UTF-8"),
+        (b"[" * 100_000, "brackets are nested too deeply"),
+        (b"[" * 100_000 + b"]" * 100_000, "brackets are nested too deeply"),
+        (b"", "line 1: not valid JSON"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Policy, PolicySchedule])
+def test_refuses_what_is_no_text_of_a_value(kind, content, message, tmp_path):
+    path = tmp_path / "value.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"value.json.*{message}") as error:
+        kind.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_line_at_fault_is_found_in_linear_time(tmp_path):
+    path = tmp_path / "schedule.json"
+    PolicySchedule([(1, ZERO, {"dropout": 0.5})] * 3000).save(path)
+    text = path.read_text()
+    position = text.rindex('"dropout": 0.5')
+    path.write_text(text[:position] + text[position:].replace("0.5", "1.5"))
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r"dropout=1\.5") as error:
+        PolicySchedule.load(path)
+    # Quadratic time would be minutes.
+    assert time.process_time() - start < 20
+    line = text.count("\n", 0, position) + 1
+    assert f"line {line}:" in str(error.value)
 
 
 class Observer(keras.callbacks.Callback):
@@ -215,7 +341,7 @@ def test_no_dropout_is_a_dropout_of_zero(rng):
         (Policy({"gaussian_noise": (0.5, 0.5)}), {}, "operations and operation counts"),
         (ZERO, {"prior_weight": 0.1}, "prior_weight=0.1"),
         (ZERO, {"dropout": 0.5}, "dropout=0.5"),
-        (ZERO, {"momentum": 0.1}, "'momentum'"),
+        (ZERO, {"active_views": 5}, "without active views"),
     ],
 )
 def test_scheduler_refuses(policy, values, message, rng):
@@ -223,6 +349,11 @@ def test_scheduler_refuses(policy, values, message, rng):
     scheduler = PolicyScheduler(PolicySchedule([(1, policy, values)]))
     with pytest.raises(ValueError, match=message):
         model.fit(*make_data(rng), verbose=0, callbacks=[scheduler])
+
+
+def test_scheduler_needs_a_schedule():
+    with pytest.raises(ValueError, match=r"argument `schedule`.*schedule=Policy\("):
+        PolicyScheduler(ZERO)
 
 
 def test_scheduler_needs_a_modals_model():

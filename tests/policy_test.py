@@ -72,6 +72,16 @@ def test_constructors():
         ({"operations": {"gaussian_noise": (1.5, 0.5)}}, "probability=1.5"),
         ({"operations": {"gaussian_noise": (0.5, -0.1)}}, "magnitude=-0.1"),
         ({"operations": {"gaussian_noise": (0.5, float("nan"))}}, "magnitude=nan"),
+        ({"operations": {"gaussian_noise": (True, 0.5)}}, "gaussian_noise=.True, 0.5"),
+        ({"operations": {"gaussian_noise": (10**5000, 0.5)}}, "probability=<int>"),
+        ({"operations": {"gaussian_noise": ["a"] * 1000}}, r"gaussian_noise=.*\.\.\.$"),
+        (
+            {
+                "operations": {"gaussian_noise": (0, 0)},
+                "operation_counts": (10**400, 1),
+            },
+            "sum to 1",
+        ),
         (
             {"operations": {"gaussian_noise": (0, 0)}, "operation_counts": (0.5, 0.2)},
             "sum to 1",

@@ -1,8 +1,11 @@
 """Numbers of a compiled model that change without tracing it again."""
 
+from keras_modals.arguments import check_bounds
+
 
 def _assign_loss_weight(name, part):
     def assign(model, value):
+        value = check_bounds(name, value)
         if value and not getattr(model, part):
             raise ValueError(
                 f"`{name}` was 0 when the model was compiled, which left the term "
@@ -14,6 +17,7 @@ def _assign_loss_weight(name, part):
 
 
 def _assign_dropout(model, value):
+    value = check_bounds("dropout", value)
     layer = model.latent_augmentation
     if layer.dropout is None and value:
         raise ValueError(
@@ -25,13 +29,14 @@ def _assign_dropout(model, value):
 
 
 def _assign_active_views(model, value):
+    value = check_bounds("active_views", value)
     layer = model.latent_augmentation
     if layer.active_views is None:
         raise ValueError(
             f"The layer '{layer.name}' was made without active views. Make it with "
             f"`active_views={layer.num_views}`. Received: active_views={value}"
         )
-    if not 1 <= value <= layer.num_views:
+    if value > layer.num_views:
         raise ValueError(
             f"The layer '{layer.name}' has {layer.num_views} views. "
             f"Received: active_views={value}"
@@ -40,10 +45,10 @@ def _assign_active_views(model, value):
 
 
 def _assign_learning_rate(model, value):
-    model.optimizer.learning_rate = value
+    model.optimizer.learning_rate = check_bounds("learning_rate", value)
 
 
-#: Name to `fn(model, value)`.
+#: Name to `fn(model, value)`, which refuses values out of bounds.
 ASSIGNABLE = {
     "triplet_weight": _assign_loss_weight("triplet_weight", "uses_triplet"),
     "prior_weight": _assign_loss_weight("prior_weight", "uses_prior"),
@@ -57,8 +62,9 @@ def assign(model, policy, values):
     """Assigns a policy and other numbers to a compiled `ModalsModel`.
 
     Raises:
-        ValueError: For a name that is not in `ASSIGNABLE`, a policy with other
-            operations than the layer's, or a part that is switched off.
+        ValueError: For a name that is not in `ASSIGNABLE`, a value out of bounds, a
+            policy with other operations than the layer's, or a part that is switched
+            off.
     """
     unknown = [name for name in values if name not in ASSIGNABLE]
     if unknown:

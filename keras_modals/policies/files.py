@@ -1,10 +1,13 @@
 """Policies and schedules as files: readable JSON with a version, written whole."""
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
 import re
+
+from keras_modals.arguments import shown
 
 VERSION = 1
 
@@ -41,24 +44,40 @@ def load(path, kind, from_config):
     Raises:
         ValueError: With file and line, for anything that is not such a value.
     """
-    text = pathlib.Path(path).read_text(encoding="utf-8")
     try:
-        config = json.loads(text)
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not a `{kind}` file. Expected JSON in UTF-8. "
+            f"Received: {error.reason} at byte {error.start}"
+        ) from None
+    try:
+        config = _parse(text)
+        _check_format(config, kind)
+        return from_config(config)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}, line {error.lineno}: not valid JSON: {error.msg}."
         ) from None
-    try:
-        if not isinstance(config, dict) or "format" not in config:
-            raise EntryError((), f"Not a `{kind}` file. Expected a key 'format'.")
-        expected = f"keras_modals.{kind}"
-        for key, value in (("format", expected), ("version", VERSION)):
-            if config.pop(key, None) != value:
-                raise EntryError((key,), f"Expected {key} {value!r}.")
-        return from_config(config)
     except EntryError as error:
-        line = _line_of(text, error.path)
+        line = _line_at(text, _position_of(text, error.path))
         raise ValueError(f"{path}, line {line}: {error.message}") from None
+    except RecursionError:
+        raise ValueError(
+            f"{path}: not a `{kind}` file. Its brackets are nested too deeply."
+        ) from None
+
+
+def _check_format(config, kind):
+    if not isinstance(config, dict) or "format" not in config:
+        raise EntryError((), f"Not a `{kind}` file. Expected a key 'format'.")
+    for key, expected in (("format", f"keras_modals.{kind}"), ("version", VERSION)):
+        value = config.pop(key, None)
+        # 1.0 and True equal 1.
+        if type(value) is not type(expected) or value != expected:
+            raise EntryError(
+                (key,), f"Expected {key} {expected!r}. Received: {key}={shown(value)}"
+            )
 
 
 class EntryError(ValueError):
@@ -82,36 +101,69 @@ def located(*path):
 
 def check_keys(config, required, optional=()):
     if not isinstance(config, dict):
-        raise EntryError((), f"Expected an object with keys {list(required)}.")
+        keys = [*required, *optional]
+        raise EntryError((), f"Expected an object with keys among {keys}.")
     for key in required:
         if key not in config:
             raise EntryError((), f"The key {key!r} is missing.")
     for key in config:
         if key not in (*required, *optional):
-            raise EntryError((key,), f"Unknown key {key!r}.")
+            raise EntryError((key,), f"Unknown key {shown(key)}.")
 
 
-def _line_of(text, path):
-    """The line of the entry at `path`, or of the closest one around it that exists."""
-    lines = dict(_entries(text))
-    while path not in lines:
-        path = path[:-1]
-    return lines[path]
+def _parse(text):
+    """The value of a JSON text in which no object has a key twice."""
+
+    def as_dict(pairs):
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            key, position = _first_repeated_key(text)
+            raise json.JSONDecodeError(f"the key {key!r} is repeated", text, position)
+        return content
+
+    return json.loads(text, object_pairs_hook=as_dict, parse_int=_as_int)
 
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+def _as_int(digits):
+    """As JSON's floats are, infinite where it is larger than any float."""
+    return int(digits) if len(digits) < 300 else float(digits)
+
+
+def _first_repeated_key(text):
+    seen = set()
+    for path, position in _entries(text):
+        if path in seen:
+            return path[-1], position
+        seen.add(path)
+    raise AssertionError("No key is repeated.")
+
+
+def _line_at(text, position):
+    return text.count("\n", 0, position) + 1
+
+
+def _position_of(text, path):
+    """Where the entry at `path` is, or the closest one around it that exists."""
+    closest = 0
+    for found, position in _entries(text):
+        if found == path[: len(found)]:
+            closest = position
+            if len(found) == len(path):
+                break
+    return closest
+
+
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
 def _entries(text):
-    """Pairs of path and line for every entry of a valid JSON text, keys' lines."""
-    yield (), 1
-    tokens = [
-        (match.group(), text.count("\n", 0, match.start()) + 1)
-        for match in _TOKEN.finditer(text)
-    ]
+    """Pairs of path and position for every entry of a JSON text, as far as it is valid;
+    keys' positions."""
+    yield (), 0
     path: list = []
-    for index, (token, line) in enumerate(tokens):
-        follows = tokens[index + 1][0] if index + 1 < len(tokens) else ""
+    tokens = ((match.group(), match.start()) for match in _TOKEN.finditer(text))
+    pairs = itertools.pairwise(itertools.chain(tokens, [("", len(text))]))
+    for (token, position), (follows, _) in pairs:
         if token in "{[":
             path.append(0 if token == "[" and follows != "]" else None)
         elif token in "}]":
@@ -122,9 +174,9 @@ def _entries(text):
             continue
         elif follows == ":":
             path[-1] = json.loads(token)
-            yield tuple(path), line
+            yield tuple(path), position
             continue
         if token in "{[" and len(path) > 1 and isinstance(path[-2], int):
-            yield tuple(path[:-1]), line
+            yield tuple(path[:-1]), position
         elif path and isinstance(path[-1], int) and token not in "{[}]":
-            yield tuple(path), line
+            yield tuple(path), position

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from keras_modals.arguments import shown
 from keras_modals.operations import OPERATIONS, PAPER_OPERATIONS
 from keras_modals.policies import files
+
+PAPER_COUNTS = (0.2, 0.7, 0.1)
 
 
 @keras.saving.register_keras_serializable("keras_modals")
@@ -43,18 +46,18 @@ class Policy:
 
     __slots__ = ("_operation_counts", "_sub_policies")
 
-    def __init__(self, operations, operation_counts=(0.2, 0.7, 0.1)):
+    def __init__(self, operations, operation_counts=PAPER_COUNTS):
         if not isinstance(operations, Mapping) or not operations:
             raise ValueError(
                 "Invalid value received for argument `operations`. Expected a "
                 "non-empty mapping from operation names to (probability, magnitude) "
-                f"pairs. Received: operations={operations!r}"
+                f"pairs. Received: operations={shown(operations)}"
             )
         unknown = [name for name in operations if name not in OPERATIONS]
         if unknown:
             raise ValueError(
                 f"Unknown operation. Expected one of {OPERATIONS}. "
-                f"Received: operation={unknown[0]!r}"
+                f"Received: operation={shown(unknown[0])}"
             )
         self._sub_policies = tuple(
             (name, *pair)
@@ -141,11 +144,10 @@ class Policy:
             for name, pairs in config["operations"].items():
                 with files.located(name):
                     _pairs(name, pairs)
-            policy = cls(config["operations"])
-        if "operation_counts" not in config:
-            return policy
         with files.located("operation_counts"):
-            return cls(config["operations"], config["operation_counts"])
+            counts = _distribution(config.get("operation_counts", PAPER_COUNTS))
+        with files.located("operations"):
+            return cls(config["operations"], counts)
 
     def save(self, path):
         """Writes the policy as JSON: per operation, pairs of probability and
@@ -191,7 +193,7 @@ def _pairs(name, value):
         raise ValueError(
             f"Invalid value received for operation '{name}'. Expected a "
             "(probability, magnitude) pair or a list of such pairs. "
-            f"Received: {name}={value!r}"
+            f"Received: {name}={shown(value)}"
         )
     return [
         (
@@ -206,18 +208,23 @@ def _is_pair(value):
     return (
         isinstance(value, (list, tuple))
         and len(value) == 2
-        and all(isinstance(number, numbers.Real) for number in value)
+        and all(map(_is_number, value))
     )
 
 
+def _is_number(value):
+    if isinstance(value, float):
+        return True
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _unit_interval(name, what, value):
-    value = float(value)
     if not 0 <= value <= 1:
         raise ValueError(
             f"Invalid {what} received for operation '{name}'. Expected a float "
-            f"between 0 and 1. Received: {what}={value}"
+            f"between 0 and 1. Received: {what}={shown(value)}"
         )
-    return value
+    return float(value)
 
 
 def _distribution(counts):
@@ -226,12 +233,12 @@ def _distribution(counts):
     if (
         not isinstance(counts, (list, tuple))
         or len(counts) < 2
-        or not all(isinstance(n, numbers.Real) and float(n) >= 0 for n in counts)
+        or not all(_is_number(n) and 0 <= n < 2 for n in counts)
         or not math.isclose(sum(counts), 1.0, abs_tol=1e-6)
     ):
         raise ValueError(
             "Invalid value received for argument `operation_counts`. Expected at "
             "least two non-negative floats that sum to 1. "
-            f"Received: operation_counts={counts!r}"
+            f"Received: operation_counts={shown(counts)}"
         )
     return tuple(float(n) for n in counts)

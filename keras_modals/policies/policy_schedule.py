@@ -2,10 +2,13 @@ import numbers
 from collections import namedtuple
 from collections.abc import Mapping
 
+from keras_modals.arguments import BOUNDS, check_bounds, shown
 from keras_modals.policies import files
 from keras_modals.policies.policy import Policy
 
 Segment = namedtuple("Segment", ["epochs", "policy", "values"])
+
+MOST_EPOCHS = 10**9
 
 
 class PolicySchedule:
@@ -20,7 +23,8 @@ class PolicySchedule:
             positive integer, a `Policy` (those of all segments must have the same
             operations) and a mapping from the names of other numbers to their
             values: `"triplet_weight"`, `"prior_weight"`, `"dropout"` of the latents,
-            `"active_views"` of a sample, `"learning_rate"`.
+            `"active_views"` of a sample, `"learning_rate"`. They have the bounds that
+            they have in `ModalsModel.compile` and `LatentAugmentation`.
 
     Reference:
 
@@ -78,12 +82,11 @@ class PolicySchedule:
 
     def at(self, epoch):
         """The segment of an epoch, counted from 0; the last one's after the end."""
-        segments = self.segments
-        for segment in segments:
+        for segment in self._segments:
             if epoch < segment.epochs:
-                return segment
+                break
             epoch -= segment.epochs
-        return segments[-1]
+        return segment._replace(values=dict(segment.values))
 
     def stretch(self, epochs):
         """The same schedule for another number of epochs, in proportion.
@@ -93,7 +96,7 @@ class PolicySchedule:
         if not _is_count(epochs):
             raise ValueError(
                 "Invalid value received for argument `epochs`. Expected a positive "
-                f"integer. Received: epochs={epochs!r}"
+                f"integer. Received: epochs={shown(epochs)}"
             )
         total, end, previous, segments = self.epochs, 0, 0, []
         for segment in self._segments:
@@ -139,7 +142,11 @@ class PolicySchedule:
                 with files.located("policy"):
                     policy = Policy.from_config(entry["policy"])
                 with files.located("values"):
-                    values = _values(entry.get("values", {}))
+                    values = entry.get("values", {})
+                    files.check_keys(values, (), BOUNDS)
+                    for name, value in values.items():
+                        with files.located(name):
+                            check_bounds(name, value)
                 with files.located("epochs"):
                     segments.append(_segment((entry["epochs"], policy, values)))
         with files.located("segments"):
@@ -161,29 +168,37 @@ class PolicySchedule:
 
 def _segment(segment):
     segment = tuple(segment)
-    epochs, policy, values = segment if len(segment) == 3 else (*segment, {})
-    if not _is_count(epochs):
+    if len(segment) not in (2, 3):
         raise ValueError(
-            "The epochs of a segment must be a positive integer. "
-            f"Received: epochs={epochs!r}"
+            "A segment is `(epochs, policy)` or `(epochs, policy, values)`. "
+            f"Received: {shown(segment)}"
+        )
+    epochs, policy, values = segment if len(segment) == 3 else (*segment, {})
+    if not (_is_count(epochs) and epochs <= MOST_EPOCHS):
+        raise ValueError(
+            "The epochs of a segment must be a positive integer of at most "
+            f"{MOST_EPOCHS}. Received: epochs={shown(epochs)}"
         )
     if not isinstance(policy, Policy):
         raise ValueError(
-            f"A segment needs a `keras_modals.Policy`. Received: policy={policy!r}"
+            f"A segment needs a `keras_modals.Policy`. Received: policy={shown(policy)}"
         )
     return Segment(int(epochs), policy, _values(values))
 
 
 def _values(values):
-    if not isinstance(values, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, numbers.Real)
-        for name, value in values.items()
-    ):
+    if not isinstance(values, Mapping):
         raise ValueError(
             "The values of a segment must map names to numbers. "
-            f"Received: values={values!r}"
+            f"Received: values={shown(values)}"
         )
-    return dict(values)
+    unknown = [name for name in values if name not in BOUNDS]
+    if unknown:
+        raise ValueError(
+            f"The values of a segment have names among {list(BOUNDS)}. "
+            f"Received: {shown(unknown[0])}"
+        )
+    return {name: check_bounds(name, value) for name, value in values.items()}
 
 
 def _is_count(value):

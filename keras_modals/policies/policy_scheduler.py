@@ -1,5 +1,8 @@
+import os
+
 import keras
 
+from keras_modals.arguments import shown
 from keras_modals.policies.assignment import assign
 from keras_modals.policies.policy_schedule import PolicySchedule
 
@@ -32,8 +35,14 @@ class PolicyScheduler(keras.callbacks.Callback):
 
     def __init__(self, schedule, epochs=None):
         super().__init__()
-        if not isinstance(schedule, PolicySchedule):
+        if isinstance(schedule, str | os.PathLike):
             schedule = PolicySchedule.load(schedule)
+        if not isinstance(schedule, PolicySchedule):
+            raise ValueError(
+                "Invalid value received for argument `schedule`. Expected a "
+                "`keras_modals.PolicySchedule` or the path of a file of one. "
+                f"Received: schedule={shown(schedule)}"
+            )
         self.schedule = schedule
         self.epochs = epochs
         self._stretched = schedule
