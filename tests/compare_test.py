@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import os
 import subprocess
 import sys
 
@@ -521,9 +522,252 @@ def test_run_file_in_memory_and_on_disk_read_the_same(tmp_path):
     files = RunFile(), RunFile(tmp_path / "new" / "runs.csv")
     for file in files:
         file.append("d", "m(a=1, b=2)", 0, {("test", "accuracy"): 0.25})
-        assert file.finished("d") == {("m(a=1, b=2)", 0)}
+        assert file.finished("d") == set()
+        file.append("d", "n", 0, {("test", "accuracy"): 0.25, ("train", "settings"): 7})
+        assert file.finished("d") == {("n", 0)}
+        assert file.finished("d", [("test", "accuracy")]) == {
+            ("m(a=1, b=2)", 0),
+            ("n", 0),
+        }
         assert file.finished("other") == set()
     pd.testing.assert_frame_equal(*[file.read() for file in files], check_dtype=False)
+
+
+# Damaged files ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """The text of a file of four runs, its table, and a function that goes on."""
+    folder = tmp_path_factory.mktemp("stored")
+    data = make_data(np.random.default_rng(0))
+    trained = []
+
+    def look(trial, model):
+        trained.append(trial.seed)
+        return model
+
+    def go_on(content, seeds=2):
+        path = folder / "runs.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        trained.clear()
+        methods = {"nothing, quoted": look}
+        result = keras_modals.compare(build, data, methods, seeds, path=path, **FAST)
+        return result, path
+
+    result, path = go_on("")
+    return path.read_text(), str(result), go_on, trained
+
+
+def lines_without(text, *parts):
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not all(part in line for part in parts))
+
+
+LAST = ',"nothing, quoted",1,'
+DAMAGES = {
+    "nothing": lambda text: text,
+    "empty": lambda text: "",
+    "a cut header": lambda text: text[:9],
+    "a header without its end": lambda text: text.split("\n")[0],
+    "the header alone": lambda text: text.split("\n")[0] + "\n",
+    "a cut line": lambda text: text[:-30],
+    "cut within a name": lambda text: text[: text.rindex("hing, quo")],
+    "cut within the settings": lambda text: text[:-4],
+    "cut before the last end of a line": lambda text: text[:-1],
+    "cut at the end of a line": lambda text: text[: text.rindex("\n", 0, -1) + 1],
+    "the first line of a run only": lambda text: text[
+        : text.index("\n", text.index(LAST)) + 1
+    ],
+    "without its test lines": lambda text: lines_without(text, LAST, ",test,"),
+    "without its settings": lambda text: lines_without(text, LAST, ",settings,"),
+    "without its validation score": lambda text: lines_without(
+        text, LAST, "validation,accuracy"
+    ),
+    "joined with the next": lambda text: text.replace(
+        "data,none,1,validation,accuracy,", "data,none,1,valid", 1
+    ),
+    "cut, then gone on": lambda text: (
+        text[: text.index(LAST) + 20] + text[text.index("data,none,0") :]
+    ),
+    "a flipped comma": lambda text: text.replace("1,test,accuracy", "1,test-accuracy"),
+    "a flipped name": lambda text: text.replace(
+        "none,1,test,accuracy", "nonf,1,test,accuracy"
+    ),
+    "a block of zeros at the end": lambda text: text + 3 * "\0",
+    "a large block of zeros": lambda text: text + 200_000 * "\0" + "\n",
+    "empty lines": lambda text: text.replace("\n", "\n\n"),
+    "ends of lines of Windows": lambda text: text.replace("\n", "\r\n"),
+    "a byte order mark": lambda text: "\ufeff" + text,
+    "two files in one": lambda text: text + text,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_goes_on_with_a_damaged_file(damage, stored):
+    text, table, go_on, trained = stored
+    damaged = DAMAGES[damage](text)
+    result, path = go_on(damaged)
+    assert str(result) == table
+    # What the file had stays in it, and all of it counts now.
+    assert path.read_bytes().startswith(damaged.encode())
+    assert str(go_on(path.read_bytes())[0]) == table
+    assert trained == []
+
+
+def flip(text, line_part, old, new):
+    """The text with one character changed, in the value of a line."""
+    start = text.index(line_part) + len(line_part)
+    position = text.index(old, start)
+    return text[:position] + new + text[position + 1 :]
+
+
+REFUSED = {
+    "no header": (lambda text: text.split("\n", 1)[1], "with the first line b'data,"),
+    "other text": (lambda text: "hello", "with the first line b'hello'"),
+    "semicolons": (lambda text: text.replace(",", ";"), "the first line b'dataset;me"),
+    "UTF-16": (lambda text: text.encode("utf-16"), r"the first line b'.xff.xfed.x00"),
+    "latin-1": (
+        lambda text: text.replace(
+            "data,none,0,test,log", "daté,none,0,test,log"
+        ).encode("latin-1"),
+        r"line 11: expected UTF-8.*Delete the line.*b'dat.xe9,none",
+    ),
+    "zeros within a line": (
+        lambda text: text.replace("none,1,test,acc", "none,1,te\0\0,acc"),
+        "line [0-9]+: .*Delete the line",
+    ),
+    "a text as a seed": (
+        lambda text: text.replace("none,1,test,accuracy", "none,one,test,accuracy"),
+        "line [0-9]+: .*numbers as seed.*Delete the line.*none,one",
+    ),
+    "a text as a value": (
+        lambda text: flip(text, "none,1,test,accuracy,", ".", "n"),
+        "line [0-9]+: .*numbers as seed and value.*Delete the line.*accuracy,0n",
+    ),
+    "a flipped bit in a score": (
+        lambda text: flip(text, "none,1,test,log_loss,", ".", "\x2f"),
+        "line [0-9]+: .*Delete the line",
+    ),
+    "a flipped bit in the settings": (
+        lambda text: flip(text, "none,1,train,settings,", ".", "1"),
+        "damaged value of its settings.*Delete the line.*data,none,1,train,settings",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", REFUSED)
+def test_refuses_a_damaged_file(damage, stored):
+    text, _, go_on, trained = stored
+    change, message = REFUSED[damage]
+    damaged = change(text)
+    damaged = damaged if isinstance(damaged, bytes) else damaged.encode()
+    with pytest.raises(ValueError, match=message) as error:
+        go_on(damaged)
+    assert "runs.csv" in str(error.value)
+    assert "other settings" not in str(error.value)
+    assert "\n" not in str(error.value)
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    "damage", [name for name, (_, message) in REFUSED.items() if "line [" in message]
+)
+def test_what_a_refusal_says_helps(damage, stored):
+    text, table, go_on, _ = stored
+    damaged = REFUSED[damage][0](text)
+    with pytest.raises(ValueError, match="Delete the line") as error:
+        go_on(damaged)
+    number = int(str(error.value).split("line ")[1].split(":")[0])
+    lines = damaged.splitlines(keepends=True)
+    result, _ = go_on("".join(lines[: number - 1] + lines[number:]))
+    assert str(result) == table
+
+
+def test_a_full_disk_leaves_a_file_to_go_on_with(tmp_path):
+    resource = pytest.importorskip("resource")
+    path, rows = tmp_path / "runs.csv", {("train", "settings"): 7}
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def with_room(size, fn):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                fn()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+    for size in (0, 9):
+        with_room(size, lambda: RunFile(path))
+        assert path.stat().st_size == size
+    file = RunFile(path)
+    file.append("d", "m", 0, rows)
+    assert file.finished("d") == {("m", 0)}
+    # Another process goes on after the line that was cut.
+    with_room(path.stat().st_size + 5, lambda: file.append("d", "m", 1, rows))
+    file.append("d", "m", 2, rows)
+    assert file.finished("d") == {("m", 0), ("m", 2)}
+
+
+@pytest.mark.parametrize(
+    "cut", ["d,\N{PILE OF POO}", 'd,"m, n', "d,m,2,train,settings,7"]
+)
+def test_a_line_that_was_cut_is_ended(cut, tmp_path):
+    path, rows = tmp_path / "runs.csv", {("train", "settings"): 7}
+    file = RunFile(path)
+    whole = path.read_bytes()
+    for end in (None, -1):
+        path.write_bytes(whole + cut.encode()[:end])
+        assert file.finished("d") == set()
+        file.append("d", "m", 1, rows)
+        assert file.finished("d") == {("m", 1)}
+    # Someone deleted the file.
+    path.unlink()
+    file.append("d", "m", 1, rows)
+    assert file.finished("d") == {("m", 1)}
+
+
+def test_names_in_any_script_in_any_locale(tmp_path):
+    code = f"""if True:
+        import numpy as np, keras, keras_modals
+        from keras_modals.evaluation import Comparison
+        def build():
+            layers = [keras.Input((2,)), keras.layers.Dense(2, "softmax")]
+            model = keras.Sequential(layers)
+            model.compile("sgd", "sparse_categorical_crossentropy",
+                              metrics=["accuracy"])
+            return model
+        data = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
+        methods = {{"m\\xe9thode \\u65b9": lambda trial, model: model}}
+        for seeds in (1, 2):
+            result = keras_modals.compare(
+                build, data, methods, seeds, epochs=1, dataset="Stra\\xdfe",
+                path={str(tmp_path / "runs.csv")!r}, verbose=2
+            )
+            print(ascii(result.summary()["runs"].to_dict()))
+    """
+    locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **locale},
+    )
+    assert run.returncode == 0, run.stderr
+    expected = r"('Stra\xdfe', 'm\xe9thode \u65b9'): 2"
+    assert expected in run.stdout.splitlines()[-1]
+    assert "Straße,méthode 方,1,test,accuracy" in (
+        (tmp_path / "runs.csv").read_text(encoding="utf-8")
+    )
+
+
+def test_a_file_without_runs_has_an_empty_table(tmp_path):
+    RunFile(tmp_path / "runs.csv")
+    result = Comparison.read(tmp_path / "runs.csv")
+    columns = comparison([0.1, 0.2]).summary().columns
+    assert result.summary().columns.tolist() == columns.tolist()
+    assert len(result.summary()) == 0
+    assert "mean ± spread" in str(result)
 
 
 # Words -------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def compare(
         settings["fit"] = {name: _plain(each) for name, each in fit_arguments.items()}
     file = RunFile(path)
     number = _check_settings(file, dataset, settings)
-    finished = file.finished(dataset)
+    finished = file.finished(dataset, _needed(metric))
     todo = [
         (seed, name, setting)
         for seed in seeds
@@ -221,19 +221,24 @@ def compare(
         file.append(dataset, _run_name(name, setting), seed, values)
         score = values["validation", metric]
         progress.advance(f"{name}, seed {seed}: validation {metric} {score:.4f}")
-    return Comparison(_asked_for(file, dataset, methods, seeds), metric, skipped)
+    finished = file.finished(dataset, _needed(metric))
+    runs = _asked_for(file.read(), dataset, finished, methods, seeds)
+    return Comparison(runs, metric, skipped)
 
 
-def _asked_for(file, dataset, methods, seeds):
+def _needed(metric):
+    """What a run has that counts: these scores and, written last, its settings."""
+    return ("validation", metric), ("test", metric), ("train", SETTINGS)
+
+
+def _asked_for(runs, dataset, finished, methods, seeds):
     """Of the runs in a file, those of these methods and seeds whose whole grid ran."""
-    finished = file.finished(dataset)
     wanted = [
         [(_run_name(name, setting), seed) for setting in method.grid]
         for name, method in methods.items()
         for seed in seeds
     ]
-    complete = {run for runs in wanted if finished.issuperset(runs) for run in runs}
-    runs = file.read()
+    complete = {run for grid in wanted if finished.issuperset(grid) for run in grid}
     runs = runs[runs["dataset"] == dataset]
     pairs = zip(runs["method"], runs["seed"], strict=True)
     return runs[[pair in complete for pair in pairs]]
@@ -334,7 +339,16 @@ def _check_settings(file, dataset, settings):
     number = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
     runs = file.read()
     runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == SETTINGS)]
-    if set(runs["value"]) - {number}:
+    others = runs[runs["value"] != number]
+    if 0 < len(others) < len(runs):
+        method, seed = others.iloc[0][["method", "seed"]]
+        raise ValueError(
+            f"In the file, one run of '{dataset}' has a damaged value of its settings, "
+            "since others have those of this call. Delete the line, after which "
+            f"`compare` trains the run again. Received: path={file.path}, with the "
+            f"line '{dataset},{method},{seed},train,{SETTINGS},...'"
+        )
+    if len(others):
         raise ValueError(
             f"The file has runs of '{dataset}' that were trained with other settings. "
             "Use another `path`, or another name for `dataset`. "

@@ -1,8 +1,9 @@
 """The result of a comparison: stored runs, and what they say."""
 
-import contextlib
+import codecs
 import csv
 import io
+import os
 import pathlib
 import time
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from keras_modals.arguments import shown
 from keras_modals.evaluation.scores import ERRORS
 from keras_modals.evaluation.statistics import holm, paired_test, samples_for
 
@@ -21,6 +23,12 @@ TEST_SAMPLES = "test_samples"
 #: Under this metric of the training split: a number for the settings of the call.
 SETTINGS = "settings"
 BASELINE = "none"
+_OF_CHANGES = ("change", "standard_error", "p_value", "more_seeds")
+
+
+#: Ends a line that was cut: it has too many fields for a row.
+_CUT = "," * len(COLUMNS) + "\n"
+_HEADER = ",".join(COLUMNS) + "\n"
 
 
 class RunFile:
@@ -35,7 +43,10 @@ class RunFile:
         self._rows = []
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _prepare(self.path)
+            if self.path.exists():
+                # What is no file of runs stays as it is.
+                read_runs(self.path)
+            _append(self.path)
 
     def append(self, dataset, method, seed, values):
         """Adds one run. `values` maps (split, metric) to a number."""
@@ -48,15 +59,21 @@ class RunFile:
             return
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        # One write: lines of processes that share the file do not mix.
-        with self.path.open("a") as file:
-            file.write(text.getvalue())
+        _append(self.path, text.getvalue())
 
-    def finished(self, dataset):
-        """Which runs there are of a data set: pairs of method and seed."""
+    def finished(self, dataset, needed=(("train", SETTINGS),)):
+        """Which runs of a data set are whole: pairs of method and seed.
+
+        Args:
+            dataset: String.
+            needed: The (split, metric) that a whole run has. Defaults to the settings,
+                which `compare` writes last.
+        """
         runs = self.read()
         runs = runs[runs["dataset"] == dataset]
-        return set(zip(runs["method"], runs["seed"], strict=True))
+        rows = set(zip(*(runs[column] for column in COLUMNS[1:-1]), strict=True))
+        pairs = {(method, seed) for method, seed, _, _ in rows}
+        return {pair for pair in pairs if all((*pair, *n) in rows for n in needed)}
 
     def read(self):
         if self.path is None:
@@ -65,37 +82,83 @@ class RunFile:
 
 
 def read_runs(path):
-    """The runs in a file, in which a data set may be called `1` or `NA`."""
-    names = {"dataset": str, "method": str}
-    unknown = {"value": ["", "nan"]}
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=unknown)
+    """The runs in a file.
+
+    Lines that were cut are left out. A run that was cut and trained again counts as it
+    was written last.
+
+    Raises:
+        ValueError: With path and line, for what `RunFile` does not write.
+    """
+    content = pathlib.Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    # What follows the last end of a line was cut, or is just being written.
+    *lines, last = content.split(b"\n")
+    if not lines and _HEADER.encode().startswith(last):
+        return pd.DataFrame([], columns=COLUMNS)
+    if not lines or _fields(lines[0]) != COLUMNS:
+        raise ValueError(
+            f"Invalid value received for argument `path`. Expected the path of a new "
+            f"file, or of one that `compare` wrote, with the first line "
+            f"{_HEADER.strip()!r}. Received: path={path}, with the first line "
+            f"{shown((lines or [last])[0])}"
+        )
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        fields = _fields(line)
+        # Others were cut, or joined with what followed. Files may be joined, too.
+        if len(fields) == len(COLUMNS) and fields != COLUMNS:
+            rows.append(_row(fields, line, f"{path}, line {number}"))
+    runs = pd.DataFrame(rows, columns=COLUMNS)
+    return runs.drop_duplicates(COLUMNS[:-1], keep="last", ignore_index=True)
 
 
-def _prepare(path):
-    """Writes the first line, and drops a last run whose writer was killed."""
-    with contextlib.suppress(FileExistsError), path.open("x") as file:
-        file.write(",".join(COLUMNS) + "\n")
-    text = path.read_text()
-    if not text.endswith("\n"):
-        time.sleep(0.2)
-        # Otherwise another process was writing, its first line or a run.
-        if path.read_text() == text:
-            path.write_text("".join(_without_last_run(text)))
+def _fields(line):
+    text = line.decode("utf-8", "replace").rstrip("\r")
+    try:
+        return tuple(next(csv.reader([text])))
+    except csv.Error:
+        # A block of bytes that is too long for a field.
+        return ()
 
 
-def _without_last_run(text):
-    """Lines of a file that ends within a line, without those of that line's run."""
-    *lines, part = text.splitlines(keepends=True)
-    last = _run_of(lines[-1]) if lines[1:] else ""
-    if part.startswith(last) or last.startswith(part):
-        while lines[1:] and _run_of(lines[-1]) == last:
-            lines.pop()
-    return lines
+def _row(fields, line, where):
+    dataset, method, seed, split, metric, value = fields
+    try:
+        line.decode("utf-8")
+        if b"\0" in line:
+            raise ValueError
+        return dataset, method, int(seed), split, metric, float(value or "nan")
+    except ValueError:
+        raise ValueError(
+            f"{where}: expected UTF-8, with numbers as seed and value. Delete the "
+            "line, after which `compare` trains its run again, or use another `path`. "
+            f"Received: {shown(line)}"
+        ) from None
 
 
-def _run_of(line):
-    """Its data set, method and seed, as they are written."""
-    return line.rsplit(",", len(COLUMNS) - 3)[0] + ","
+def _append(path, text=""):
+    """Adds lines by one write: those of processes that share a file do not mix. Starts
+    a file with its first line, and ends a line that was cut."""
+    is_new = not path.exists()
+    with path.open("ab+", buffering=0) as file:
+        start = _unwritten(file)
+        if start and not is_new:
+            time.sleep(0.2)
+            # Otherwise another process was writing, its first line or a run.
+            start = _unwritten(file)
+        data = (start + text).encode()
+        while data:
+            data = data[file.write(data) :]
+
+
+def _unwritten(file):
+    """What has to be written before a new line can be."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - len(_HEADER)))
+    end = file.read().decode("utf-8", "replace")
+    if size == len(end) and _HEADER.startswith(end):
+        return _HEADER[size:]
+    return "" if end.endswith("\n") else _CUT
 
 
 class Comparison:
@@ -227,11 +290,10 @@ class Comparison:
                     others = len(scores[dataset].columns) - 1
                     row["more_seeds"] = samples_for(changes, ratio, others)
             rows.append(row)
-        table = pd.DataFrame(rows).set_index(["dataset", "method"])
-        for column in ("change", "standard_error", "p_value", "more_seeds"):
-            if column not in table:
-                table[column] = np.nan
-        table["more_seeds"] = table["more_seeds"].astype("float64")
+        columns = ("runs", "mean", "spread", *_OF_CHANGES)
+        table = pd.DataFrame(rows, columns=["dataset", "method", *columns])
+        table = table.astype(dict.fromkeys(_OF_CHANGES, "float64"))
+        table = table.set_index(["dataset", "method"])
         by_dataset = table.groupby("dataset", sort=False)["p_value"]
         table["corrected_p"] = by_dataset.transform(holm)
         table["verdict"] = [
