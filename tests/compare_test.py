@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from problems import FEATURES, NUM_CLASSES, compile_, make_data, plain_model
-from scipy import stats
+from scipy import sparse, stats
 
 import keras_modals
 from keras_modals import Policy
@@ -832,6 +832,25 @@ def test_tensorflow_does_not_warn_of_models_of_their_own(rng):
 # Refusals ----------------------------------------------------------------------
 
 SPLIT = dict.fromkeys(PARTS, (np.zeros((3, FEATURES)), np.arange(3)))
+X, Y = np.zeros((40, FEATURES)), np.arange(40) % 3
+UNEQUAL = [np.zeros(3 + index % 5) for index in range(40)]
+
+
+class Unequal:
+    """As TensorFlow's ragged tensors, which have no length."""
+
+    shape = (40, None)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(UNEQUAL, dtype=object)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return X[:20], Y[:20]
 
 
 @pytest.mark.parametrize(
@@ -857,13 +876,130 @@ SPLIT = dict.fromkeys(PARTS, (np.zeros((3, FEATURES)), np.arange(3)))
         ({"layer": "latnets"}, "No such layer: latnets"),
         ({"validation_split": 0.1}, "validation_split=0.1"),
         ({"data": (np.zeros((40, 8)), np.arange(40) % 4)}, "of 4 classes"),
+        ({"build_fn": None}, "build_fn=None"),
+        ({"build_fn": lambda hp: build()}, "without arguments.*build_fn=<function"),
+        (
+            {"methods": Y},
+            r"`compare\(build_fn, \(x, y\)\)`.*<ndarray of shape \(40,\)>",
+        ),
+        ({"methods": Y.tolist()}, r"`compare\(build_fn, \(x, y\)\)`.*a list of 40"),
+        ({"methods": None}, "Expected names of methods.*methods=None"),
+        ({"methods": do_nothing}, "Expected names of methods.*do_nothing"),
+        ({"methods": {"a": 3}}, r"function `fn\(trial, model\)`.*\{'a': 3\}"),
+        ({"methods": {"a\nb": do_nothing}}, "printable characters.*'a.nb'"),
+        ({"dataset": 3}, "argument `dataset`.*string.*dataset=3"),
+        ({"dataset": "\udc80"}, r"argument `dataset`.*printable.*'\\udc80'"),
+        ({"layer": 3}, "argument `layer`.*layer=3"),
+        ({"monitor": 3}, "argument `monitor`.*monitor=3"),
+        ({"seeds": "all"}, "argument `seeds`.*seeds='all'"),
+        ({"splits": 0.2}, "splits=0.2"),
+        ({"splits": (0.2, float("nan"))}, "splits=.0.2, nan"),
+        (
+            {"sample_weight": np.ones(40)},
+            r"use `class_weight`.*<ndarray of shape \(40,\)",
+        ),
+        (
+            {"data": SPLIT, "sample_weight": np.ones(40)},
+            r"data\['train'\]`, of which there are 3. Received: .*\(40,\)",
+        ),
+        ({"data": X}, r"Expected pairs of arrays `\(x, y\)`.*shape \(40, 8\)"),
+        ({"data": Batches()}, r"x, y = map\(np.concatenate, .*data=<.*Batches"),
+        ({"data": (Batches(), None)}, r"np.concatenate.*data=\(<.*Batches.*, None\)"),
+        ({"data": {"train": Batches()}}, r"\"train\", \"validation\".*\['train'\]"),
+        (
+            {"data": dict.fromkeys(PARTS, Batches())},
+            r"np.concatenate.*data\['train'\]=<.*Batches",
+        ),
+        ({"data": {**SPLIT, "test": (X, Y, Y)}}, r"pairs.*data\['test'\]=.*\(40,\)>"),
+        ({"data": lambda: SPLIT}, "function of a seed.*data=<function"),
+        (
+            {"data": lambda seed: (X, Y)},
+            r'"train".*Received: .<ndarray of shape .40, 8.>, <',
+        ),
+        ({"data": (sparse.csr_matrix(X), Y)}, r"x.toarray\(\)`.*sparse .*\(40, 8\)"),
+        ({"data": (X, sparse.csr_matrix(X))}, "targets a sparse matrix of shape"),
+        ({"data": (X, Y.tolist())}, r"np.asarray\(y\)`.*targets a list of 40"),
+        ({"data": (X, [Y, Y])}, "one array.*one output.*targets .<ndarray"),
+        ({"data": (UNEQUAL, Y)}, r"pad_sequences\(x\)`. Received: .*a list of 40"),
+        ({"data": (list(X), Y)}, r"np.stack\(x\)`.* Received: .*a list of 40"),
+        ({"data": (X.tolist(), Y)}, r"np.stack\(x\)`.* Received: .*a list of 40"),
+        (
+            {"data": (np.array(UNEQUAL, dtype=object), Y)},
+            r"pad_sequences\(x\)`. Received: .*shape \(40,\)>",
+        ),
+        (
+            {"data": (Unequal(), Y)},
+            r"pad_sequences\(x\)`. Received: .*Unequal of shape",
+        ),
+        ({"data": (X.astype(str), Y)}, r"astype\('float32'\)`.*dtype <U"),
+        ({"data": (X.astype(object), Y)}, r"astype\('float32'\)`.*dtype object"),
         ({"build_fn": lambda: logits()}, "not probabilities"),
     ],
 )
 def test_refuses(change, message, rng):
     arguments = {"build_fn": build, "data": make_data(rng), "methods": ["none"]}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         keras_modals.compare(**{**arguments, "seeds": 1, **FAST, **change})
+    assert "\n" not in str(error.value)
+
+
+def test_refuses_a_model_in_place_of_a_function(rng):
+    with pytest.raises(ValueError, match=r"write `compare\(build, .*build_fn=<Func"):
+        keras_modals.compare(build(), make_data(rng), ["none"], 1, **FAST)
+
+
+def own_loss(y_true, y_pred):
+    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+
+class OwnLoss(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return own_loss(y_true, y_pred)
+
+
+@pytest.mark.parametrize("loss", [own_loss, OwnLoss])
+def test_a_loss_of_ones_own_trains_in_every_method(loss, rng):
+    methods = {
+        name: Method(METHODS[name].train, METHODS[name].grid[-1:])
+        for name in ("input noise", "MODALS", "MODALS tuned", "one-run search")
+    }
+    search = METHODS["population search"].train
+    methods["population search"] = Method(search, ({"population_size": 2},))
+    made = loss() if isinstance(loss, type) else loss
+    result = keras_modals.compare(
+        lambda: compile_(plain_model(), loss=made), make_data(rng), methods, 1, **FAST
+    )
+    assert result.skipped == {}
+    assert result.summary()["runs"].tolist() == [1] * 6
+
+
+def test_says_that_a_model_is_not_compiled(rng):
+    def train(trial, model):
+        return trial.fit(keras.Model(model.inputs, model.outputs))
+
+    with pytest.warns(UserWarning, match="'m' failed"):
+        result = keras_modals.compare(build, make_data(rng), {"m": train}, 1, **FAST)
+    assert "model is not compiled" in result.skipped["m"]
+    assert "register losses and metrics of your own" in result.skipped["m"]
+
+
+@pytest.mark.filterwarnings("ignore:The new model")
+def test_says_which_settings_cannot_be_copied(rng):
+    def right(y_true, y_pred):
+        return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+
+    def build_():
+        model = build()
+        model.compile(
+            "adam", "sparse_categorical_crossentropy", metrics=["accuracy", right]
+        )
+        return model
+
+    names = ["input noise", "triplet", "population search"]
+    with pytest.warns(UserWarning, match="register losses and metrics of your own"):
+        result = keras_modals.compare(build_, make_data(rng), names, 1, **FAST)
+    for name in set(names) & set(result.skipped):
+        assert "register losses and metrics of your own" in result.skipped[name]
 
 
 def logits():

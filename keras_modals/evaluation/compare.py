@@ -1,6 +1,6 @@
 import dataclasses
 import json
-import numbers
+import sys
 import time
 import warnings
 import zlib
@@ -12,6 +12,14 @@ import numpy as np
 
 from keras_modals import backend
 from keras_modals.arguments import check_choice, check_integer
+from keras_modals.evaluation.checks import (
+    check_build_fn,
+    check_fit_arguments,
+    check_name,
+    check_seeds,
+    resolve,
+    run_name,
+)
 from keras_modals.evaluation.comparison import (
     BASELINE,
     SETTINGS,
@@ -20,7 +28,6 @@ from keras_modals.evaluation.comparison import (
     Comparison,
     RunFile,
 )
-from keras_modals.evaluation.methods import METHODS, Method
 from keras_modals.evaluation.scores import SCORES, all_scores
 from keras_modals.evaluation.splits import (
     checksum,
@@ -33,6 +40,7 @@ from keras_modals.evaluation.trial import (
     Trial,
     as_indices,
     as_probabilities,
+    own_losses,
 )
 from keras_modals.session import forget_models
 
@@ -143,19 +151,19 @@ def compare(
     >>> result.summary().index.get_level_values("method").tolist()
     ['none', 'MODALS']
     """
-    methods = _resolve(methods)
-    seeds = _check_seeds(seeds)
+    check_build_fn(build_fn)
+    methods = resolve(methods)
+    seeds = check_seeds(seeds)
     check_choice("metric", metric, tuple(SCORES))
     check_choice("verbose", verbose, ("auto", 0, 1, 2))
-    for name in ("validation_data", "validation_split"):
-        if name in fit_arguments:
-            raise ValueError(
-                "Validation samples are those of `data`. "
-                f"Received: {name}={fit_arguments[name]!r}"
-            )
     epochs = check_integer("epochs", epochs, 1)
     batch_size = check_integer("batch_size", batch_size, 1)
+    for argument, value in (("layer", layer), ("monitor", monitor)):
+        if value is not None:
+            check_name(argument, value)
+    check_name("dataset", dataset)
     load = make_loader(data, splits)
+    check_fit_arguments(fit_arguments, data)
     settings = {"epochs": epochs, "batch_size": batch_size}
     settings |= {"layer": layer, "monitor": monitor}
     settings["backend"] = keras.backend.backend()
@@ -173,7 +181,7 @@ def compare(
         for seed in seeds
         for name, method in methods.items()
         for setting in method.grid
-        if (_run_name(name, setting), seed) not in finished
+        if (run_name(name, setting), seed) not in finished
     ]
     progress = _Progress(len(todo), verbose)
     skipped: dict[str, str] = {}
@@ -201,7 +209,7 @@ def compare(
         model = _build(build_fn, trial, starts)
         where = f" with seed {seed}" if name in ran else ""
         try:
-            with backend.many_models():
+            with backend.many_models(), own_losses(model):
                 values = _run(methods[name], setting, model, trial, parts)
         except NotApplicableError as error:
             skipped[name] = f"not applicable{where}, {error}"
@@ -218,7 +226,7 @@ def compare(
             continue
         ran.add(name)
         values["train", SETTINGS] = number
-        file.append(dataset, _run_name(name, setting), seed, values)
+        file.append(dataset, run_name(name, setting), seed, values)
         score = values["validation", metric]
         progress.advance(f"{name}, seed {seed}: validation {metric} {score:.4f}")
     finished = file.finished(dataset, _needed(metric))
@@ -234,7 +242,7 @@ def _needed(metric):
 def _asked_for(runs, dataset, finished, methods, seeds):
     """Of the runs in a file, those of these methods and seeds whose whole grid ran."""
     wanted = [
-        [(_run_name(name, setting), seed) for setting in method.grid]
+        [(run_name(name, setting), seed) for setting in method.grid]
         for name, method in methods.items()
         for seed in seeds
     ]
@@ -323,17 +331,6 @@ def _check_probabilities(outputs):
         )
 
 
-def _check_seeds(seeds):
-    if isinstance(seeds, numbers.Integral):
-        return range(check_integer("seeds", seeds, 1))
-    seeds = [int(seed) for seed in seeds]
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(
-            f"Expected one or more seeds, each of them once. Received: seeds={seeds}"
-        )
-    return seeds
-
-
 def _check_settings(file, dataset, settings):
     """A number for the settings; refuses a file with runs of others."""
     number = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
@@ -357,37 +354,6 @@ def _check_settings(file, dataset, settings):
     return number
 
 
-def _run_name(name, setting):
-    if not setting:
-        return name
-    return f"{name}({', '.join(f'{key}={value}' for key, value in setting.items())})"
-
-
-def _resolve(methods):
-    """Dict from names to `Method`s, the baseline first."""
-    if not isinstance(methods, Mapping):
-        if isinstance(methods, str):
-            methods = [methods]
-        unknown = [name for name in methods if name not in METHODS]
-        if unknown:
-            raise ValueError(
-                f"Unknown method. Expected some of {list(METHODS)}. "
-                f"Received: methods={list(methods)}"
-            )
-        methods = {name: METHODS[name] for name in methods}
-    for name in methods:
-        if not isinstance(name, str) or "(" in name:
-            raise ValueError(
-                "A method's name must be a string without parentheses. "
-                f"Received: {name!r}"
-            )
-    resolved = {BASELINE: METHODS[BASELINE], **methods}
-    return {
-        name: method if isinstance(method, Method) else Method(method)
-        for name, method in resolved.items()
-    }
-
-
 class _Progress:
     def __init__(self, total, verbose):
         self.total = total
@@ -404,4 +370,7 @@ class _Progress:
         elif self.verbose == 2:
             each = (time.monotonic() - self.start) / self.done
             left = each * (self.total - self.done) / 60
-            print(f"{self.done}/{self.total} {line}, {left:.0f} min left", flush=True)
+            text = f"{self.done}/{self.total} {line}, {left:.0f} min left"
+            encoding = sys.stdout.encoding or "utf-8"
+            # A name may have what a terminal cannot show.
+            print(text.encode(encoding, "replace").decode(encoding), flush=True)

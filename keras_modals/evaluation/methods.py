@@ -14,8 +14,11 @@ import numpy as np
 
 from keras_modals.evaluation.trial import (
     NotApplicableError,
+    check_compiled,
+    compile_settings,
     one_hot,
     only_loss,
+    own_losses,
     take,
 )
 from keras_modals.models.augment import augment
@@ -79,7 +82,7 @@ def input_noise(trial, model, deviation):
 
     noisy = keras.tree.map_structure(noise, inputs, scales)
     result = keras.Model(inputs, model(noisy))
-    result.compile_from_config(model.get_compile_config())
+    result.compile_from_config(compile_settings(model))
     return trial.fit(result)
 
 
@@ -206,7 +209,7 @@ _OF_SHARES = {
 
 def _recompile(model, **changes):
     """Compiles a model as it was, but for what is changed."""
-    model.compile_from_config({**model.get_compile_config(), **changes})
+    model.compile_from_config({**compile_settings(model), **changes})
 
 
 def _as_targets(model, shares):
@@ -245,6 +248,7 @@ def augmented(trial, model, operation=None, magnitude=None, **arguments):
         if name in arguments
     }
     model = augment(model, trial.layer, trial.num_classes, seed=trial.seed, **arguments)
+    check_compiled(model)
     if weights:
         _recompile(model, **weights)
     return model
@@ -302,16 +306,18 @@ def population_search(trial, model, population_size=8, space=_searched):
 
     from keras_modals import tuners
 
-    compiling = model.get_compile_config()
+    compiling = compile_settings(model)
     if trial.monitor is None:
         trial = dataclasses.replace(trial, monitor="val_loss")
     epochs = _divisor(trial.epochs, near=3)
 
     def build(hp):
-        clone = keras.models.clone_model(model)
-        clone.set_weights(model.get_weights())
-        member = augmented(trial, clone, **space(hp))
-        member.compile_from_config(compiling)
+        # The tuner leaves all scopes before it builds.
+        with own_losses(model):
+            clone = keras.models.clone_model(model)
+            clone.set_weights(model.get_weights())
+            member = augmented(trial, clone, **space(hp))
+            member.compile_from_config(compiling)
         return member
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """One training of a comparison: its data, and how a method fits a model to it."""
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,42 @@ from scipy import special
 
 class NotApplicableError(ValueError):
     """A method has no meaning for this model or data; its message says why."""
+
+
+def check_compiled(model):
+    """Refuses a model that could not be compiled as that of `build_fn` is."""
+    if not model.compiled:
+        raise ValueError(
+            "The method's model is not compiled, since the settings of `build_fn`'s "
+            "model could not be copied to it: register losses and metrics of your own "
+            "with `@keras.saving.register_keras_serializable()`. "
+            f"Received: model={model!r}"
+        )
+
+
+def compile_settings(model):
+    """The settings that a model is compiled with, if another one can have them."""
+    check_compiled(model)
+    settings = model.get_compile_config()
+    try:
+        keras.saving.deserialize_keras_object(settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "The settings of `build_fn`'s model cannot be copied to the method's: "
+            "register losses and metrics of your own with "
+            "`@keras.saving.register_keras_serializable()`. "
+            f"Received: {str(error).partition('. ')[0]}"
+        ) from None
+    return settings
+
+
+def own_losses(model):
+    """A scope in which a model's losses are found by name, registered or not."""
+    losses = keras.tree.flatten(model.loss)
+    functions = [loss if inspect.isroutine(loss) else type(loss) for loss in losses]
+    return keras.saving.custom_object_scope(
+        {fn.__name__: fn for fn in functions if fn not in (str, type(None))}
+    )
 
 
 @dataclass
@@ -46,6 +83,7 @@ class Trial:
             *data: What to give to `fit` in place of the training samples.
             **arguments: Further arguments of `fit`, such as `class_weight`.
         """
+        check_compiled(model)
         settings = {
             "validation_data": self.validation,
             "validation_batch_size": 500,
