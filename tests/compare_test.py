@@ -591,6 +591,9 @@ DAMAGES = {
         text[: text.index(LAST) + 20] + text[text.index("data,none,0") :]
     ),
     "a flipped comma": lambda text: text.replace("1,test,accuracy", "1,test-accuracy"),
+    "a flipped name in the first run": lambda text: text.replace(
+        "none,0,test,accuracy", "nonf,0,test,accuracy"
+    ),
     "a flipped name": lambda text: text.replace(
         "none,1,test,accuracy", "nonf,1,test,accuracy"
     ),

@@ -240,16 +240,20 @@ def _needed(metric):
 
 
 def _asked_for(runs, dataset, finished, methods, seeds):
-    """Of the runs in a file, those of these methods and seeds whose whole grid ran."""
+    """Of the runs in a file, those of these methods and seeds whose whole grid ran, in
+    their order."""
     wanted = [
         [(run_name(name, setting), seed) for setting in method.grid]
-        for name, method in methods.items()
         for seed in seeds
+        for name, method in methods.items()
     ]
-    complete = {run for grid in wanted if finished.issuperset(grid) for run in grid}
+    complete = [run for grid in wanted if finished.issuperset(grid) for run in grid]
+    positions = {run: position for position, run in enumerate(complete)}
     runs = runs[runs["dataset"] == dataset]
     pairs = zip(runs["method"], runs["seed"], strict=True)
-    return runs[[pair in complete for pair in pairs]]
+    order = np.array([positions.get(pair, -1) for pair in pairs], dtype=int)
+    chosen = np.argsort(order, kind="stable")
+    return runs.iloc[chosen[order[chosen] >= 0]]
 
 
 def _build(build_fn, trial, starts):

@@ -102,14 +102,14 @@ def read_runs(path):
             f"{_HEADER.strip()!r}. Received: path={path}, with the first line "
             f"{shown((lines or [last])[0])}"
         )
-    rows = []
+    runs = {}
     for number, line in enumerate(lines[1:], start=2):
         fields = _fields(line)
         # Others were cut, or joined with what followed. Files may be joined, too.
         if len(fields) == len(COLUMNS) and fields != COLUMNS:
-            rows.append(_row(fields, line, f"{path}, line {number}"))
-    runs = pd.DataFrame(rows, columns=COLUMNS)
-    return runs.drop_duplicates(COLUMNS[:-1], keep="last", ignore_index=True)
+            *row, value = _row(fields, line, f"{path}, line {number}")
+            runs[tuple(row)] = value
+    return pd.DataFrame([(*row, runs[row]) for row in runs], columns=COLUMNS)
 
 
 def _fields(line):
