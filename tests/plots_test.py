@@ -66,7 +66,15 @@ def test_comparison_shows_each_change_and_what_is_sure(dataset):
     # The best is on top.
     assert [label.get_text() for label in ax.get_yticklabels()] == ["noise", "sure"]
     assert ax.get_xlabel() == "change in test accuracy from none, points"
-    assert ax.get_title() == (dataset or "mean of 2 data sets")
+    assert ax.get_title().split("\n") == [
+        dataset or "mean of 2 data sets",
+        "filled: p < 0.05, corrected for 2 methods",
+    ]
+
+
+def test_comparison_names_all_methods_of_the_correction_not_those_shown():
+    ax = plot_comparison(comparison(["a"]), "a", ["sure"])
+    assert ax.get_title().endswith("corrected for 2 methods")
 
 
 def test_comparison_draws_on_given_axes_and_with_one_seed():
@@ -75,6 +83,7 @@ def test_comparison_draws_on_given_axes_and_with_one_seed():
     _, ax = plt.subplots()
     assert plot_comparison(result, "a", ["sure"], ax=ax) is ax
     assert list(marks(ax)) == ["sure"]
+    assert ax.get_title() == "a"
     assert ax.get_xlabel().endswith("log loss from none, nats")
 
 

@@ -9,7 +9,7 @@ def plot_comparison(comparison, dataset=None, methods=None, ax=None):
     """Each method's change from `"none"` with its 95 % interval.
 
     Filled marks are differences that stay after the correction for the number of
-    methods, open ones may be noise.
+    methods, open ones may be noise. The title says how many methods that is.
 
     Args:
         comparison: A `Comparison`, what `keras_modals.compare` returns.
@@ -22,19 +22,20 @@ def plot_comparison(comparison, dataset=None, methods=None, ax=None):
         The matplotlib `Axes`.
     """
     rows = _one_dataset(comparison, dataset) if dataset else _mean_of_all(comparison)
+    tested = sum(not np.isnan(corrected_p) for _, _, corrected_p in rows.values())
     if methods is None:
         methods = sorted(rows, key=lambda name: rows[name][0], reverse=True)
     methods = [name for name in methods if name in rows]
     ax = new_axes(ax, figsize=(6.4, 0.6 + 0.32 * len(methods)))
     for height, name in enumerate(reversed(methods)):
-        change, margin, is_sure = rows[name]
+        change, margin, corrected_p = rows[name]
         ax.errorbar(
             change,
             height,
             xerr=0 if np.isnan(margin) else margin,
             marker="o",
             color=COLORS[0],
-            markerfacecolor=COLORS[0] if is_sure else "white",
+            markerfacecolor=COLORS[0] if corrected_p < 0.05 else "white",
             capsize=3,
         )
     ax.set_ylim(-0.6, len(methods) - 0.4)
@@ -42,19 +43,23 @@ def plot_comparison(comparison, dataset=None, methods=None, ax=None):
     ax.set_yticks(range(len(methods)), reversed(methods))
     unit = "points" if comparison.scale == 100 else "nats"
     ax.set_xlabel(f"change in test {_words(comparison.metric)} from none, {unit}")
-    ax.set_title(dataset or f"mean of {len(_datasets(comparison))} data sets")
+    title = dataset or f"mean of {len(_datasets(comparison))} data sets"
+    if tested:
+        ending = "s" if tested > 1 else ""
+        title += f"\nfilled: p < 0.05, corrected for {tested} method{ending}"
+    ax.set_title(title, fontsize="medium")
     ax.grid(axis="x", alpha=0.3)
     return ax
 
 
 def _one_dataset(comparison, dataset):
-    """Change, half of its interval, and whether it is sure, for each method."""
+    """Change, half of its interval, and corrected p-value, for each method."""
     table = comparison.summary().loc[dataset]
     return {
         name: (
             row["change"],
             row["standard_error"] * stats.t.ppf(0.975, row["runs"] - 1),
-            row["corrected_p"] < 0.05,
+            row["corrected_p"],
         )
         for name, row in table.iterrows()
         if name != BASELINE and not np.isnan(row["change"])
@@ -62,13 +67,13 @@ def _one_dataset(comparison, dataset):
 
 
 def _mean_of_all(comparison):
-    """Of the methods that were run on every data set."""
+    """The same of the methods that were run on every data set."""
     table = comparison.mean_changes()
     return {
         name: (
             row["change"],
             row["standard_error"] * stats.t.ppf(0.975, row["degrees_of_freedom"]),
-            row["corrected_p"] < 0.05,
+            row["corrected_p"],
         )
         for name, row in table.iterrows()
     }
