@@ -8,6 +8,10 @@ import textwrap
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# What the kernels run first.
+os.environ["PYTHONSTARTUP"] = os.path.abspath(
+    os.path.join(os.path.dirname(__file__), "startup.py")
+)
 
 project = "keras_modals"
 author = "The keras_modals authors"
@@ -19,6 +23,8 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = "keras_modals"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 exclude_patterns = ["_build"]
 
 # A page whose code fails is an error.
@@ -28,8 +34,10 @@ nb_execution_timeout = 300
 nb_merge_streams = True
 # Bars that move, and what TensorFlow says of the processor.
 nb_output_stderr = "remove"
+# The default, CommonMark, has no tables.
+nb_render_markdown_format = "gfm"
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(keras|pandas|matplotlib|numpy|collections)\..*")]
@@ -48,6 +56,8 @@ copybutton_prompt_is_regexp = True
 
 
 _FENCES = re.DOTALL | re.MULTILINE
+# Code and emphasis, as reStructuredText has them; or the stars of `**kwargs`.
+_STARS = r"(``.+?``|(?<!\w)(\*{1,2})(?=\S)[^*]+(?<=\S)\2(?!\w))|(\*+)(?=[a-z_])"
 
 
 def _from_markdown(app, what, name, obj, options, lines):
@@ -64,7 +74,7 @@ def _from_markdown(app, what, name, obj, options, lines):
 
 def _prose(text):
     text = re.sub(r"(?<!`)`([^`]+)`(\w?)", _literal, text)
-    text = re.sub(r"\*+(?=[a-z_]+)", lambda stars: "\\*" * len(stars[0]), text)
+    text = re.sub(_STARS, lambda stars: stars[1] or r"\*" * len(stars[3]), text)
     return re.sub(r"\[([^\]\[]+)\]\((http[^)]+)\)", r"`\1 <\2>`__", text)
 
 
