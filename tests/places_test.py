@@ -28,6 +28,8 @@ WARNED = {
     "attention_mil_classification": ".*(batch|row|sample)",
     # An own loss is not in the settings that are copied.
     "siamese_contrastive": ".*is not compiled",
+    # On JAX, of the plain model as well.
+    "text_classification_from_scratch": "Explicitly requested dtype int64",
 }
 
 #: What Keras does not train without augmentation: with PyTorch, losses of each pixel.
@@ -47,6 +49,7 @@ def _cases():
 
 
 @pytest.mark.backend
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _cases())
 def test_a_model_trains_augmented_or_is_refused_in_one_sentence(name):
     place = PLACES[name]()
