@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_modals import backend, operations
-from keras_modals.arguments import check_choice, check_integer
+from keras_modals.arguments import check_bounds, check_choice, check_integer
 from keras_modals.labels import IGNORED, class_indices
 from keras_modals.layers import lookups
 from keras_modals.layers.class_memory import ClassMemory, memory_bytes
@@ -170,13 +170,8 @@ class LatentAugmentation(keras.layers.Layer):
                 "Invalid value received for argument `temperature`. Expected a "
                 f"positive float. Received: temperature={temperature}"
             )
-        if dropout is not None and not (
-            isinstance(dropout, numbers.Real) and 0 <= float(dropout) < 1
-        ):
-            raise ValueError(
-                "Invalid value received for argument `dropout`. Expected a float in "
-                f"[0, 1), or None. Received: dropout={dropout}"
-            )
+        if dropout is not None:
+            dropout = float(check_bounds("dropout", dropout))
         self.num_classes = check_integer("num_classes", num_classes, 2)
         self.num_views = check_integer("num_views", num_views, 1)
         if active_views is not None:
@@ -197,7 +192,7 @@ class LatentAugmentation(keras.layers.Layer):
         self.temperature = float(temperature)
         self.memory_size = check_integer("memory_size", memory_size, 2)
         self.memory_limit = check_integer("memory_limit", memory_limit, 1)
-        self.dropout = None if dropout is None else float(dropout)
+        self.dropout = dropout
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy

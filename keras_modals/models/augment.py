@@ -25,6 +25,11 @@ def augment(
     weights: `model` itself is left as it is. If `model` is compiled, so is the
     result, with the same settings and a fresh optimizer.
 
+    Layers are made anew from their configs and compared with the original ones. If a
+    layer with weights cannot be made so, the result shares the layers of `model`, and a
+    warning says it. A model whose class overrides what Keras does in training is refused:
+    derive it from `ModalsModel`.
+
     Args:
         model: A built Functional or Sequential classifier.
         layer: Name of the layer whose output is to be augmented. Defaults to the
@@ -250,6 +255,7 @@ def compile_alike(result, model):
         return
     _copy_exclusions(arguments.get("optimizer"), result, model)
     result.compile(**arguments, loss=getattr(model, "loss", None))
+    result.optimizer.build(result.trainable_variables)
 
 
 def _copy_exclusions(optimizer, result, model):

@@ -1,11 +1,10 @@
-import math
-import numbers
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_modals.arguments import check_bounds
 from keras_modals.labels import check_label_array
 from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.losses.triplet_selector import TripletSelector
@@ -57,7 +56,13 @@ class ModalsModel(keras.Model):
     where `task` is whatever `compile` was given. Everything else is as in
     `keras.Model`: data, callbacks, metrics, `evaluate`, `predict`, `save`. `loss` and
     `val_loss` in the logs are the task's loss, so that they compare with each other
-    and with those of a plain model; the other terms have names of their own.
+    and with those of a plain model; the other terms have names of their own. Metrics see
+    each sample once, as its first view.
+
+    A loss is given what it can take. A row of two mixed labels counts for both, weighted,
+    where the loss weights rows. Where it does not (it returns one number for the batch,
+    or a subclass overrides `compute_loss`), float targets like the predictions are mixed,
+    and of others one of the two is drawn by their shares.
 
     Args:
         inputs: Input tensor, or structure of them, as in `keras.Model`.
@@ -242,14 +247,14 @@ class ModalsModel(keras.Model):
         self.loss_kinds = LossKinds()
         self.has_reported_labels = False
         self.triplet_loss = _get_triplet_loss(triplet_loss)
-        _check_weight("triplet_weight", triplet_weight, below=1.0)
-        _check_weight("prior_weight", prior_weight)
+        triplet_weight = check_bounds("triplet_weight", triplet_weight)
+        prior_weight = check_bounds("prior_weight", prior_weight)
         self.triplet_weight.assign(triplet_weight)
         self.prior_weight.assign(prior_weight)
         # What is 0 now only for a while must not be left out after loading.
         self._compiled_weights = {
-            "triplet_weight": float(triplet_weight),
-            "prior_weight": float(prior_weight),
+            "triplet_weight": triplet_weight,
+            "prior_weight": prior_weight,
         }
         self.uses_triplet = self.triplet_loss is not None and triplet_weight > 0
         self.uses_prior = prior_weight > 0
@@ -503,11 +508,3 @@ def _get_triplet_loss(loss):
 def shortest_float(variable):
     """A float32 scalar as the shortest decimal for it: 0.1, not 0.10000000149."""
     return float(str(ops.convert_to_numpy(variable)))
-
-
-def _check_weight(name, value, below=math.inf):
-    if not (isinstance(value, numbers.Real) and 0 <= float(value) < below):
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected a float in "
-            f"[0, {below}). Received: {name}={value}"
-        )

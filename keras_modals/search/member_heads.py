@@ -263,14 +263,12 @@ def _take_activations(head):
         activations.append(activation)
     if not replaced:
         return head, activations
+
+    def call(operation, *args, **kwargs):
+        return replaced.get(id(operation), operation)(*args, **kwargs)
+
     inputs = graph.new_inputs()
-    value = graph.run(
-        graph.inputs,
-        tree.flatten(inputs),
-        lambda operation, *args, **kwargs: replaced.get(id(operation), operation)(
-            *args, **kwargs
-        ),
-    )
+    value = graph.run(graph.inputs, tree.flatten(inputs), call)
     outputs = [value(tensor) for tensor in graph.outputs]
     head = keras.Model(inputs, tree.pack_sequence_as(head.output, outputs))
     return head, activations
