@@ -11,6 +11,9 @@ MEMBER, GENERATION, PARENT = "tuner/member", "tuner/generation", "tuner/parent"
 SEED = "tuner/seed"
 BOOKKEEPING = (MEMBER, GENERATION, PARENT, SEED)
 
+#: What a trial reports of its epochs, where these are not all of a generation.
+EPOCHS = "tuner/epochs"
+
 #: The file of what went wrong in a trial, in the trial's folder.
 ERROR = "error.txt"
 
@@ -37,6 +40,13 @@ class Entry:
         if not self.completed:
             return -np.inf
         return self.trial.score if objective.direction == "max" else -self.trial.score
+
+    def epochs(self, default):
+        """How many epochs the member trained in this generation."""
+        metrics = self.trial.metrics
+        return (
+            int(metrics.get_last_value(EPOCHS)) if metrics.exists(EPOCHS) else default
+        )
 
 
 def describe(values):

@@ -1,5 +1,6 @@
 """Trains a population of models, with Keras Tuner."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -19,16 +20,19 @@ from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.search.explore import pba_explore
 from keras_modals.session import forget_models
 from keras_modals.tuners import local_workers
+from keras_modals.tuners.callback_states import CallbackStates, callback_list
 from keras_modals.tuners.checkpoints import CheckpointFolder
 from keras_modals.tuners.cluster import PatientClient, signs_of_life, watch_workers
 from keras_modals.tuners.entry import (
     BOOKKEEPING,
+    EPOCHS,
     ERROR,
     PARENT,
     SEED,
     Entry,
     describe,
 )
+from keras_modals.tuners.generation import Generation, optimizer_variables
 from keras_modals.tuners.policy_space import PREFIX, policy_from_values
 from keras_modals.tuners.population_oracle import VERSION, PopulationBasedOracle
 from keras_modals.tuners.progress import Progress
@@ -44,9 +48,23 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     whenever they differ.
 
     Beginning with the second generation a member goes on from its parent's weights,
-    both optimizers' state, class memory and epoch. Initial weights and what layers draw
-    follow from the seed and the member; the order of batches is not seeded: for a
-    search that can be repeated exactly, pass `shuffle=False`.
+    both optimizers' state, class memory, epoch and callbacks. Initial weights and what
+    layers draw follow from the seed and the member; the order of batches is not seeded:
+    for a search that can be repeated exactly, pass `shuffle=False`.
+
+    A member's training is one, cut into generations. It is scored by the last epoch of
+    each, and its checkpoint, which `get_best_models` loads, has the weights that were
+    validated then. What Keras does only when a training ends is not part of it: an
+    optimizer with `use_ema` trains on without the averages, and
+    `EarlyStopping(restore_best_weights=True)` restores nothing. For scores of the
+    averages, add `keras.callbacks.SwapEMAWeights()`.
+
+    Every generation calls `on_train_begin` and `on_train_end` of a copy of each
+    callback, which has its parent's attributes after `on_train_begin`: patience counts
+    on, and so does what a callback of your own counts. Attributes that change must be
+    picklable, open files aside; a class leaves others out in its `__getstate__`. Where
+    a callback stops the training of a member, it has ended: in later generations the
+    member stays as it is, and so does one that copies it.
 
     Args:
         hypermodel: A build function of `hp`, or `keras_tuner.HyperModel`.
@@ -159,6 +177,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                     f"`epochs_per_generation`. Received: {name}={fit_kwargs[name]}"
                 )
         check_integer("workers", workers, 1)
+        callback_list(fit_kwargs.get("callbacks"))
+        self._check_validation_freq(fit_kwargs.get("validation_freq", 1))
         self.population.failure = None
         total = self.population.generations * self.population.population_size
         self.population.progress = Progress(total) if verbose else None
@@ -169,6 +189,21 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                 super().search(*fit_args, **fit_kwargs)
         if self.population.failure:
             raise RuntimeError(f"The search has failed.\n{self.population.failure}")
+
+    def _check_validation_freq(self, frequency):
+        epochs = self.epochs_per_generation
+        ends = range(epochs, self.population.generations * epochs + 1, epochs)
+        if isinstance(frequency, int):
+            missing = [end for end in ends if end % frequency]
+        else:
+            missing = [end for end in ends if end not in frequency]
+        if missing:
+            raise ValueError(
+                "Invalid value received for argument `validation_freq`. Expected one "
+                "that validates the last epoch of every generation, for which members "
+                f"are scored. Received: validation_freq={frequency}, which leaves out "
+                f"epoch {missing[0]}"
+            )
 
     def on_search_begin(self):
         self.save()
@@ -186,37 +221,99 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def run_trial(self, trial, *fit_args, **fit_kwargs):
         entry = Entry(trial)
         with signs_of_life(self.oracle, trial.trial_id):
-            seed = _seed(entry.values[SEED], entry.generation, entry.member)
-            model = self._model_for(trial, seed)
-            model.reseed(seed)
-            start = entry.generation * self.epochs_per_generation
-            history = self.hypermodel.fit(
-                trial.hyperparameters,
-                model,
-                *fit_args,
-                **{
-                    **fit_kwargs,
-                    "initial_epoch": start,
-                    "epochs": start + self.epochs_per_generation,
-                    "callbacks": self._deepcopy_callbacks(
-                        fit_kwargs.get("callbacks") or []
-                    ),
-                    "verbose": 0,
-                },
+            parent = self._parent(entry)
+            record = self.checkpoints.load_record(parent.trial_id) if parent else {}
+            if record.get("stopped"):
+                with self._reporting(trial):
+                    self.checkpoints.copy(parent.trial_id, trial.trial_id)
+                return {**record["logs"], EPOCHS: 0}
+            model, generation = self._train(trial, parent, record, fit_args, fit_kwargs)
+            results = self._results(generation)
+            with self._reporting(trial):
+                self._save(trial, model, generation)
+        return results
+
+    def _train(self, trial, parent, record, fit_args, fit_kwargs):
+        """Trains the member of a trial for one generation."""
+        entry = Entry(trial)
+        seed = _seed(entry.values[SEED], entry.generation, entry.member)
+        originals = callback_list(fit_kwargs.get("callbacks"))
+        model = self._model_for(trial, parent, record, seed)
+        model.reseed(seed)
+        start = entry.generation * self.epochs_per_generation
+        generation = Generation(
+            self._deepcopy_callbacks(originals),
+            CallbackStates(originals),
+            end=start + self.epochs_per_generation,
+            begin_with=record.get("callbacks"),
+        )
+        history = self.hypermodel.fit(
+            trial.hyperparameters,
+            model,
+            *fit_args,
+            **{
+                **fit_kwargs,
+                "initial_epoch": start,
+                # Callbacks may ask: it is one training, of which this is a part.
+                "epochs": self.population.generations * self.epochs_per_generation,
+                "callbacks": generation.callbacks,
+                "verbose": 0,
+            },
+        )
+        if generation.logs is None or not isinstance(history, keras.callbacks.History):
+            raise keras_tuner.errors.FatalTypeError(
+                "`HyperModel.fit` must pass its `callbacks` to `model.fit`, and return "
+                "what that returns: a member is scored with the logs of its last "
+                f"epoch. Received: {history!r}"
             )
-            results = {name: values[-1] for name, values in history.history.items()}
-            score = results.get(self.population.objective.name)
-            if score is not None and not np.isfinite(score):
-                raise keras_tuner.errors.FailedTrialError(
-                    f"The score is not a number. Received: {results}"
-                )
-            self.checkpoints.lock()
+        return model, generation
+
+    def _results(self, generation):
+        """What a trial reports."""
+        results, name = generation.logs, self.population.objective.name
+        if name not in results:
+            raise keras_tuner.errors.FatalValueError(
+                "A member is scored with the logs of its last epoch, and the "
+                "objective is not in them. Expected an `objective` that is, and, where "
+                "a callback stops a training, `validation_freq=1`. Received: "
+                f"objective={name!r}, logs of {sorted(results)}"
+            )
+        if not np.isfinite(results[name]):
+            raise keras_tuner.errors.FailedTrialError(
+                f"The score is not a number. Received: {results}"
+            )
+        if generation.epochs != self.epochs_per_generation:
+            results = {**results, EPOCHS: generation.epochs}
+        return results
+
+    @contextlib.contextmanager
+    def _reporting(self, trial):
+        """Locks checkpoints, until `on_trial_end`, for the one that reports a trial."""
+        self.checkpoints.lock()
+        try:
             if Entry(self.oracle.get_trial(trial.trial_id)).ended:
                 raise keras_tuner.errors.FailedTrialError(
                     "This worker was taken for lost, and another one was faster."
                 )
-            self.checkpoints.save(trial.trial_id, model)
-        return results
+            yield
+        except BaseException:
+            self.checkpoints.unlock()
+            raise
+
+    def _save(self, trial, model, generation):
+        generation.restore_state(model)
+        swaps = generation.swaps_weights(model)
+        if swaps:
+            self.checkpoints.save_training(trial.trial_id, model)
+            generation.restore_scored(model)
+        self.checkpoints.save(trial.trial_id, model)
+        record = {
+            "callbacks": generation.callback_state,
+            "logs": generation.logs,
+            "stopped": generation.stopped,
+            "swaps": swaps,
+        }
+        self.checkpoints.save_record(trial.trial_id, record)
 
     def on_trial_end(self, trial):
         if trial.message:
@@ -236,7 +333,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
 
     # Models ---------------------------------------------------------------
 
-    def _model_for(self, trial, seed):
+    def _model_for(self, trial, parent, record, seed):
         """The model of this process, as the trial's member starts."""
         hp, entry = trial.hyperparameters, Entry(trial)
         key = {
@@ -250,10 +347,19 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             self._model, self._model_key = self._build(hp), key
             self._initial_state = [
                 (variable, keras.ops.convert_to_numpy(variable))
-                for variable in _optimizer_variables(self._model)
+                for variable in optimizer_variables(self._model)
             ]
-        if entry.values[PARENT]:
-            self.checkpoints.load(entry.values[PARENT], self._model)
+        names = set(entry.values)
+        if parent:
+            before = parent.hyperparameters.values
+            changed = {n for n in names if entry.values[n] != before.get(n)}
+            # What is as it was stays as training left it, a learning rate for one.
+            self._assign_values(self._model, entry.values, names - changed)
+            load = self.checkpoints.load
+            if record["swaps"]:
+                load = self.checkpoints.load_training
+            load(parent.trial_id, self._model)
+            names = changed
         else:
             for variable, value in self._initial_state:
                 variable.assign(value)
@@ -261,8 +367,12 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             # has prepared, which costs most of a second per trial.
             random.seed(seed)
             self._model.set_weights(self._build(hp).get_weights())
-        self._assign_values(self._model, entry.values)
+        self._assign_values(self._model, entry.values, names)
         return self._model
+
+    def _parent(self, entry):
+        parent = entry.values[PARENT]
+        return self.oracle.get_trial(parent) if parent else None
 
     def _is_assigned(self, name):
         return name.startswith(PREFIX) or name in self._assign
@@ -282,18 +392,19 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         model.optimizer.build(model.trainable_variables)
         return model
 
-    def _assign_values(self, model, values):
-        policy = policy_from_values(values)
-        if policy is not None:
-            model.latent_augmentation.policy = policy
+    def _assign_values(self, model, values, names):
+        """Assigns the values of `names`."""
+        if any(name.startswith(PREFIX) for name in names):
+            model.latent_augmentation.policy = policy_from_values(values)
         for name, value in values.items():
-            if name in self._assign:
+            if name in names and name in self._assign:
                 self._assign[name](model, value)
 
     def load_model(self, trial):
         model = self._build(trial.hyperparameters)
+        values = trial.hyperparameters.values
+        self._assign_values(model, values, set(values))
         self.checkpoints.load(trial.trial_id, model)
-        self._assign_values(model, Entry(trial).values)
         return model
 
     # Results --------------------------------------------------------------
@@ -311,7 +422,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                     "`keras_modals.tuners.policy_space(hp)`."
                 )
             others = {n: float(v) for n, v in values.items() if n in ASSIGNABLE}
-            segments.append((self.epochs_per_generation, policy, others))
+            epochs = Entry(trial).epochs(self.epochs_per_generation)
+            if epochs:
+                segments.append((epochs, policy, others))
         return PolicySchedule.merged(segments)
 
     def _final_best(self):
@@ -366,11 +479,6 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def _get_tuner_fname(self):
         # One for all processes, so that any of them can go on with the search.
         return os.path.join(self.project_dir, "tuner.json")
-
-
-def _optimizer_variables(model):
-    optimizers = (model.optimizer, model.discriminator_optimizer)
-    return [v for o in optimizers if o is not None for v in o.variables]
 
 
 def _seed(*numbers):

@@ -1,0 +1,123 @@
+"""One generation of a member, as a part of one long training."""
+
+import keras
+import numpy as np
+
+
+class Generation:
+    """Ends a training after some epochs such that another one can go on from there.
+
+    Keras ends a training with more than its last epoch: averages of weights are put in,
+    callbacks restore other weights. A member is what its last epoch left, as in the
+    middle of one training: state and callbacks are kept as they are then, and so are
+    the weights that were scored, where a callback swaps others in for validation.
+
+    Args:
+        callbacks: The member's callbacks.
+        states: The `CallbackStates` of the search.
+        end: Integer, the epoch to end before.
+        begin_with: Optional bytes, what `states` wrote at the end of the last
+            generation.
+
+    Attributes:
+        callbacks: The callbacks to train with.
+        logs: Dict, the logs of the last epoch. `None` if there was none.
+        epochs: Integer, how many epochs there were.
+        stopped: Whether something else has stopped the training for good.
+        callback_state: Bytes for `begin_with` of the next generation.
+    """
+
+    def __init__(self, callbacks, states, end, begin_with=None):
+        self._members = callbacks
+        self._states = states
+        self._begun = states.attributes(callbacks)
+        self._begin_with = begin_with
+        self._end = end
+        self._scored = self._values = None
+        # Before what a callback does after validation, and after all that it does.
+        self.callbacks = [_First(self), *callbacks, _Last(self)]
+        self.logs = self.callback_state = None
+        self.epochs = 0
+        self.stopped = False
+
+    def begin_training(self, model):
+        if self._begin_with is not None:
+            self._states.read(self._begin_with, self._members, model)
+        else:
+            # Refuses what cannot be kept before it has cost a training.
+            self._states.write(self._members, model, self._begun)
+
+    def begin_epoch(self):
+        self.epochs += 1
+        self._scored = None
+
+    def end_validation(self, model):
+        if self._members:
+            self._scored = _values(model.weights)
+
+    def end_epoch(self, model, epoch, logs):
+        self.stopped = bool(model.stop_training)
+        if epoch + 1 < self._end and not self.stopped:
+            return
+        model.stop_training = True
+        self.logs = dict(logs or {})
+        self._values = _values(_state(model))
+        self.callback_state = self._states.write(self._members, model, self._begun)
+
+    def restore_state(self, model):
+        """Gives the model the state from which training goes on."""
+        _assign(_state(model), self._values)
+
+    def swaps_weights(self, model):
+        """Whether the weights that were scored are others than the model's."""
+        return self._scored is not None and not all(
+            np.array_equal(scored, value)
+            for scored, value in zip(self._scored, _values(model.weights), strict=True)
+        )
+
+    def restore_scored(self, model):
+        """Gives the model the weights that were scored."""
+        _assign(model.weights, self._scored)
+
+
+class _First(keras.callbacks.Callback):
+    def __init__(self, generation):
+        super().__init__()
+        self._generation = generation
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._generation.begin_epoch()
+
+    def on_test_end(self, logs=None):
+        self._generation.end_validation(self.model)
+
+
+class _Last(keras.callbacks.Callback):
+    def __init__(self, generation):
+        super().__init__()
+        self._generation = generation
+
+    def on_train_begin(self, logs=None):
+        self._generation.begin_training(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._generation.end_epoch(self.model, epoch, logs)
+
+
+def optimizer_variables(model):
+    optimizers = (model.optimizer, model.discriminator_optimizer)
+    return [v for o in optimizers if o is not None for v in o.variables]
+
+
+def _state(model):
+    return model.variables + optimizer_variables(model)
+
+
+def _values(variables):
+    # A copy: JAX may give its array's memory away.
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
