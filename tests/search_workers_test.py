@@ -184,6 +184,8 @@ def test_data_that_cannot_be_sent(tmp_path, data):  # noqa: F811
         make_tuner(tmp_path).search(
             stream, validation_data=data["validation_data"], workers=2
         )
+    # No file of theirs stays, neither here nor elsewhere.
+    assert not list((tmp_path / "search").glob("*task*"))
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import pathlib
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -15,6 +14,9 @@ import keras_tuner
 
 #: How many workers may end before they have asked for work.
 MAX_FALSE_STARTS = 2
+
+#: The file of what workers do, in the project's folder while they are there.
+TASK = "task.pickle"
 
 
 def search(tuner, workers, fit_args, fit_kwargs):
@@ -29,8 +31,8 @@ def search(tuner, workers, fit_args, fit_kwargs):
             f"starts its workers by itself. Received: workers={workers}"
         )
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        task = pathlib.Path(folder) / "task.pickle"
+        task = pathlib.Path(tuner.project_dir) / TASK
+        stack.callback(task.unlink, missing_ok=True)
         _write_task(task, tuner, fit_args, fit_kwargs)
         address = {
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
@@ -83,6 +85,8 @@ def _write_task(path, tuner, fit_args, fit_kwargs):
         "seed": tuner.population.seed,
         # The folder holds this search by now.
         "overwrite": False,
+        # Each has one of its own.
+        "tuner_id": None,
     }
     try:
         content = cloudpickle.dumps((type(tuner), arguments, fit_args, fit_kwargs))

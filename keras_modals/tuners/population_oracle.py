@@ -26,6 +26,13 @@ from keras_modals.tuners.entry import (
     Entry,
     describe,
 )
+from keras_modals.tuners.folder import (
+    missing,
+    read_json,
+    read_trials,
+    readable,
+    trial_name,
+)
 from keras_modals.tuners.policy_space import PREFIX
 
 VERSION = 1
@@ -73,6 +80,8 @@ class PopulationBasedOracle(keras_tuner.Oracle):
     - [Jaderberg et al., 2017](https://arxiv.org/abs/1711.09846)
     - [Ho et al., 2019](https://arxiv.org/abs/1905.05393)
     """
+
+    ongoing_trials: dict
 
     def __init__(
         self,
@@ -126,7 +135,6 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         self._plans: dict[int, list] = {}
         self._last_seen: dict[str, float] = {}
         self._losses: collections.Counter = collections.Counter()
-        self._ran_on: dict = {}
         # Progress is ours as well.
         self._display.verbose = 0
 
@@ -145,13 +153,16 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         self._last_seen[tuner_id] = time.monotonic()
         self.release_silent()
         with self._failures_end_the_search():
-            return super().create_trial(tuner_id)
+            if not self.failure:
+                return super().create_trial(tuner_id)
+        self.ongoing_trials.pop(tuner_id, None)
         self.tuner_ids.discard(tuner_id)
         return Trial(self.get_space(), status=TrialStatus.STOPPED)
 
     @contextlib.contextmanager
-    def _failures_end_the_search(self):
-        """Keeps an exception, of a user's `explore` for one, as the failure.
+    def _failures_end_the_search(self, first=None):
+        """Keeps an exception, of a user's `explore` or a full disk for two, as the
+        failure. `first` is the message of what went wrong before.
 
         Raised by a synchronized method it would leave the lock of Keras Tuner closed,
         and other workers waiting.
@@ -159,7 +170,8 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         try:
             yield
         except Exception:
-            self.failure = traceback.format_exc()
+            then = f"{first}\nThen:\n" if first else ""
+            self.failure = self.failure or then + traceback.format_exc()
 
     def populate_space(self, trial_id):
         self._check_generation()
@@ -257,14 +269,20 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         failed = trial.status != TrialStatus.COMPLETED
         if failed and trial.message is None and error.exists():
             trial.message = error.read_text(encoding="utf-8")
-        super().end_trial(trial)
-        self._after_trial(self.trials[trial.trial_id])
+        with self._failures_end_the_search(trial.message):
+            super().end_trial(trial)
+            self._after_trial(self.trials[trial.trial_id])
+
+    @keras_tuner.synchronized
+    def update_trial(self, trial_id, metrics, step=0):
+        with self._failures_end_the_search():
+            super().update_trial(trial_id, metrics, step)
+        return self.trials[trial_id]
 
     def _after_trial(self, trial):
-        with self._failures_end_the_search():
-            self._check_generation()
-            CheckpointFolder(self._project_dir).keep_only(self._needed())
-            self._show_progress(Entry(trial))
+        self._check_generation()
+        CheckpointFolder(self._project_dir).keep_only(self._needed())
+        self._show_progress(Entry(trial))
 
     def _check_generation(self):
         """Notes the failure of the search, if every member of a generation failed."""
@@ -314,8 +332,9 @@ class PopulationBasedOracle(keras_tuner.Oracle):
                 trial.status = TrialStatus.FAILED
                 trial.message = f"{MAX_LOSSES} workers were lost while they ran it"
                 self.end_order.append(trial.trial_id)
-                self._save_trial(trial)
-                self._after_trial(trial)
+                with self._failures_end_the_search():
+                    self._save_trial(trial)
+                    self._after_trial(trial)
         known = tuner_id in self.tuner_ids
         self.tuner_ids.discard(tuner_id)
         return known
@@ -400,16 +419,6 @@ class PopulationBasedOracle(keras_tuner.Oracle):
     def get_state(self):
         return {**super().get_state(), "version": VERSION}
 
-    def set_state(self, state):
-        if state.get("version") != VERSION:
-            raise ValueError(
-                f"The search in {self._project_dir} was saved in another version of "
-                "the format. Expected version "
-                f"{VERSION}. Received: version={state.get('version')!r}"
-            )
-        super().set_state(state)
-        self._ran_on = dict(self.ongoing_trials)
-
     def save(self):
         write_json(self._get_oracle_fname(), self.get_state())
 
@@ -417,14 +426,38 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         path = pathlib.Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
         write_json(path, trial.get_state())
 
+    def check_begun_anew(self):
+        """Raises an error if the folder holds trials, whose search lost its file."""
+        if read_trials(self._project_dir):
+            raise missing(self._project_dir, "tuner.json")
+
     def reload(self):
-        super().reload()
+        # First: every trial that it knows of has had a file by then.
+        state = read_json(self._project_dir, "oracle.json")
+        if state.get("version") != VERSION:
+            raise ValueError(
+                f"The search in {self._project_dir} was saved in another version of "
+                "the format. Expected version "
+                f"{VERSION}. Received: version={state.get('version')!r}"
+            )
+        self.trials = read_trials(self._project_dir)
+        with readable(self._get_oracle_fname()):
+            known = set(state["start_order"]) | set(self.trials)
+        for name in map(trial_name, range(len(known))):
+            if name not in self.trials:
+                raise missing(self._project_dir, f"trial_{name}/trial.json")
+        self._check_population()
+        with readable(self._get_oracle_fname()):
+            self.set_state(state)
+        ran_on = self.ongoing_trials
+        self.ongoing_trials = {}
+        self.start_order = list(self.trials)
         # A trial's own file is written before the oracle's: it is what counts.
         self.end_order = [e.trial_id for e in self.entries() if e.ended]
         unfinished = {e.trial_id for e in self.entries() if not e.ended}
         if "chief" in os.environ.get("KERASTUNER_TUNER_ID", ""):
             # Their workers may be waiting for the chief to come back.
-            for tuner_id, trial in self._ran_on.items():
+            for tuner_id, trial in ran_on.items():
                 if trial.trial_id in unfinished:
                     self.ongoing_trials[tuner_id] = trial
                     self.tuner_ids.add(tuner_id)
@@ -433,3 +466,25 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         for trial_id in unfinished:
             self.trials[trial_id].metrics = type(self.trials[trial_id].metrics)()
         self._retry_queue = sorted(unfinished, reverse=True)
+
+    def _check_population(self):
+        """Raises an error unless the trials are those of such a population."""
+        last = max((entry.generation for entry in self.entries()), default=0)
+        for generation in range(last + 1):
+            entries = self.entries(generation)
+            members = sorted(entry.member for entry in entries)
+            expected = list(range(self.population_size))
+            whole = generation < last or not set(members) <= set(expected)
+            if len(set(members)) != len(members) or (whole and members != expected):
+                raise ValueError(
+                    f"The search in {self._project_dir} is one of another population. "
+                    f"Its generation {generation + 1} has the members {members}. Pass "
+                    "the `population_size` that it was begun with, or begin anew with "
+                    f"`overwrite=True`. Received: population_size={len(expected)}"
+                )
+            before = {entry.trial_id for entry in self.entries(generation - 1)} or {""}
+            for entry in entries:
+                if entry.values[PARENT] not in before:
+                    path = f"{self._get_trial_dir(entry.trial_id)}/trial.json"
+                    with readable(path):
+                        raise ValueError(f"no such parent: {entry.values[PARENT]!r}")

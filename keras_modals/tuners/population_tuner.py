@@ -32,6 +32,7 @@ from keras_modals.tuners.entry import (
     Entry,
     describe,
 )
+from keras_modals.tuners.folder import clear_temporary_files, read_json, temporary_files
 from keras_modals.tuners.generation import Generation, optimizer_variables
 from keras_modals.tuners.policy_space import PREFIX, policy_from_values
 from keras_modals.tuners.population_oracle import VERSION, PopulationBasedOracle
@@ -179,6 +180,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         check_integer("workers", workers, 1)
         callback_list(fit_kwargs.get("callbacks"))
         self._check_validation_freq(fit_kwargs.get("validation_freq", 1))
+        if "KERASTUNER_ORACLE_IP" not in os.environ:
+            # On a cluster, processes may be at work there.
+            clear_temporary_files(self.project_dir)
         self.population.failure = None
         total = self.population.generations * self.population.population_size
         self.population.progress = Progress(total) if verbose else None
@@ -316,14 +320,22 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         self.checkpoints.save_record(trial.trial_id, record)
 
     def on_trial_end(self, trial):
-        if trial.message:
-            # A chief would not hear of it otherwise.
-            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / ERROR
-            path.write_text(trial.message, encoding="utf-8")
         # The chief deletes what is not needed any more: nobody must save meanwhile.
         self.checkpoints.lock()
         try:
+            if trial.message:
+                # A chief would not hear of it otherwise.
+                path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / ERROR
+                path.write_text(trial.message, encoding="utf-8")
             super().on_trial_end(trial)
+        except OSError as error:
+            if not trial.message:
+                raise
+            # A full disk is what failed the member, too.
+            raise OSError(
+                error.errno,
+                f"{error}. This followed on the failure of a member:\n{trial.message}",
+            ) from error
         finally:
             self.checkpoints.unlock()
 
@@ -383,7 +395,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             # A part that is off when the model is compiled cannot be turned on later.
             if parameter.name in ("triplet_weight", "prior_weight"):
                 hp.values[parameter.name] = max(parameter.values)
-        model = self.hypermodel.build(hp)
+        with temporary_files(self.project_dir):
+            model = self.hypermodel.build(hp)
         if not isinstance(model, ModalsModel) or not model.compiled:
             raise keras_tuner.errors.FatalTypeError(
                 "The build function must return a compiled `keras_modals.ModalsModel`. "
@@ -428,9 +441,13 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         return PolicySchedule.merged(segments)
 
     def _final_best(self):
+        self._see_results()
         entries = [entry for entry in self.population.entries() if entry.completed]
         if not entries:
-            raise ValueError("No member has completed a generation yet.")
+            raise ValueError(
+                f"No member of the search in {self.project_dir} has completed a "
+                "generation yet. Call `search` first."
+            )
         last = max(entry.generation for entry in entries)
         return max(
             (entry for entry in entries if entry.generation == last),
@@ -462,11 +479,39 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                 f"{entry.member + 1:7} {trial.score:8.4f}  {describe(entry.values)}"
             )
 
+    def get_best_models(self, num_models=1):
+        """The models of the best trials whose checkpoints are kept, best first."""
+        self._see_results()
+        best = self.population.get_best_trials(num_models)
+        return [self.load_model(trial) for trial in best]
+
+    def get_best_hyperparameters(self, num_trials=1):
+        """The hyperparameters of the best trials whose checkpoints are kept."""
+        self._see_results()
+        best = self.population.get_best_trials(num_trials)
+        return [trial.hyperparameters for trial in best]
+
+    def _see_results(self):
+        """Reads, in a worker, what its chief has written, which may have ended."""
+        if self._is_worker():
+            self.population.reload()
+
     def get_state(self):
         return {"version": VERSION}
 
     def set_state(self, state):
         pass
+
+    def reload(self):
+        read_json(self.project_dir, "tuner.json")
+        if not self._is_worker():
+            self.population.reload()
+
+    def _populate_initial_space(self):
+        if not self._is_worker():
+            self.population.check_begun_anew()
+        with temporary_files(self.project_dir):
+            super()._populate_initial_space()
 
     def save(self):
         if self.oracle is not self.population:
