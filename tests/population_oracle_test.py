@@ -442,6 +442,9 @@ def test_policy_space_declares_what_it_returns():
         ({"quantile": 0.6}, "quantile=0.6"),
         ({"initial": "zero"}, "initial='zero'"),
         ({"objective": "accuracy"}, "objective='accuracy'"),
+        ({"max_trials": 3}, "max_trials=3"),
+        ({"max_retries_per_trial": 3}, "max_retries_per_trial=3"),
+        ({"max_consecutive_failed_trials": 3}, "max_consecutive_failed_trials=3"),
     ],
 )
 def test_refuses(arguments, message):

@@ -1,3 +1,4 @@
+import inspect
 import re
 
 import keras
@@ -8,7 +9,7 @@ from problems import NUM_CLASSES, compile_, make_data, modals_model, plain_model
 
 import keras_modals
 from keras_modals import Policy, PolicyScheduler
-from keras_modals.tuners import PopulationBasedTuner, policy_space
+from keras_modals.tuners import PopulationBasedTuner, policy_space, population_tuner
 from keras_modals.tuners.entry import PARENT, Entry
 
 EPOCHS = 2
@@ -303,6 +304,37 @@ def test_refuses(arguments, message, tmp_path, data):
     tuner = make_tuner(tmp_path)
     with pytest.raises(ValueError, match=message):
         tuner.search(**{**data, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"executions_per_trial": 2}, "another `seed`. Received: executions_per_trial"),
+        ({"max_trials": 9}, "Use `population_size` .* Received: max_trials=9"),
+        ({"max_retries_per_trial": 1}, "max_retries_per_trial=1"),
+        ({"max_consecutive_failed_trials": 1}, "max_consecutive_failed_trials=1"),
+        ({"max_model_size": 9}, "max_model_size=9"),
+        ({"optimizer": "sgd"}, "in the build function. Received: optimizer=sgd"),
+        ({"loss": "mse"}, "loss=mse"),
+        ({"metrics": ["mse"]}, "metrics="),
+        ({"distribution_strategy": 1}, "in its scope .* distribution_strategy=1"),
+        ({"logger": 1}, "logger=1"),
+        ({"build": None}, "hypermodel=None"),
+    ],
+)
+def test_arguments_that_would_do_nothing_are_refused(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make_tuner(tmp_path, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_argument_of_keras_tuner_acts_or_is_refused():
+    tuner = set(inspect.signature(keras_tuner.Tuner.__init__).parameters)
+    oracle = set(inspect.signature(keras_tuner.Oracle.__init__).parameters)
+    refused = {"executions_per_trial", *population_tuner._UNUSED}
+    ours = set(inspect.signature(PopulationBasedTuner.__init__).parameters)
+    passed_on = {"oracle", "directory", "project_name", "tuner_id", "overwrite"}
+    assert (tuner | oracle) - refused - ours == passed_on
 
 
 def test_refuses_other_models(tmp_path, data):

@@ -34,11 +34,21 @@ from keras_modals.tuners.folder import (
     trial_name,
 )
 from keras_modals.tuners.policy_space import PREFIX
+from keras_modals.tuners.unused import check_unused
 
 VERSION = 1
 
 #: Seconds without a sign of life after which a worker's member is done again.
 LEASE = 60.0
+
+#: Arguments of `keras_tuner.Oracle` that would do nothing, and what does it.
+ORACLE_UNUSED = {
+    "max_trials": "Use `population_size` and `generations`",
+    "max_retries_per_trial": "A member that fails is replaced",
+    "max_consecutive_failed_trials": (
+        "A search ends when all members of a generation have failed"
+    ),
+}
 
 #: A member with which so many workers were lost counts as failed.
 MAX_LOSSES = 3
@@ -73,7 +83,8 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         initial: `"default"`, where all members start at the hyperparameters' defaults
             (a policy of zeros, as in the paper), or `"random"`.
         seed: Optional integer.
-        **kwargs: Arguments of `keras_tuner.Oracle`.
+        **kwargs: `hyperparameters`, `tune_new_entries` and `allow_new_entries`, as in
+            `keras_tuner.Oracle`.
 
     Reference:
 
@@ -95,6 +106,7 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         seed=None,
         **kwargs,
     ):
+        check_unused(ORACLE_UNUSED, kwargs)
         super().__init__(
             objective=objective,
             seed=seed,

@@ -35,8 +35,24 @@ from keras_modals.tuners.entry import (
 from keras_modals.tuners.folder import clear_temporary_files, read_json, temporary_files
 from keras_modals.tuners.generation import Generation, optimizer_variables
 from keras_modals.tuners.policy_space import PREFIX, policy_from_values
-from keras_modals.tuners.population_oracle import VERSION, PopulationBasedOracle
+from keras_modals.tuners.population_oracle import (
+    ORACLE_UNUSED,
+    VERSION,
+    PopulationBasedOracle,
+)
 from keras_modals.tuners.progress import Progress
+from keras_modals.tuners.unused import check_unused
+
+#: Arguments of `keras_tuner.Tuner` that would do nothing, and what does it.
+_UNUSED = {
+    **ORACLE_UNUSED,
+    "max_model_size": "Raise an error in the build function for a model too large",
+    "optimizer": "Compile the model with it in the build function",
+    "loss": "Compile the model with it in the build function",
+    "metrics": "Compile the model with them in the build function",
+    "distribution_strategy": "Make the model in its scope in the build function",
+    "logger": "Pass callbacks to `search`",
+}
 
 
 class PopulationBasedTuner(keras_tuner.Tuner):
@@ -79,7 +95,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             as well.
         hyperparameters, tune_new_entries, allow_new_entries: As in
             `keras_tuner.Oracle`.
-        **kwargs: `directory`, `project_name`, `overwrite` and so on, as in
+        **kwargs: `directory`, `project_name`, `overwrite` and `tuner_id`, as in
             `keras_tuner.Tuner`.
 
     Example:
@@ -129,6 +145,18 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             arguments.pop(name, None)
         # With these a worker makes a tuner like this one.
         self.arguments = arguments
+        if hypermodel is None:
+            raise ValueError(
+                "Invalid value received for argument `hypermodel`. Expected a build "
+                "function or a `keras_tuner.HyperModel`. Received: hypermodel=None"
+            )
+        if kwargs.get("executions_per_trial", 1) != 1:
+            raise ValueError(
+                "A member trains once per generation. To train more, raise "
+                "`population_size`, or search again with another `seed`. Received: "
+                f"executions_per_trial={kwargs['executions_per_trial']}"
+            )
+        check_unused(_UNUSED, kwargs)
         check_integer("epochs_per_generation", epochs_per_generation, 1)
         self.epochs_per_generation = epochs_per_generation
         self._assign = {**ASSIGNABLE, **(assign or {})}
