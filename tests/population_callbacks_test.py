@@ -274,6 +274,16 @@ def test_functions_and_callbacks_are_the_same_ones():
     assert (first.me, second.me) == (first, second)
 
 
+def test_what_shares_variables_with_the_model_is_made_anew():
+    def begin(callback, model):
+        callback.encoder = [keras.Model(model.inputs, model.layers[1].output)]
+        callback.count = 3
+
+    (callback,), _ = written([Holds()], begin)
+    assert callback.count == 3
+    assert not hasattr(callback, "encoder")
+
+
 class Locks(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.lock = threading.Lock()

@@ -112,7 +112,12 @@ class CallbackStates:
                 if error is None:
                     continue
                 del state[name]
-                if value is not before.get(name) and not isinstance(value, io.IOBase):
+                if not (
+                    value is before.get(name)
+                    # Of this training only: the next one makes its own.
+                    or isinstance(value, io.IOBase)
+                    or isinstance(error, _PartOfModelError)
+                ):
                     raise keras_tuner.errors.FatalValueError(
                         f"The callback `{type(callback).__name__}` cannot go on from "
                         f"generation to generation: its attribute `{name}` cannot be "
@@ -192,6 +197,10 @@ def _dump(value, places):
     return file.getvalue()
 
 
+class _PartOfModelError(pickle.PicklingError):
+    """A layer shares variables with the model, and is not one of its layers."""
+
+
 class _Pickler(cloudpickle.Pickler):
     def __init__(self, file, places):
         super().__init__(file)
@@ -201,9 +210,7 @@ class _Pickler(cloudpickle.Pickler):
         key = self._keys.get(id(thing))
         if key is None and isinstance(thing, keras.Layer) and self._shares(thing):
             # Pickled, it would become another layer.
-            raise pickle.PicklingError(
-                f"the layer '{thing.name}' is an inner part of the model"
-            )
+            raise _PartOfModelError(thing.name)
         return key
 
     def _shares(self, layer):

@@ -79,9 +79,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     Every generation calls `on_train_begin` and `on_train_end` of a copy of each
     callback, which has its parent's attributes after `on_train_begin`: patience counts
     on, and so does what a callback of your own counts. Attributes that change must be
-    picklable, open files aside; a class leaves others out in its `__getstate__`. Where
-    a callback stops the training of a member, it has ended: in later generations the
-    member stays as it is, and so does one that copies it.
+    picklable, open files and parts of the model aside; a class leaves others out in its
+    `__getstate__`. Where a callback stops the training of a member, it has ended: in
+    later generations the member stays as it is, and so does one that copies it.
 
     Args:
         hypermodel: A build function of `hp`, or `keras_tuner.HyperModel`.
@@ -393,8 +393,10 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         if parent:
             before = parent.hyperparameters.values
             changed = {n for n in names if entry.values[n] != before.get(n)}
-            # What is as it was stays as training left it, a learning rate for one.
-            self._assign_values(self._model, entry.values, names - changed)
+            # What is as it was stays as training left it, a learning rate for one. The
+            # policy is all in the checkpoint.
+            same = {n for n in names - changed if not n.startswith(PREFIX)}
+            self._assign_values(self._model, entry.values, same)
             load = self.checkpoints.load
             if record["swaps"]:
                 load = self.checkpoints.load_training
