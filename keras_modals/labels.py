@@ -87,7 +87,8 @@ def count_labels(labels, indices, ignored=()):
 
 
 def check_label_array(labels, num_classes, ignored=()):
-    """Raises a `ValueError` where an array of labels cannot be class labels."""
+    """Raises a `ValueError` where an array of labels cannot be class labels, nor one of
+    the indices that the loss ignores."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "biuf":
         raise ValueError(
@@ -100,8 +101,7 @@ def check_label_array(labels, num_classes, ignored=()):
     if _are_rows(labels.shape, num_classes):
         _check_one_hot(labels)
     elif _are_indices(labels.shape):
-        is_ignored = np.isin(labels, [IGNORED, *ignored])
-        _check_indices(labels[~is_ignored], num_classes)
+        _check_indices(labels[~np.isin(labels, ignored)], num_classes)
     else:
         raise ValueError(_shape_message(labels.shape, num_classes))
 
@@ -129,8 +129,9 @@ def _check_indices(labels, num_classes):
         value = labels.min() if labels.min() < 0 else labels.max()
         raise ValueError(
             f"Class labels must lie in [0, {num_classes}), since `LatentAugmentation` "
-            f"was given num_classes={num_classes}; -1 stands for no label. "
-            f"Received: a label of {value}"
+            f"was given num_classes={num_classes}. A sample without a label has the "
+            "index -1, which the loss must ignore, as `SparseCategoricalCrossentropy("
+            f"ignore_class=-1)` does. Received: a label of {value}"
         )
 
 

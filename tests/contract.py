@@ -7,8 +7,11 @@ import numpy as np
 from portable import array
 
 
-def check_layer_contract(layer_class, arguments, input_shape, expected_shape):
-    """Config, build, symbolic and eager calls, one `fit` step, mixed precision."""
+def check_layer_contract(
+    layer_class, arguments, input_shape, expected_shape, half="float16"
+):
+    """Config, build, symbolic and eager calls, one `fit` step, and mixed precision, in
+    which the outputs have the dtype `half`."""
     layer = layer_class(**arguments)
     config = layer.get_config()
     json.dumps(config)
@@ -36,8 +39,8 @@ def check_layer_contract(layer_class, arguments, input_shape, expected_shape):
     model.compile("sgd", "mse", jit_compile="auto")
     model.fit(inputs, np.zeros((len(inputs), 1)), verbose=0)
 
-    half = layer_class(**arguments, dtype="mixed_float16")
-    assert keras.backend.standardize_dtype(half(inputs).dtype) == "float16"
+    mixed = layer_class(**arguments, dtype="mixed_float16")
+    assert keras.backend.standardize_dtype(mixed(inputs).dtype) == half
     return layer
 
 

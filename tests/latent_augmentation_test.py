@@ -57,6 +57,12 @@ def apply(layer, latents, labels, draws):
     return layer.apply(tensor(latents), tensor(labels, "int32"), draws)
 
 
+def another(index, uniform, size):
+    """The sample that one is mixed with: any other one."""
+    others = [*range(index + 1, size), *range(index)]
+    return others[int(uniform * len(others))]
+
+
 def expected_move(name, z, label, index, batch, held, hardness, draw, partners):
     """One latent, in plain Python: held latents are in the order of their slots."""
     latents, labels = batch
@@ -76,8 +82,8 @@ def expected_move(name, z, label, index, batch, held, hardness, draw, partners):
         assert first != second
         return z + m * (pool[first] - pool[second])
     if name == "class_mixing":
-        partner = latents[int(draw.mixing[index] * len(latents))]
-        return (1 - m) * z + m * partner
+        partner = another(index, draw.mixing[index], len(latents))
+        return (1 - m) * z + m * latents[partner]
     best = []
     for candidate in range(CANDIDATES):
         slots = (draw.hard[index, candidate] * len(own)).astype(int)
@@ -298,13 +304,16 @@ def test_class_mixing_weights_compose(rng):
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
     draw = injected(rng, BATCH, sub_policy=1, magnitude=0.25)
     outputs, targets = apply(layer, latents, labels, [draw, draw])
-    partner = (draw.mixing * BATCH).astype(int)
+    partner = [another(i, u, BATCH) for i, u in enumerate(draw.mixing)]
     np.testing.assert_array_equal(targets.partner, [*range(BATCH), *partner])
     expected = np.repeat([0.0, 1 - 0.75**2], BATCH)
     np.testing.assert_allclose(targets.partner_weight, expected, rtol=1e-6)
     share = expected[BATCH:, None]
     np.testing.assert_allclose(
-        outputs[BATCH:], (1 - share) * latents + share * latents[partner], rtol=1e-5
+        outputs[BATCH:],
+        (1 - share) * latents + share * latents[partner],
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -470,7 +479,9 @@ def test_contract(arguments, memory, shape):
     arguments = {"num_classes": NUM_CLASSES, **arguments}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*without labels")
-        layer = check_layer_contract(LatentAugmentation, arguments, shape, shape)
+        layer = check_layer_contract(
+            LatentAugmentation, arguments, shape, shape, half="float32"
+        )
     names = {weight.name for weight in layer.weights}
     assert names == {"probabilities", "magnitudes"} | memory
     assert not layer.trainable_weights

@@ -27,8 +27,8 @@ def augment(
 
     Layers are made anew from their configs and compared with the original ones. If a
     layer with weights cannot be made so, the result shares the layers of `model`, and a
-    warning says it. A model whose class overrides what Keras does in training is refused:
-    derive it from `ModalsModel`.
+    warning says it. A model whose class overrides what Keras does in training is
+    refused: derive it from `ModalsModel`.
 
     Args:
         model: A built Functional or Sequential classifier.
@@ -90,25 +90,26 @@ def augment(
 
 def _graph(model):
     """The model as a plain Functional one."""
-    names = overridden(model) if isinstance(model, keras.Model) else []
+    try:
+        graph = plain(model) if isinstance(model, keras.Model) else None
+    except (AttributeError, IndexError, TypeError, ValueError):
+        graph = None
+    if graph is None:
+        raise ValueError(
+            "`augment` rebuilds the graph of a built Functional or Sequential model. A "
+            "subclassed model has none: build its layers into a Functional model with "
+            "a `LatentAugmentation` instead. A Sequential model needs an `Input`, or a "
+            f"first call. Received: model={model!r}"
+        )
+    names = overridden(model)
     if names:
         raise ValueError(
             f"`augment` would drop what `{type(model).__name__}` overrides: "
-            f"{', '.join(names)}. Derive the class from "
-            "`keras_modals.ModalsModel` instead of `keras.Model`, and put a "
-            f"`LatentAugmentation` into its graph. Received: model={model!r}"
+            f"{', '.join(names)}. Derive the class from `keras_modals.ModalsModel` "
+            "instead of `keras.Model`, and put a `LatentAugmentation` into its graph. "
+            f"Received: model={model!r}"
         )
-    try:
-        if isinstance(model, keras.Model):
-            return plain(model)
-    except (AttributeError, IndexError, TypeError, ValueError):
-        pass
-    raise ValueError(
-        "`augment` rebuilds the graph of a built Functional or Sequential model. A "
-        "subclassed model has none: build its layers into a Functional model with a "
-        "`LatentAugmentation` instead. A Sequential model needs an `Input`, or a first "
-        f"call. Received: model={model!r}"
-    )
+    return graph
 
 
 #: Methods of a class of its own that do not change what a model says or learns.

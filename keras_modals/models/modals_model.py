@@ -19,7 +19,7 @@ from keras_modals.models.task import (
     check_stream_of_labels,
 )
 from keras_modals.training import train_step
-from keras_modals.training.losses import LossKinds, ignored_classes
+from keras_modals.training.losses import LossKinds, may_be_unlabeled
 from keras_modals.training.objective import NO_LABELS
 from keras_modals.training.outputs import (
     by_output,
@@ -56,13 +56,13 @@ class ModalsModel(keras.Model):
     where `task` is whatever `compile` was given. Everything else is as in
     `keras.Model`: data, callbacks, metrics, `evaluate`, `predict`, `save`. `loss` and
     `val_loss` in the logs are the task's loss, so that they compare with each other
-    and with those of a plain model; the other terms have names of their own. Metrics see
-    each sample once, as its first view.
+    and with those of a plain model; the other terms have names of their own. Metrics
+    see each sample once, as its first view.
 
-    A loss is given what it can take. A row of two mixed labels counts for both, weighted,
-    where the loss weights rows. Where it does not (it returns one number for the batch,
-    or a subclass overrides `compute_loss`), float targets like the predictions are mixed,
-    and of others one of the two is drawn by their shares.
+    A loss is given what it can take. A row of two mixed labels counts for both, by
+    their shares, where the loss weights rows. Where it does not (it returns one number
+    for the batch, or a subclass overrides `compute_loss`), float targets like the
+    predictions are mixed, and of others one of the two is drawn by their shares.
 
     Args:
         inputs: Input tensor, or structure of them, as in `keras.Model`.
@@ -412,21 +412,25 @@ class ModalsModel(keras.Model):
         check_label_array(
             ops.convert_to_numpy(labels),
             self.latent_augmentation.num_classes,
-            ignored_classes(losses_of(self, name)),
+            may_be_unlabeled(losses_of(self, name)),
         )
 
     # Saving ---------------------------------------------------------------
 
     def save_own_variables(self, store):
-        """Saves the seeds of all layers, which Keras leaves out: training goes on after
-        loading as it would have without."""
-        for name, variable in self._seeds().items():
+        """Saves the seeds of all layers, which Keras leaves out, and what a schedule
+        may have changed: training goes on after loading as it would have without."""
+        for name, variable in self._own_state().items():
             store[name] = ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store):
-        for name, variable in self._seeds().items():
+        for name, variable in self._own_state().items():
             if name in store.keys():  # noqa: SIM118, a store is no mapping
                 variable.assign(store[name])
+
+    def _own_state(self):
+        names = ("triplet_weight", "prior_weight", "label_counts")
+        return {**self._seeds(), **{name: getattr(self, name) for name in names}}
 
     def reseed(self, seed):
         """Gives every seed generator of the model a new state, which follows from

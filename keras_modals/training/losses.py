@@ -5,6 +5,7 @@ from collections import namedtuple
 import keras
 from keras import ops
 
+from keras_modals.labels import IGNORED
 from keras_modals.training.outputs import losses_of
 
 LossKind = namedtuple("LossKind", ["is_mean", "takes_weights", "rank"])
@@ -25,6 +26,17 @@ def ignored_classes(losses):
     """The class indices that losses leave out, `ignore_class` in Keras."""
     classes = [getattr(loss, "ignore_class", None) for loss in losses]
     return tuple(index for index in classes if index is not None)
+
+
+def may_be_unlabeled(losses):
+    """The indices that labels may have instead of a class: what losses ignore. One of
+    the user's own may ignore -1."""
+    own = any(
+        not isinstance(loss, str)
+        and not getattr(loss, "__module__", "keras.").startswith("keras.")
+        for loss in losses
+    )
+    return (*ignored_classes(losses), *[IGNORED] * own)
 
 
 class LossKinds:
