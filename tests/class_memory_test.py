@@ -154,6 +154,22 @@ def test_group_by_class(num_rows, rng):
     assert np.all((groups.total > 0) | (groups.rows == num_rows - 1) | (num_rows < 128))
 
 
+@pytest.mark.backend
+def test_group_by_class_of_very_many(rng):
+    """Classes times samples is more than an int32 holds."""
+    num_rows, batch = 20_001, 110_000
+    rows = rng.integers(0, num_rows, batch).astype("int32")
+    rows[-3:] = num_rows - 1
+    groups = _Groups(*map(array, _group_by_class(tensor(rows, "int32"), num_rows)))
+    np.testing.assert_array_equal(groups.rows[groups.of_sample], rows)
+    totals = np.bincount(rows, minlength=num_rows)
+    np.testing.assert_array_equal(groups.total[groups.of_sample], totals[rows])
+    order = np.argsort(rows, kind="stable")
+    starts = np.cumsum(totals) - totals
+    ranks = np.arange(batch) - starts[rows[order]]
+    np.testing.assert_array_equal(groups.rank[order], ranks)
+
+
 def test_state_is_float32_under_mixed_precision():
     memory = ClassMemory(2, 5, dtype="mixed_float16")
     memory.build((None, 3))

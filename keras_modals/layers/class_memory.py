@@ -221,7 +221,8 @@ def _group_by_class(rows, num_rows):
             rank=ops.sum(ops.where(is_row, counts - 1, 0), axis=1),
         )
     # A group for each sample; those of one class are in the group of the first.
-    order = ops.cast(ops.argsort(rows * ops.shape(rows)[0] + indices), "int32")
+    # The sort is stable on every backend: samples of a class stay in their order.
+    order = ops.cast(ops.argsort(rows), "int32")
     ordered = ops.take(rows, order)
     start = ops.cast(ops.searchsorted(ordered, rows), "int32")
     end = ops.cast(ops.searchsorted(ordered, rows, side="right"), "int32")
