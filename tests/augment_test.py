@@ -244,6 +244,7 @@ def test_in_half_precision_it_is_the_identity_at_inference(policy, rng):
     assert augmented.dtype_policy == model.dtype_policy
 
 
+@pytest.mark.filterwarnings("ignore:Layer 'flatten' .* was passed an input with a mask")
 def test_masks_have_the_rows_of_all_views(rng):
     """Attention behind the layer finds its mask by itself."""
     tokens, labels = rng.integers(0, 9, (24, 5)), np.arange(24) % 3

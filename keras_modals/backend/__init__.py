@@ -5,6 +5,8 @@
   `after` are tensors that depend on what was read from it.
 - `add_entries(tensor, indices, values)`: a tensor with values added at `(n, rank)`
   indices, repeated ones included.
+- `segment_sum(values, segments, count)`: the sum of the rows of each of `count`
+  segments.
 - `invert(permutation)`: where each number is in a permutation of `0, 1, ...`, int32.
 - `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
   `keras.random.SeedGenerator`, other ones in each replica.
@@ -35,5 +37,6 @@ normal = _backend.normal
 num_replicas = _backend.num_replicas
 put_rows = _backend.put_rows
 slice_rows = _backend.slice_rows
+segment_sum = _backend.segment_sum
 take_rows = _backend.take_rows
 uniform = _backend.uniform

@@ -22,6 +22,10 @@ def add_entries(tensor, indices, values):
     return tensor + ops.scatter(indices, values, ops.shape(tensor))
 
 
+def segment_sum(values, segments, count):
+    return ops.segment_sum(values, segments, num_segments=count)
+
+
 def invert(permutation):
     shape = ops.shape(permutation)
     numbers = ops.arange(shape[0], dtype="int32")

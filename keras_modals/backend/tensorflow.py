@@ -46,6 +46,10 @@ def add_entries(tensor, indices, values):
     return tf.tensor_scatter_nd_add(tensor, indices, values)
 
 
+def segment_sum(values, segments, count):
+    return tf.math.unsorted_segment_sum(values, segments, count)
+
+
 def invert(permutation):
     # TensorFlow's own `invert_permutation` runs on the host, also for a GPU.
     return tf.scatter_nd(

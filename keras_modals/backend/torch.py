@@ -1,5 +1,6 @@
 """`keras_modals.backend` on PyTorch, where Keras's `scatter` is a loop over entries,
-and a variable can be written in place."""
+its `segment_sum` makes an index as large as the values, and a variable can be written
+in place."""
 
 import torch
 
@@ -22,6 +23,11 @@ def put_rows(variable, indices, rows, after=()):
 
 def add_entries(tensor, indices, values):
     return tensor.index_put(tuple(indices.long().unbind(-1)), values, accumulate=True)
+
+
+def segment_sum(values, segments, count):
+    sums = values.new_zeros((count, *values.shape[1:]))
+    return sums.index_add(0, segments.long(), values)
 
 
 def invert(permutation):
