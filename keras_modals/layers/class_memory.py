@@ -6,10 +6,10 @@ from keras import ops
 from keras_modals import backend
 from keras_modals.labels import IGNORED
 
-#: Rows of the moments table. `LAP_*` hold what arrived since the last lap began.
-SHIFT, SUM, SQUARE_SUM, LAP_SUM, LAP_SQUARE_SUM = range(5)
+#: How many float32 numbers hold the sum of a class's latents, and of their squares.
+SUM_PARTS, SQUARE_PARTS = 2, 3
 #: Columns of the counters table.
-COUNT, NEXT_SLOT, LAP_COUNT = range(3)
+COUNT, NEXT_SLOT = range(2)
 
 #: Beyond this, and at NaN, a latent is not finite for us: its square would overflow.
 LARGEST_LATENT = 1e15
@@ -24,10 +24,12 @@ class ClassMemory(keras.layers.Layer):
     Each class has a ring buffer of `memory_size` latents. Mean and standard
     deviation are those of the buffer's content, kept by adding what arrives and
     subtracting what leaves, so that a step costs the same however large the memory
-    is. Two measures keep them exact after any number of steps: sums are taken
-    around a shift close to the class's mean, and a second pair of sums counts only
-    what arrived since the last lap of the ring; when a lap is complete it *is* the
-    content, replaces the first pair, and the class is centred anew.
+    is. A sum of squares in float32 would never forget an outlier: each addition to
+    it rounds off 6e-8 of the outlier's square. So a sum is the sum of two or three
+    float32 numbers, of which all but the last are added without any rounding: what
+    an outlier leaves is at most 1e-16 of its square. The latents of the ring's last
+    lap and those of the present one have sums of their own, so that what was rounded
+    off goes with the lap, after any number of steps.
 
     All state is float32 (or int32), whatever the dtype policy. The last row of every
     table is scratch: what must not be remembered is written there.
@@ -63,8 +65,11 @@ class ClassMemory(keras.layers.Layer):
 
         self.latents = state("latents", (slots, features))
         self.hardness = state("hardness", (slots,))
-        self.moments = state("moments", (classes, 5, features))
-        self.counters = state("counters", (classes, 3), "int32")
+        # Of each class, sums of the last lap's latents that are still held, and of the
+        # present lap's.
+        parts = SUM_PARTS + SQUARE_PARTS
+        self.moments = state("moments", (classes, 2, parts, features))
+        self.counters = state("counters", (classes, 2), "int32")
 
     def counts(self, labels):
         """How many latents each label's class holds, int32, shape of `labels`."""
@@ -81,14 +86,7 @@ class ClassMemory(keras.layers.Layer):
         """
         moments = backend.take_rows(self.moments, self._class_rows(labels))
         count = self.counts(labels)
-        divisor = ops.cast(ops.maximum(count, 1), "float32")[:, None]
-        offset = moments[:, SUM] / divisor
-        variance = moments[:, SQUARE_SUM] / divisor - ops.square(offset)
-        return ClassStatistics(
-            count,
-            moments[:, SHIFT] + offset,
-            ops.sqrt(ops.maximum(variance, 0.0)),
-        )
+        return ClassStatistics(count, *_mean_and_deviation(moments, count))
 
     def take_latents(self, labels, slots):
         """The latents in `slots` (below `counts(labels)`) of each label's class."""
@@ -117,56 +115,57 @@ class ClassMemory(keras.layers.Layer):
         groups = _group_by_class(rows, self.num_classes + 1)
 
         counters = backend.take_rows(self.counters, groups.rows)
-        count, next_slot, lap_count = (counters[:, i] for i in range(3))
+        place = self._place(rows, groups, counters)
+
+        moments = backend.take_rows(self.moments, groups.rows)
+        lap_done = place.lap_done[:, None, None, None]
+        moments = ops.where(lap_done, _next_lap(moments), moments)
+        leaving = backend.take_rows(self.latents, place.rows)
+        moments = _sums_with(
+            moments,
+            arriving=ops.where(place.kept[:, None], latents, 0.0),
+            arriving_lap=2 * groups.of_sample + ops.cast(place.in_lap, "int32"),
+            leaving=ops.where((place.evicts & place.in_lap)[:, None], leaving, 0.0),
+            leaving_lap=2 * groups.of_sample,
+            most=ops.max(place.arrivals),
+        )
+        scratch = groups.rows == self.num_classes
+        counters = ops.where(scratch[:, None], 0, place.counters)
+
+        backend.put_rows(self.moments, groups.rows, moments, after=after)
+        backend.put_rows(self.counters, groups.rows, counters, after=after)
+        backend.put_rows(self.latents, place.rows, latents, after=[moments, *after])
+        backend.put_rows(self.hardness, place.rows, hardness, after=after)
+
+    def _place(self, rows, groups, counters):
+        """Where each sample goes, a `_Place`."""
         size = self.memory_size
+        count, next_slot = counters[:, COUNT], counters[:, NEXT_SLOT]
         # Of more than `size` samples of one class in one batch, the last ones stay.
         surplus = ops.maximum(groups.total - size, 0)
         arrivals = groups.total - surplus
-        lap_done = lap_count + arrivals >= size
+        lap_done = next_slot + arrivals >= size
 
-        rank = groups.rank - ops.take(surplus, groups.of_sample)
-        kept = known & (rank >= 0)
-        slots = (ops.take(next_slot, groups.of_sample) + rank) % size
-        slot_rows = ops.where(kept, rows * size + slots, self.num_classes * size)
-        evicted = kept & (slots < ops.take(count, groups.of_sample))
-        # A latent that arrived in the current lap leaves it as well.
-        in_lap = ops.take(lap_count, groups.of_sample)
-        evicted_from_lap = kept & (in_lap + rank >= size)
+        def of_sample(values):
+            return ops.take(values, groups.of_sample)
 
-        moments = backend.take_rows(self.moments, groups.rows)
-        is_new = (count == 0) & (groups.total > 0)
-        first = ops.take(latents, groups.first, axis=0)
-        shift = ops.where(is_new[:, None], first, moments[:, SHIFT])
-        sample_shift = ops.take(shift, groups.of_sample, axis=0)
-        leaving = backend.take_rows(self.latents, slot_rows) - sample_shift
-        arriving = _powers(latents - sample_shift, kept)
-        change = ops.concatenate(
-            [
-                arriving - _powers(leaving, evicted),
-                arriving - _powers(leaving, evicted_from_lap),
-            ],
-            axis=1,
+        rank = groups.rank - of_sample(surplus)
+        kept = (rows != self.num_classes) & (rank >= 0)
+        slots = of_sample(next_slot) + rank
+        in_lap = (slots >= size) | ~of_sample(lap_done)
+        slots = slots % size
+        return _Place(
+            rows=ops.where(kept, rows * size + slots, self.num_classes * size),
+            kept=kept,
+            evicts=kept & (slots < of_sample(count)),
+            in_lap=in_lap,
+            arrivals=arrivals,
+            lap_done=lap_done,
+            counters=ops.stack(
+                [ops.minimum(count + arrivals, size), (next_slot + arrivals) % size],
+                axis=1,
+            ),
         )
-        sums = moments[:, SUM:] + ops.segment_sum(
-            change, groups.of_sample, num_segments=ops.shape(groups.rows)[0]
-        )
-        renewed = _centred(shift, sums[:, LAP_SUM - SUM :], size)
-        kept_up = ops.concatenate([shift[:, None], sums], axis=1)
-        moments = ops.where(lap_done[:, None, None], renewed, kept_up)
-        counters = ops.stack(
-            [
-                ops.minimum(count + arrivals, size),
-                (next_slot + arrivals) % size,
-                ops.where(lap_done, 0, lap_count + arrivals),
-            ],
-            axis=1,
-        )
-        scratch = (groups.rows == self.num_classes)[:, None]
-        counters = ops.where(scratch, 0, counters)
-        backend.put_rows(self.moments, groups.rows, moments, after=after)
-        backend.put_rows(self.counters, groups.rows, counters, after=after)
-        backend.put_rows(self.latents, slot_rows, latents, after=[moments, *after])
-        backend.put_rows(self.hardness, slot_rows, hardness, after=after)
 
     def _class_rows(self, labels):
         return ops.where(labels == IGNORED, self.num_classes, labels)
@@ -184,7 +183,8 @@ class ClassMemory(keras.layers.Layer):
 def memory_bytes(num_classes, features):
     """What a `ClassMemory` takes: bytes without latents, and those per latent of all
     classes."""
-    fixed = (num_classes + 1) * (5 * features + 3) + features + 1
+    rows = 2 * (SUM_PARTS + SQUARE_PARTS)
+    fixed = (num_classes + 1) * (rows * features + 2) + features + 1
     return 4 * fixed, 4 * num_classes * (features + 1)
 
 
@@ -194,20 +194,37 @@ def is_finite(latents):
     return ops.all(ops.abs(ops.cast(latents, "float32")) < LARGEST_LATENT, axis=-1)
 
 
-_Groups = namedtuple("_Groups", ["rows", "total", "first", "of_sample", "rank"])
+_Place = namedtuple(
+    "_Place",
+    ["rows", "kept", "evicts", "in_lap", "arrivals", "lap_done", "counters"],
+)
+_Place.__doc__ = """Where a batch's samples go.
+
+A class's lap begins in slot 0. The latents of the last lap that are still held are in
+the slots that the present lap has not come to.
+
+Attributes:
+    rows: Per sample, its row of the latents; the scratch row if it is not kept.
+    kept: Per sample, whether it is remembered.
+    evicts: Per sample, whether a latent leaves for it.
+    in_lap: Per sample, whether it is in the lap that is present after the batch.
+    arrivals: Per group, how many samples are kept.
+    lap_done: Per group, whether the batch ends a lap.
+    counters: Per group, its new row of the counters.
+"""
+
+_Groups = namedtuple("_Groups", ["rows", "total", "of_sample", "rank"])
 _Groups.__doc__ = """The batch's samples by class.
 
 Attributes:
     rows: Per group, the class's row of the tables; the scratch row for no class.
     total: Per group, its number of samples.
-    first: Per group, the index of its first sample; any index without samples.
     of_sample: Per sample, its group.
     rank: Per sample, its place among its group's.
 """
 
 
 def _group_by_class(rows, num_rows):
-    indices = ops.arange(ops.shape(rows)[0], dtype="int32")
     if num_rows <= 128:
         # One group per class is cheaper than sorting, as long as classes are few.
         groups = ops.arange(num_rows, dtype="int32")
@@ -216,7 +233,6 @@ def _group_by_class(rows, num_rows):
         return _Groups(
             rows=groups,
             total=counts[-1],
-            first=ops.argmax(is_row, axis=0),
             of_sample=rows,
             rank=ops.sum(ops.where(is_row, counts - 1, 0), axis=1),
         )
@@ -230,21 +246,119 @@ def _group_by_class(rows, num_rows):
     return _Groups(
         rows=ops.where(rank == 0, rows, num_rows - 1),
         total=ops.where(rank == 0, end - start, 0),
-        first=indices,
         of_sample=ops.take(order, start),
         rank=rank,
     )
 
 
-def _powers(values, mask):
-    """`(n, 2, features)`: value and square, zero where `mask` is false."""
-    values = ops.where(mask[:, None], values, 0.0)
-    return ops.stack([values, ops.square(values)], axis=1)
+def _next_lap(moments):
+    """The sums once the present lap is the last one."""
+    present = moments[:, 1:]
+    return ops.concatenate([present, ops.zeros_like(present)], axis=1)
 
 
-def _centred(shift, lap, size):
-    """Moments of one full lap, re-expressed around its own mean."""
-    offset = lap[:, 0] / size
-    squares = ops.maximum(lap[:, 1] - lap[:, 0] * offset, 0.0)
-    zeros = ops.zeros_like(offset)
-    return ops.stack([shift + offset, zeros, squares, zeros, zeros], axis=1)
+def _sums_with(moments, arriving, arriving_lap, leaving, leaving_lap, most):
+    """The sums with latents more, and latents less.
+
+    Args:
+        moments: `(groups, 2, parts, features)`.
+        arriving, leaving: `(n, features)`, zero for none.
+        arriving_lap, leaving_lap: `(n,)`, the index of what they count in, of all
+            groups' two laps.
+        most: Of how many latents a sum can change.
+    """
+    values = ops.concatenate([arriving, leaving])
+    signed = ops.concatenate([arriving, -leaving])
+    groups, laps, parts, features = ops.shape(moments)
+    change = backend.segment_sum(
+        _parts(values, signed, ops.cast(ops.maximum(most, 1), "float32")),
+        ops.concatenate([arriving_lap, leaving_lap]),
+        groups * laps,
+    )
+    change = ops.reshape(change, (groups, laps, parts, features))
+    old, new = ([m[:, :, i] for i in range(parts)] for m in (moments, change))
+
+    total, rest = _two_sum(old[0], new[0])
+    total, rest = _two_sum(total, rest + (old[1] + new[1]))
+
+    high, rest_of_high = _two_sum(old[2], new[2])
+    middle, rest_of_middle = _two_sum(old[3], new[3])
+    middle, rest_of_both = _two_sum(middle, rest_of_high)
+    low = (old[4] + new[4]) + (rest_of_middle + rest_of_both)
+    high, middle = _two_sum(high, middle)
+    middle, low = _two_sum(middle, low)
+    return ops.stack([total, rest, high, middle, low], axis=2)
+
+
+def _parts(values, signed, most):
+    """What values add to the parts of the sums, `(n, parts, features)`.
+
+    Adding a large number to a value and subtracting it rounds the value to a multiple
+    of the large number's last bit. Multiples of one bit add up without rounding while
+    the sum has no more than 24 bits. What was rounded off is the next part's.
+    """
+    largest = most * ops.max(ops.abs(values), axis=0)
+    rounded = _round(signed, 4.0 * largest)
+    parts = [rounded, signed - rounded]
+
+    # The square in exact products, so that it is all one if they are fused with sums.
+    high, low = _halves(values)
+    signed_high, signed_low = _halves(signed)
+    terms = [signed_high * high, 2.0 * signed_high * low, signed_low * low]
+    large = 4.0 * largest * (largest / most)
+    for _ in range(SQUARE_PARTS - 1):
+        rounded = [_round(term, large) for term in terms]
+        parts.append(sum(rounded))
+        terms = [term - part for term, part in zip(terms, rounded, strict=True)]
+        # Four times what `3 * most` rests, of at most a last bit each, add up to.
+        large = large * (12 * 2.0**-23 * most)
+    parts.append(sum(terms))
+    return ops.stack(parts, axis=1)
+
+
+def _mean_and_deviation(moments, count):
+    """Of the latents of both laps, `(n, features)` each."""
+    total, rest, high, middle, low = (
+        _two_sum(moments[:, 0, i], moments[:, 1, i])
+        for i in range(SUM_PARTS + SQUARE_PARTS)
+    )
+    total, rest = _two_sum(total[0], total[1] + rest[0])
+    count = ops.cast(ops.maximum(count, 1), "float32")[:, None]
+    mean = total / count
+
+    # With `excess` for total - count * mean, which `mean` was rounded by, the squares
+    # around the mean are squares - mean * (total + excess). For a large mean, nearly
+    # all of that cancels: the products are of halves and exact.
+    mean_high, mean_low = _halves(mean)
+    count_high, count_low = _halves(count)
+    excess, error = _two_sum(total - count_high * mean_high, -count_high * mean_low)
+    excess = (excess - count_low * mean_high) + (error - count_low * mean_low + rest)
+
+    total_high, total_low = _halves(total)
+    squares = high[0] - mean_high * total_high
+    squares, error_1 = _two_sum(squares, -mean_high * total_low)
+    squares, error_2 = _two_sum(squares, -mean_low * total_high)
+    small, error_3 = _two_sum(middle[0], -mean_low * total_low)
+    squares = (squares + small) + (high[1] + error_1 + error_2)
+    squares = squares + (error_3 + middle[1] + low[0] - mean * (rest + excess))
+    offset = excess / count
+    variance = ops.maximum(squares / count - ops.square(offset), 0.0)
+    return mean + offset, ops.sqrt(variance)
+
+
+def _halves(values):
+    """Two numbers of 12 bits that add up to the value: products of such are exact."""
+    bits = ops.bitwise_and(ops.view(values, "int32"), -(2**12))
+    high = ops.view(bits, "float32")
+    return high, values - high
+
+
+def _round(values, large):
+    return (values + large) - large
+
+
+def _two_sum(a, b):
+    """The sum, and what it was rounded by, exactly."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
