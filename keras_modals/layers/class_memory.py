@@ -134,7 +134,9 @@ class ClassMemory(keras.layers.Layer):
 
         backend.put_rows(self.moments, groups.rows, moments, after=after)
         backend.put_rows(self.counters, groups.rows, counters, after=after)
-        backend.put_rows(self.latents, place.rows, latents, after=[moments, *after])
+        # One sum is enough: all are worked out from what leaves, in one go.
+        after = [moments[:, 0, 0], *after]
+        backend.put_rows(self.latents, place.rows, latents, after=after)
         backend.put_rows(self.hardness, place.rows, hardness, after=after)
 
     def _place(self, rows, groups, counters):
