@@ -311,9 +311,7 @@ def _compare_attributes(layer, copy, name, value, copied, seen, visit):
         if isinstance(copied, keras.layers.Layer):
             _compare(value, copied, seen, visit)
     elif isinstance(value, (list, tuple)) and isinstance(copied, (list, tuple)):
-        if any(isinstance(entry, keras.layers.Layer) for entry in value):
-            if len(value) != len(copied):
-                raise ValueError(f"`{name}` has {len(copied)} layers, not {len(value)}")
+        if _has_layers(value) and len(value) == len(copied):
             for one, other in zip(value, copied):
                 _compare_attributes(layer, copy, name, one, other, seen, visit)
         else:
@@ -324,6 +322,11 @@ def _compare_attributes(layer, copy, name, value, copied, seen, visit):
                 _compare(value[key], copied[key], seen, visit)
     else:
         visit(layer, copy, name, value, copied)
+
+
+def _has_layers(value):
+    is_list = isinstance(value, (list, tuple))
+    return is_list and any(isinstance(entry, keras.layers.Layer) for entry in value)
 
 
 def _take_over(layer, copy, name, value, copied):
@@ -337,7 +340,9 @@ def _take_over(layer, copy, name, value, copied):
 
 def _refuse(layer, copy, name, value, copied):
     """Raises where a copy's attribute has another value."""
-    if name is None or name in _KERAS_ATTRIBUTES or _package(layer) in ("keras",):
+    if _has_layers(value):
+        raise ValueError(f"`{name}` has {len(copied)} layers, not {len(value)}")
+    if name is None or name in _KERAS_ATTRIBUTES or _package(layer) == "keras":
         return
     is_plain = isinstance(value, _PLAIN) or (
         isinstance(value, (list, tuple)) and all(isinstance(v, _PLAIN) for v in value)
