@@ -21,7 +21,7 @@ import keras_modals
 
 pytestmark = pytest.mark.backend
 
-SIZE, BATCH, CLASSES = 20, 8, 3
+SIZE, BATCH, CLASSES = 12, 8, 3
 SEED = 0
 
 

@@ -5,6 +5,7 @@ import inspect
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_modals.labels import SAMPLES, STEPS, WITHOUT_CLASS, WRONG
@@ -24,7 +25,7 @@ class LabelReport(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         counts = self._counting.label_counts
-        counts.assign(ops.zeros_like(counts))
+        counts.assign(np.zeros(counts.shape, "int32"))
 
     def on_epoch_end(self, epoch, logs=None):
         model = self._counting
