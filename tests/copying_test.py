@@ -207,6 +207,70 @@ def test_what_is_frozen_stays_frozen(rng):
     ]
 
 
+@pytest.mark.parametrize("case", ["model", "sublayer", "nested"])
+def test_flags_of_layers_are_copied_one_by_one(case):
+    inner = keras.Sequential([keras.Input((5,)), L.Dense(5), L.BatchNormalization()])
+    model = model_of(L.Dense(5), inner)
+    if case == "model":
+        model.trainable = False
+        model.layers[-1].trainable = True
+    if case == "sublayer":
+        inner.layers[-1].trainable = False
+    if case == "nested":
+        inner.trainable = False
+        inner.layers[-1].trainable = True
+    copy = keras_modals.augment(model, **ZERO)
+    assert len(copy.trainable_variables) == len(model.trainable_variables)
+    for layer in inner.layers:
+        copied = copy.get_layer(inner.name).get_layer(layer.name)
+        assert copied.trainable == layer.trainable
+
+
+def test_regularizers_of_variables_are_copied():
+    model = model_of(L.Dense(4, name="dense"))
+    model.get_layer("dense").kernel.regularizer = keras.regularizers.L2(0.1)
+    model.get_layer("dense").bias.constraint = keras.constraints.MaxNorm(0.5)
+    copy = copy_model(model).get_layer("dense")
+    assert copy.kernel.regularizer is model.get_layer("dense").kernel.regularizer
+    assert copy.bias.constraint is model.get_layer("dense").bias.constraint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: setattr(layer, "offset", ops.ones(5) * 2),
+        lambda layer: setattr(layer, "offset", np.float32(3.0)),
+        lambda layer: setattr(layer, "offset", [np.ones(5)]),
+        lambda layer: setattr(layer, "unknown", 1.0),
+        lambda layer: setattr(layer, "call", lambda x: 2.0 * x),
+    ],
+    ids=["tensor", "number", "list", "new", "call"],
+)
+def test_what_was_changed_later_is_not_lost(change, rng):
+    class Adding(L.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.weight = self.add_weight(shape=(), initializer="ones")
+            self.offset = 0.0
+
+        def call(self, x):
+            offset = self.offset
+            if isinstance(offset, list):
+                offset = ops.convert_to_tensor(offset[0], x.dtype)
+            return x * self.weight + offset + getattr(self, "unknown", 0.0)
+
+    layer = Adding()
+    model = model_of(L.Dense(5), layer)
+    change(layer)
+    x = x_of(rng)
+    expected = model(x)
+    with pytest.warns(UserWarning, match="shares its layers"):
+        copy = copy_model(model)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(copy(x)), ops.convert_to_numpy(expected), rtol=1e-6
+    )
+
+
 @tensorflow_only
 def test_nested_models_and_vocabularies(rng):
     lookup = L.StringLookup(output_mode="one_hot")

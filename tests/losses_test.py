@@ -9,7 +9,7 @@ from keras import ops
 from portable import array, tensor
 
 from keras_modals.layers.latent_augmentation import Targets
-from keras_modals.training.losses import OF_BATCH, LossKinds
+from keras_modals.training.losses import OF_BATCH, WITH_STATE, LossKinds
 from keras_modals.training.targets import loss_passes, metric_data
 
 pytestmark = pytest.mark.backend
@@ -29,6 +29,19 @@ WEIGHTS = np.array([1.0, 2.0, 0.5, 3.0], "float32")
 class OwnCall(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         return ops.mean(keras.losses.categorical_crossentropy(y_true, y_pred))
+
+
+class Averaging(keras.losses.Loss):
+    """Has a state, which changes with each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = keras.Variable(0.0, trainable=False)
+
+    def call(self, y_true, y_pred):
+        losses = keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+        self.level.assign(0.9 * self.level + 0.1 * ops.mean(losses))
+        return losses
 
 
 def sparse(**arguments):
@@ -105,7 +118,10 @@ SOFT = ONE_HOT + SHARE[:, None] * (ONE_HOT[PARTNER] - ONE_HOT)
         (sparse(reduction="sum"), LABELS, (False, True, 1)),
         (sparse(reduction=None), LABELS, (False, True, 1)),
         (sparse(reduction="mean_with_sample_weight"), LABELS, (False, False, 1)),
-        (lambda y, p: -y * ops.log(p), ONE_HOT, (True, True, 2)),
+        # The user's own may compare rows with each other.
+        (lambda y, p: -y * ops.log(p), ONE_HOT, (False, True, 2)),
+        (keras.losses.Circle(), LABELS, (False, True, 1)),
+        (Averaging(), LABELS, WITH_STATE),
         (lambda y, p: ops.mean(y * p), ONE_HOT, OF_BATCH),
         (lambda y, p: ops.mean(y * p, axis=0), ONE_HOT, OF_BATCH),
         (keras.losses.Dice(), ONE_HOT, OF_BATCH),

@@ -7,7 +7,7 @@ from keras_modals.models.copying import copy_graph
 from keras_modals.models.graph import find_layers, plain
 from keras_modals.models.modals_model import ModalsModel
 from keras_modals.models.task import check_output
-from keras_modals.training.outputs import by_output, output_names
+from keras_modals.training.outputs import by_output, check_outputs, output_names
 
 
 def augment(
@@ -61,6 +61,7 @@ def augment(
             f"Received: {[found.name for found in present]}"
         )
     graph = _graph(model)
+    check_outputs(graph)
     names = output_names(graph)
     # An unknown name is refused by `ModalsModel`, which knows several outputs as well.
     label_name = label_output if label_output in names else names[0]
@@ -81,6 +82,8 @@ def augment(
         discriminator=discriminator,
         label_output=label_output,
     )
+    if not model.trainable:
+        result.trainable = False
     # It decides whether Keras scales the loss.
     result.dtype_policy = model.dtype_policy
     if model.compiled:
@@ -165,6 +168,11 @@ def _find_head(model, output):
             f"{_layer_names(model)}"
         )
     head = weighted[-1]
+    if isinstance(head, keras.layers.Embedding):
+        raise ValueError(
+            f"The last layer with weights, '{head.name}', is an embedding: before it "
+            f"there are no latents. Pass `layer`, one of {_layer_names(model)}"
+        )
     if isinstance(head, keras.Model):
         raise ValueError(
             f"The last layer with weights, '{head.name}', is a model, whose latents "
@@ -190,7 +198,7 @@ def _insert_after(model, name, augmentation):
         )
 
     def insert(augment, layer, *args, **kwargs):
-        return augment(layer(*args, **kwargs))
+        return augment(_latents(layer(*args, **kwargs), name))
 
     return _insert_at(model, name, augmentation, insert)
 
@@ -209,9 +217,19 @@ def _insert_before(model, name, augmentation):
                 f"samples are single tensors, of {_layer_names(model)}; if that is "
                 "the head alone, split it into an encoder and a head."
             )
-        return layer(augment(args[0]), *args[1:], **kwargs)
+        return layer(augment(_latents(args[0], name)), *args[1:], **kwargs)
 
     return _insert_at(model, name, augmentation, insert)
+
+
+def _latents(tensor, name):
+    if not isinstance(tensor, keras.KerasTensor) or "float" not in tensor.dtype:
+        raise ValueError(
+            f"At the layer '{name}' samples are no latents: `LatentAugmentation` takes "
+            "one tensor of floats. Pass another `layer`; for whole numbers, such as "
+            f"ids, one after their embedding. Received: {tensor}"
+        )
+    return tensor
 
 
 def _insert_at(model, name, augmentation, insert):
@@ -254,6 +272,8 @@ def compile_alike(result, model):
             stacklevel=3,
         )
         return
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    arguments["auto_scale_loss"] = scaled
     _copy_exclusions(arguments.get("optimizer"), result, model)
     result.compile(**arguments, loss=getattr(model, "loss", None))
     result.optimizer.build(result.trainable_variables)

@@ -168,10 +168,12 @@ def plain(model):
 
 def is_chain(model):
     """Whether each layer of a Functional model takes the output of the one before, and
-    nothing else."""
+    nothing else, and is called once."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         return False
     graph = Graph(model)
+    if len({id(each.operation) for each in graph.calls}) < len(graph.calls):
+        return False
     tensors = [graph.inputs[0], *(each.outputs[0] for each in graph.calls)]
     return graph.outputs[0] is tensors[-1] and all(
         isinstance(each.operation, keras.layers.Layer)

@@ -62,8 +62,11 @@ def fit_arguments(model, callback, *args, **kwargs):
     arguments.pop("self")
     callbacks = arguments.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        # Before its own, which read the logs.
-        callbacks.callbacks.insert(0, callback)
+        # Before its own, which read the logs, and once.
+        kept = [
+            each for each in callbacks.callbacks if type(each) is not type(callback)
+        ]
+        callbacks.callbacks[:] = [callback, *kept]
     else:
         given = [] if callbacks is None else keras.tree.flatten(callbacks)
         arguments["callbacks"] = [callback, *given]

@@ -23,6 +23,7 @@ from keras_modals.training.losses import LossKinds, may_be_unlabeled
 from keras_modals.training.objective import NO_LABELS
 from keras_modals.training.outputs import (
     by_output,
+    check_outputs,
     label_output,
     losses_of,
     output_names,
@@ -108,6 +109,7 @@ class ModalsModel(keras.Model):
                 "`LatentAugmentation` layer. "
                 f"Received: {[layer.name for layer in layers]}"
             )
+        check_outputs(self)
         names = output_names(self)
         if isinstance(label_output, str) and label_output not in names:
             raise ValueError(

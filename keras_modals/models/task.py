@@ -42,7 +42,7 @@ def check_loss(model):
     name = label_output(model)
     losses = [_function(loss) for loss in losses_of(model, name)]
     found = [loss for loss in losses if _is_one_of(loss, _REGRESSION)]
-    if found and _activation(model, name) not in (*_PROBABILITIES, None):
+    if found and _gives_no_probabilities(_activation(model, name)):
         raise ValueError(
             f"The loss of the output '{name}' is that of a regression, which "
             "`LatentAugmentation` does not support: end the model in a softmax (or a "
@@ -74,7 +74,14 @@ def check_stream_of_labels(model):
         )
 
 
-_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
+_PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sigmoid")
+
+
+def _gives_no_probabilities(activation):
+    """Whether an activation is one of Keras's that are not for probabilities."""
+    if activation is None or not activation.__module__.startswith("keras."):
+        return False
+    return activation.__name__ not in _PROBABILITIES
 
 
 def _function(loss):

@@ -37,7 +37,7 @@ from keras_modals.training.outputs import (
     by_output,
     label_output,
     losses_of,
-    output_names,
+    target_names,
 )
 
 ENCODER_GRADIENTS = ("best", "mean", "weighted")
@@ -205,9 +205,15 @@ class SharedEncoderSearch(ModalsModel):
         self._limits = take_limits(optimizer)
         super().compile(optimizer, *args, **kwargs)
         if self.objective == "val_loss":
-            self.member_scores.measure = loss_measure(
-                losses_of(self, label_output(self))
-            )
+            losses = losses_of(self, label_output(self))
+            if not losses:
+                raise ValueError(
+                    "Members are scored by the loss of the output that has the class "
+                    "labels, and it has none: compile it with one, or use `objective="
+                    '"val_accuracy"`. '
+                    f"Received: loss={kwargs.get('loss')!r}"
+                )
+            self.member_scores.measure = loss_measure(losses)
         else:
             self.member_scores.measure = error_measure(
                 self.latent_augmentation.num_classes
@@ -342,7 +348,8 @@ class SharedEncoderSearch(ModalsModel):
             getattr(self, levels.name).assign(value)
 
     def _of_labels(self, structure):
-        return by_output(structure, output_names(self))[label_output(self)]
+        names = target_names(self, structure)
+        return by_output(structure, names)[label_output(self)]
 
     # Results ---------------------------------------------------------------
 

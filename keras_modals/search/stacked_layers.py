@@ -71,10 +71,19 @@ STACKED = {
 #: What is at hand for the forms of these layers that are written above.
 _USUAL = {
     layers.BatchNormalization: lambda layer: layer.axis in (-1, 1) and not layer.renorm,
-    layers.Dense: lambda layer: not (layer.lora_enabled or layer.quantization_mode),
+    layers.Activation: lambda layer: _is_of_keras(layer.activation),
+    layers.Dense: lambda layer: (
+        not (layer.lora_enabled or layer.quantization_mode)
+        and _is_of_keras(layer.activation)
+    ),
     layers.Dropout: lambda layer: layer.noise_shape is None,
     layers.LayerNormalization: lambda layer: not layer.rms_scaling,
 }
+
+
+def _is_of_keras(activation):
+    """Whether an activation is known to act on the last axis, or on each entry."""
+    return activation.__module__.startswith("keras.")
 
 
 def is_stackable(head):

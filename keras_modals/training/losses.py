@@ -1,5 +1,6 @@
 """What a compiled loss makes of rows decides how views and mixed labels reach it."""
 
+import copy
 from collections import namedtuple
 
 import keras
@@ -12,7 +13,7 @@ LossKind = namedtuple("LossKind", ["is_mean", "takes_weights", "rank"])
 LossKind.__doc__ = """How the loss of an output treats the rows of a batch.
 
 Attributes:
-    is_mean: Whether it is the mean over rows: more rows alike change nothing.
+    is_mean: Whether all views can be scored together, as if it were a mean over rows.
     takes_weights: Whether every row counts by its own weight, so that a row can count
         for two labels.
     rank: Rank of the loss before reduction, whose first axis is the rows; else `None`.
@@ -20,6 +21,9 @@ Attributes:
 
 #: A loss of which nothing is known but that it scores a batch.
 OF_BATCH = LossKind(is_mean=False, takes_weights=False, rank=None)
+
+#: A loss with variables of its own, which change whenever it is called: once per step.
+WITH_STATE = LossKind(is_mean=True, takes_weights=False, rank=None)
 
 
 def ignored_classes(losses):
@@ -31,12 +35,18 @@ def ignored_classes(losses):
 def may_be_unlabeled(losses):
     """The indices that labels may have instead of a class: what losses ignore. One of
     the user's own may ignore -1."""
-    own = any(
-        not isinstance(loss, str)
-        and not getattr(loss, "__module__", "keras.").startswith("keras.")
-        for loss in losses
-    )
+    own = any(_is_own(loss) for loss in losses)
     return (*ignored_classes(losses), *[IGNORED] * own)
+
+
+def _is_own(loss):
+    """Whether a loss is none of Keras's."""
+    module = "keras." if isinstance(loss, str) else getattr(loss, "__module__", "")
+    return not (module or "").startswith("keras.")
+
+
+def _state(loss):
+    return keras.tree.flatten(list(getattr(loss, "__dict__", {}).values()))
 
 
 class LossKinds:
@@ -91,16 +101,22 @@ def _kind(loss, *shapes):
         samples = [_zeros(rows, shapes) for rows in (1, 2)]
         loss = _as_object(loss, *samples[0])
         is_object = isinstance(loss, keras.losses.Loss)
+        if any(isinstance(value, keras.Variable) for value in _state(loss)):
+            return WITH_STATE
         if is_object and type(loss).__call__ is not keras.losses.Loss.__call__:
             return OF_BATCH
-        one, two = (tuple(_unreduced(loss, *sample).shape) for sample in samples)
+        # It may count its calls.
+        probe = copy.copy(loss)
+        one, two = (tuple(_unreduced(probe, *sample).shape) for sample in samples)
     except Exception:  # A loss that takes its own batch size only, for one.
         return OF_BATCH
     if one[:1] != (1,) or two[:1] != (2,):
         return OF_BATCH
     reduction = loss.reduction if is_object else "sum_over_batch_size"
+    # One of the user's own may compare rows with each other, as Keras's `Circle` does.
+    compares_rows = _is_own(loss) or isinstance(loss, keras.losses.Circle)
     return LossKind(
-        is_mean=reduction in ("sum_over_batch_size", "mean"),
+        is_mean=reduction in ("sum_over_batch_size", "mean") and not compares_rows,
         # The sum of weights, by which this one divides, is that of a pass.
         takes_weights=reduction != "mean_with_sample_weight",
         rank=len(one),

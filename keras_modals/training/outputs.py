@@ -16,6 +16,21 @@ def output_names(model):
     return list(model.output_names)
 
 
+def check_outputs(model):
+    """Refuses outputs with one name, or in structures within structures."""
+    outputs = model.output
+    entries = list(outputs.values()) if isinstance(outputs, dict) else outputs
+    flat = entries if isinstance(entries, (list, tuple)) else [entries]
+    names = output_names(model)
+    nested = any(isinstance(entry, (dict, list, tuple)) for entry in flat)
+    if nested or len(set(names)) < len(names):
+        raise ValueError(
+            "The outputs of a `ModalsModel` must be one tensor, or a list or dict of "
+            "tensors of different layers: give each an `Identity` layer with a name. "
+            f"Received: outputs {names}" + " in a nested structure" * nested
+        )
+
+
 def label_output(model):
     """Name of the output whose targets are the class labels."""
     return model.label_output or output_names(model)[0]

@@ -18,15 +18,16 @@ def train_step(model, data):
         total = total + model.discriminator_optimizer.scale_loss(
             objective.discriminator_loss
         )
-    gradients = torch.autograd.grad(
-        total,
-        [v.value for v in variables + discriminator_variables],
-        allow_unused=True,
+    trained = [v.value for v in variables + discriminator_variables]
+    # Nothing is trained where all is frozen.
+    gradients = (
+        torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
     )
     count = len(variables)
     with torch.no_grad():
-        clipped = model.clip_gradients(list(gradients[:count]))
-        model.optimizer.apply(clipped, variables)
+        if variables:
+            clipped = model.clip_gradients(list(gradients[:count]))
+            model.optimizer.apply(clipped, variables)
         if discriminator_variables:
             model.discriminator_optimizer.apply(
                 list(gradients[count:]), discriminator_variables
