@@ -284,7 +284,7 @@ def _copy_exclusions(optimizer, result, model):
     config does not have it, and Keras offers no other way to read it."""
     original = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     pattern = getattr(original, "_exclude_from_weight_decay_pattern", None)
-    excluded = getattr(original, "_exclude_from_weight_decay", None) or ()
+    excluded = getattr(original, "_exclude_from_weight_decay", None) or set()
     if pattern is None and not excluded:
         return
     copies = {layer.name: layer.variables for layer in result.layers}
@@ -292,7 +292,7 @@ def _copy_exclusions(optimizer, result, model):
         copy
         for layer in model.layers
         for variable, copy in zip(layer.variables, copies.get(layer.name, ()))
-        if id(variable) in excluded
+        if excluded & _keys(variable)
     ]
     getattr(optimizer, "inner_optimizer", optimizer).exclude_from_weight_decay(
         var_list=variables, var_names=None if pattern is None else [pattern.pattern]
@@ -304,3 +304,10 @@ def _copy_exclusions(optimizer, result, model):
             "it with an optimizer that excludes them by `var_names`.",
             stacklevel=4,
         )
+
+
+def _keys(variable):
+    """What an optimizer that excludes a variable has in its set, on any backend."""
+    optimizer = keras.optimizers.SGD()
+    optimizer.exclude_from_weight_decay(var_list=[variable])
+    return optimizer._exclude_from_weight_decay
