@@ -166,23 +166,24 @@ class MemberHeads(keras.layers.Layer):
                 self.head.non_trainable_variables,
             )
         )
-        return self.head.stateless_call(
-            trainable, non_trainable, inputs, training=training, return_losses=True
-        )
+        variables = self.head.trainable_variables, self.head.non_trainable_variables
+        mapping = [*zip(variables[0], trainable), *zip(variables[1], non_trainable)]
+        # `stateless_call` tells losses by the ids of tensors, which eager steps reuse.
+        with keras.StatelessScope(mapping, collect_losses=True) as scope:
+            outputs = self.head(inputs, training=training)
+        new = [scope.get_current_value(variable) for variable in variables[1]]
+        return outputs, new, [*scope.losses, *self._regularization_of(member)]
+
+    def _regularization_of(self, member):
+        return [
+            variable.regularizer(self._stack_of(variable)[member])
+            for variable in self.head.trainable_variables
+            if getattr(variable, "regularizer", None) is not None
+        ]
 
     def _regularization(self, members):
         """The first members' lists of losses of their weights."""
-        regularized = [
-            (variable.regularizer, stack)
-            for variable, stack in zip(
-                self.head.variables, self._variables, strict=True
-            )
-            if getattr(variable, "regularizer", None) is not None
-        ]
-        return [
-            [regularizer(stack[member]) for regularizer, stack in regularized]
-            for member in range(members)
-        ]
+        return [self._regularization_of(member) for member in range(members)]
 
     def _stack_of(self, variable):
         return self._variables[self._places[id(variable)]]
