@@ -366,18 +366,10 @@ def is_possible(case):
     # Whether float16 overflows, and a step is left out, depends on the number of rows.
     impossible.append(({"dtype": ["mixed_float16"]}, {"loss": ["sum", "number_sum"]}))
     if __name__ != "__main__":
-        # XLA takes long: it meets losses, ways and optimizers, in simple models.
-        simple = (
-            "weights",
-            "regularizer",
-            "outputs",
-            "inputs",
-            "callbacks",
-            "override",
-        )
-        impossible += [
-            ({"execution": ["compiled"]}, {axis: AXES[axis][1:]}) for axis in simple
-        ]
+        # They take long: they meet losses, ways and optimizers, in simple models.
+        long = {"execution": ["compiled", "steps"]}
+        simple = set(AXES) - {"loss", "way", "optimizer", "dtype", "execution"}
+        impossible += [(long, {axis: AXES[axis][1:]}) for axis in simple]
     if BACKEND == "tensorflow":
         impossible += [
             ({"dtype": HALF}, {"regularizer": REGULARIZERS[2:]}),
@@ -474,13 +466,14 @@ def numbers(model, case, folder):
         shuffle=False,
         verbose=0,
         validation_data=(x, y),
+        validation_batch_size=SIZE,
         callbacks=make_callbacks(case["callbacks"], folder),
         **weights,
     )
     found = {f"fit {name}": np.array(v) for name, v in history.history.items()}
-    scores = model.evaluate(x, y, batch_size=BATCH, verbose=0, return_dict=True)
+    scores = model.evaluate(x, y, batch_size=SIZE, verbose=0, return_dict=True)
     found |= {f"evaluate {name}": value for name, value in scores.items()}
-    predictions = keras.tree.flatten(model.predict(x, batch_size=BATCH, verbose=0))
+    predictions = keras.tree.flatten(model.predict(x, batch_size=SIZE, verbose=0))
     found |= {f"predict {index}": value for index, value in enumerate(predictions)}
     return found
 
