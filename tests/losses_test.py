@@ -15,7 +15,7 @@ from keras_modals.training.targets import loss_passes, metric_data
 pytestmark = pytest.mark.backend
 
 CLASSES, BATCH = 3, 4
-LABELS = np.array([0, 1, 2, 1])
+LABELS = np.array([0, 1, 2, 1], "int32")
 ONE_HOT = np.eye(CLASSES, dtype="float32")[LABELS]
 PARTNER = np.array([1, 2, 2, 0])
 #: The third sample is not mixed.
