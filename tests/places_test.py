@@ -2,6 +2,7 @@
 
 import re
 
+import keras
 import numpy as np
 import pytest
 from places import PLACES, TENSORFLOW_ONLY, compile_as
@@ -83,10 +84,11 @@ def _check_training(place):
     np.testing.assert_allclose(place.predict(augmented), expected, 1e-5, 1e-6)
     # Dropout draws from copies of the plain model's seeds.
     losses = []
-    weights = plain.get_weights()
+    state = [np.array(keras.ops.convert_to_numpy(v)) for v in plain.variables]
     for model in (plain, same, augmented):
-        # Where a layer cannot be copied, all have the same.
-        plain.set_weights(weights)
+        # Where a layer cannot be copied, all have the same, its seeds included.
+        for variable, value in zip(plain.variables, state):
+            variable.assign(value)
         losses.append(place.train(model))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert np.isfinite(losses).all()
