@@ -41,7 +41,9 @@ def _cases():
     for name in PLACES:
         marks = []
         if name in TENSORFLOW_ONLY and BACKEND != "tensorflow":
-            marks.append(pytest.mark.skip(reason="preprocessing of TensorFlow's"))
+            marks.append(
+                pytest.mark.skip(reason="Keras has string tensors on TensorFlow only")
+            )
         if name in WARNED:
             marks.append(pytest.mark.filterwarnings(f"ignore:{WARNED[name]}"))
         cases.append(pytest.param(name, marks=marks))

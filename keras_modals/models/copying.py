@@ -86,13 +86,7 @@ def split(model, layer):
 
     def head(graph, copier):
         inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in starts]
-        value = graph.run(
-            starts,
-            inputs,
-            lambda operation, *args, **kwargs: copier.copy_of(operation)(
-                *args, **kwargs
-            ),
-        )
+        value = graph.run(starts, inputs, copier.call)
         outputs = [value(t) for t in graph.outputs if id(t) in reached]
         return keras.Model(
             inputs if len(inputs) > 1 else inputs[0],
@@ -162,16 +156,18 @@ class _Copier:
             self._copies[id(operation)] = operation, self._copy(operation)
         return self._copies[id(operation)][1]
 
+    def call(self, operation, *args, **kwargs):
+        """The outputs of an operation's copy."""
+        return self.copy_of(operation)(*args, **kwargs)
+
     def _copy(self, layer):
         if type(layer) is keras.Sequential and layer.built:
             first = layer.inputs[0]
             copies = [self.copy_of(each) for each in layer.layers]
             inputs = keras.Input(batch_shape=first.shape, dtype=first.dtype)
-            return _as_trainable(
-                keras.Sequential([inputs, *copies], name=layer.name), layer
-            )
+            return keras.Sequential([inputs, *copies], name=layer.name)
         if _is_functional(layer):
-            return _as_trainable(_rebuilt(Graph(layer), layer, self, _call), layer)
+            return _rebuilt(Graph(layer), layer, self, _call)
         try:
             with warnings.catch_warnings():
                 # Keras's, of layers that are built by their first call.
@@ -190,7 +186,7 @@ class _Copier:
 
     def finish(self):
         """Gives the copies, built by now, the layers' state, and checks them."""
-        # A model after the layers in it: setting its flag sets theirs.
+        # A model was added after the layers in it, and sets their flags with its own.
         for layer, copy in reversed(self._copies.values()):
             copy.trainable = layer.trainable
         for layer, copy in self._copies.values():
@@ -233,12 +229,6 @@ def copy_layer(layer):
     return copy
 
 
-def _as_trainable(copy, layer):
-    if not layer.trainable:
-        copy.trainable = False
-    return copy
-
-
 #: What every layer's config has, and what a class may not take.
 _BASE_CONFIG = ("name", "trainable", "dtype")
 
@@ -266,7 +256,6 @@ def _made_anew(layer):
         except TypeError:
             copy = type(layer).from_config(arguments)
             copy.name, copy.dtype_policy = layer.name, layer.dtype_policy
-            _as_trainable(copy, layer)
     if config.get("build_config") and not copy.built:
         copy.build_from_config(config["build_config"])
     return copy

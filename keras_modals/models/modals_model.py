@@ -1,3 +1,4 @@
+import inspect
 from typing import Any
 
 import keras
@@ -247,6 +248,9 @@ class ModalsModel(keras.Model):
         super().compile(*args, **kwargs)
         check_loss(self)
         self.loss_kinds = LossKinds()
+        # An override for Keras before 3.3 does not take it.
+        takes_training = "training" in inspect.signature(self.compute_loss).parameters
+        self.loss_arguments = {"training": True} if takes_training else {}
         self.has_reported_labels = False
         self.triplet_loss = _get_triplet_loss(triplet_loss)
         triplet_weight = check_bounds("triplet_weight", triplet_weight)

@@ -3,9 +3,13 @@ class per sample is refused."""
 
 import keras
 
-from keras_modals.models.graph import Graph, plain
-from keras_modals.training.losses import losses_of
-from keras_modals.training.outputs import label_output
+from keras_modals.models.graph import Graph
+from keras_modals.training.outputs import (
+    by_output,
+    label_output,
+    losses_of,
+    output_names,
+)
 
 _REGRESSION = (
     "mean_squared_error",
@@ -97,23 +101,23 @@ def _is_one_of(loss, names):
 
 
 def _output(model, name):
-    outputs = dict(zip(model.output_names, model.outputs, strict=True))
-    return model.output[name] if isinstance(model.output, dict) else outputs[name]
+    return by_output(model.output, output_names(model))[name]
 
 
 def _activation(model, name):
     """The activation of an output, `None` where it cannot be told."""
     place = [tensor is _output(model, name) for tensor in model.outputs].index(True)
-    while isinstance(model, keras.Model):
-        if not hasattr(model, "outputs"):
+    layer = model
+    while isinstance(layer, keras.Model):
+        if not hasattr(layer, "outputs"):
             return None
-        graph = Graph(plain(model))
+        graph = Graph(layer)
         tensor = graph.outputs[place]
-        model = graph.producer(tensor)
-        if isinstance(model, keras.Model):
-            (call,) = [each for each in graph.calls if each.operation is model][:1]
+        layer = graph.producer(tensor)
+        if isinstance(layer, keras.Model):
+            call = next(each for each in graph.calls if each.operation is layer)
             place = [output is tensor for output in call.outputs].index(True)
-    if isinstance(model, keras.layers.Softmax):
+    if isinstance(layer, keras.layers.Softmax):
         return keras.activations.softmax
-    known = isinstance(model, keras.layers.Layer)
-    return getattr(model, "activation", None) if known else None
+    known = isinstance(layer, keras.layers.Layer)
+    return getattr(layer, "activation", None) if known else None

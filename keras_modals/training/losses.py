@@ -60,6 +60,9 @@ class LossKinds:
         if type(model).compute_loss is not keras.Model.compute_loss:
             return OF_BATCH
         losses = losses_of(model, name)
+        if not losses:
+            # Nothing scores it: it asks for nothing.
+            return LossKind(is_mean=True, takes_weights=True, rank=1)
         kinds = [self.of_loss(loss, target, prediction) for loss in losses]
         ranks = {kind.rank for kind in kinds}
         return LossKind(

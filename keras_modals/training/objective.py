@@ -1,6 +1,5 @@
 """The objective of one training step, in `keras.ops`, shared by all backends."""
 
-import inspect
 from collections import namedtuple
 
 from keras import ops
@@ -107,12 +106,9 @@ def compute_objective(model, x, y, sample_weight):
 
 
 def _mean_loss(model, x, passes):
-    arguments = {"training": True}
-    if "training" not in inspect.signature(model.compute_loss).parameters:
-        # An override for Keras before 3.3.
-        arguments = {}
     losses = [
-        (weight, model.compute_loss(x, *data, **arguments)) for weight, data in passes
+        (weight, model.compute_loss(x, *data, **model.loss_arguments))
+        for weight, data in passes
     ]
     if len(losses) == 1:
         return losses[0][1]
