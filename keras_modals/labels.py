@@ -71,7 +71,7 @@ def count_labels(labels, indices, ignored=()):
         ignored: As in `class_indices`.
 
     Returns:
-        int32 tensor of shape `(4,)`; the last entry is 1.
+        int32 tensor of shape `(4,)`; the last entry is 1 (step).
     """
     labels = ops.convert_to_tensor(labels)
     wrong = without = indices == IGNORED
@@ -81,9 +81,9 @@ def count_labels(labels, indices, ignored=()):
             labels = ops.cast(labels, "int32")
         for index in {IGNORED, *ignored}:
             wrong = wrong & (labels != index)
-    counts = [ops.sum(ops.cast(mask, "int32")) for mask in (without, wrong)]
-    samples = ops.cast(ops.shape(indices)[0], "int32")
-    return ops.stack([samples, *counts, ops.ones_like(samples)])
+    is_first = ops.arange(ops.shape(indices)[0], dtype="int32") == 0
+    masks = ops.stack([ops.ones_like(without), without, wrong, is_first])
+    return ops.sum(ops.cast(masks, "int32"), axis=1)
 
 
 def check_label_array(labels, num_classes, ignored=()):

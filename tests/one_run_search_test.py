@@ -710,6 +710,17 @@ def test_a_loss_that_cannot_be_saved_is_handed_on(data):
     assert search.best_model().loss is loss
 
 
+def test_a_loss_of_the_batch_cannot_score_members():
+    def loss(y_true, y_pred):
+        losses = keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+        return keras.ops.mean(losses)
+
+    model = problems.compile_(problems.modals_model(), loss=loss)
+    with pytest.raises(ValueError, match="one number for all"):
+        SharedEncoderSearch(model, 2)
+    SharedEncoderSearch(model, 2, objective="val_accuracy")
+
+
 def test_a_search_needs_validation_data(data):
     search = make_search(None, 2)
     with pytest.raises(ValueError, match="validation_data"):

@@ -1,6 +1,7 @@
 """What public Keras does not offer, or offers too slowly, one file per backend.
 
-- `take_rows(variable, indices)`: reads rows without reading the variable whole.
+- `take_rows(table, indices)`: rows of a tensor, or of a variable, which is not read
+  whole. Indices are not negative.
 - `put_rows(variable, indices, rows, after)`: writes rows of a variable in place;
   `after` are tensors that depend on what was read from it.
 - `add_entries(tensor, indices, values)`: a tensor with values added at `(n, rank)`
@@ -10,8 +11,8 @@
 - `invert(permutation)`: where each number is in a permutation of `0, 1, ...`, int32.
 - `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
   `keras.random.SeedGenerator`, other ones in each replica.
-- `slice_rows(predictions, start, size)`: some rows of an output, with what Keras's
-  losses look for beside it.
+- `slice_rows(predictions, start, size)`, `tile_rows(predictions, copies)`: some rows of
+  an output, or all of them several times, with what Keras's losses look for beside it.
 - `num_replicas()`: how many replicas share a step, each with a part of the batch.
 - `gather(tensors)`: tensors of one replica's samples as those of all replicas' samples.
 - `many_models()`: a context in which each model may trace functions of its own, without
@@ -39,4 +40,5 @@ put_rows = _backend.put_rows
 slice_rows = _backend.slice_rows
 segment_sum = _backend.segment_sum
 take_rows = _backend.take_rows
+tile_rows = _backend.tile_rows
 uniform = _backend.uniform

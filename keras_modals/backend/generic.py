@@ -6,12 +6,16 @@ import keras
 from keras import ops
 
 
-def take_rows(variable, indices):
-    return ops.take(variable, indices, axis=0)
+def take_rows(table, indices):
+    return ops.take(table, indices, axis=0)
 
 
 def slice_rows(predictions, start, size):
     return predictions[start : start + size]
+
+
+def tile_rows(predictions, copies):
+    return ops.concatenate([predictions] * copies) if copies > 1 else predictions
 
 
 def put_rows(variable, indices, rows, after=()):

@@ -12,6 +12,7 @@ from keras_modals.backend.generic import num_replicas as num_replicas
 from keras_modals.backend.generic import segment_sum as segment_sum
 from keras_modals.backend.generic import slice_rows as slice_rows
 from keras_modals.backend.generic import take_rows as take_rows
+from keras_modals.backend.generic import tile_rows as tile_rows
 from keras_modals.backend.generic import uniform as uniform
 
 

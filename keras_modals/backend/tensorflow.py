@@ -12,19 +12,33 @@ XLA than without, in either case.
 import contextlib
 import logging
 
+import keras
 import tensorflow as tf
 
 
-def take_rows(variable, indices):
-    return tf.gather(variable.value, indices)
+def take_rows(table, indices):
+    return tf.gather(
+        table.value if isinstance(table, keras.Variable) else table, indices
+    )
 
 
 def slice_rows(predictions, start, size):
-    rows = predictions[start : start + size]
-    # Keras's losses take the logits from there, instead of the logarithm of a softmax.
+    return _also_of_logits(lambda rows: rows[start : start + size], predictions)
+
+
+def tile_rows(predictions, copies):
+    if copies == 1:
+        return predictions
+    return _also_of_logits(lambda rows: tf.concat([rows] * copies, 0), predictions)
+
+
+def _also_of_logits(function, predictions):
+    """Keras's losses take the logits beside the output of a softmax, instead of its
+    logarithm."""
+    rows = function(predictions)
     logits = getattr(predictions, "_keras_logits", None)
     if logits is not None:
-        rows._keras_logits = logits[start : start + size]
+        rows._keras_logits = function(logits)
     return rows
 
 

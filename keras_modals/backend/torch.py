@@ -1,7 +1,8 @@
 """`keras_modals.backend` on PyTorch, where Keras's `scatter` is a loop over entries,
-its `segment_sum` makes an index as large as the values, and a variable can be written
-in place."""
+its `take` is nine operations, its `segment_sum` makes an index as large as the values,
+and a variable can be written in place."""
 
+import keras
 import torch
 
 from keras_modals.backend.generic import gather as gather
@@ -9,11 +10,13 @@ from keras_modals.backend.generic import many_models as many_models
 from keras_modals.backend.generic import normal as normal
 from keras_modals.backend.generic import num_replicas as num_replicas
 from keras_modals.backend.generic import slice_rows as slice_rows
+from keras_modals.backend.generic import tile_rows as tile_rows
 from keras_modals.backend.generic import uniform as uniform
 
 
-def take_rows(variable, indices):
-    return variable.value[indices.long()]
+def take_rows(table, indices):
+    values = table.value if isinstance(table, keras.Variable) else table
+    return values[indices.long()]
 
 
 def put_rows(variable, indices, rows, after=()):

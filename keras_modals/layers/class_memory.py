@@ -73,9 +73,7 @@ class ClassMemory(keras.layers.Layer):
 
     def counts(self, labels):
         """How many latents each label's class holds, int32, shape of `labels`."""
-        counters = backend.take_rows(self.counters, self._class_rows(labels))
-        count = counters[..., COUNT]
-        return ops.where(labels == IGNORED, ops.zeros_like(count), count)
+        return backend.take_rows(self.counters, self._class_rows(labels))[..., COUNT]
 
     def statistics(self, labels):
         """Count, mean and deviation of each label's class.
@@ -89,11 +87,12 @@ class ClassMemory(keras.layers.Layer):
         return ClassStatistics(count, *_mean_and_deviation(moments, count))
 
     def take_latents(self, labels, slots):
-        """The latents in `slots` (below `counts(labels)`) of each label's class."""
+        """The latents in `slots` of each label's class: below `counts(labels)`, or 0
+        where that is 0."""
         return backend.take_rows(self.latents, self._slot_rows(labels, slots))
 
     def take_hardness(self, labels, slots):
-        """The hardness of the latents in `slots` of each label's class."""
+        """The hardness of the latents in `slots`, as in `take_latents`."""
         return backend.take_rows(self.hardness, self._slot_rows(labels, slots))
 
     def update(self, latents, labels, hardness, after=()):
@@ -149,7 +148,7 @@ class ClassMemory(keras.layers.Layer):
         lap_done = next_slot + arrivals >= size
 
         def of_sample(values):
-            return ops.take(values, groups.of_sample)
+            return backend.take_rows(values, groups.of_sample)
 
         rank = groups.rank - of_sample(surplus)
         kept = (rows != self.num_classes) & (rank >= 0)
@@ -170,11 +169,11 @@ class ClassMemory(keras.layers.Layer):
         )
 
     def _class_rows(self, labels):
-        return ops.where(labels == IGNORED, self.num_classes, labels)
+        # The remainder of `IGNORED`, -1, is the scratch row.
+        return ops.convert_to_tensor(labels) % (self.num_classes + 1)
 
     def _slot_rows(self, labels, slots):
-        scratch = self.num_classes * self.memory_size
-        return ops.where(labels == IGNORED, scratch, labels * self.memory_size + slots)
+        return self._class_rows(labels) * self.memory_size + slots
 
     def get_config(self):
         config = super().get_config()
@@ -241,14 +240,14 @@ def _group_by_class(rows, num_rows):
     # A group for each sample; those of one class are in the group of the first.
     # The sort is stable on every backend: samples of a class stay in their order.
     order = ops.cast(ops.argsort(rows), "int32")
-    ordered = ops.take(rows, order)
+    ordered = backend.take_rows(rows, order)
     start = ops.cast(ops.searchsorted(ordered, rows), "int32")
     end = ops.cast(ops.searchsorted(ordered, rows, side="right"), "int32")
     rank = backend.invert(order) - start
     return _Groups(
         rows=ops.where(rank == 0, rows, num_rows - 1),
         total=ops.where(rank == 0, end - start, 0),
-        of_sample=ops.take(order, start),
+        of_sample=backend.take_rows(order, start),
         rank=rank,
     )
 
@@ -270,29 +269,29 @@ def _sums_with(moments, arriving, arriving_lap, leaving, leaving_lap, most):
         most: Of how many latents a sum can change.
     """
     values = ops.concatenate([arriving, leaving])
-    signed = ops.concatenate([arriving, -leaving])
+    ones = ops.ones_like(arriving[:, :1])
+    signs = ops.concatenate([ones, -ones])
     groups, laps, parts, features = ops.shape(moments)
     change = backend.segment_sum(
-        _parts(values, signed, ops.cast(ops.maximum(most, 1), "float32")),
+        _parts(values, signs, ops.cast(ops.maximum(most, 1), "float32")),
         ops.concatenate([arriving_lap, leaving_lap]),
         groups * laps,
     )
     change = ops.reshape(change, (groups, laps, parts, features))
-    old, new = ([m[:, :, i] for i in range(parts)] for m in (moments, change))
+    sums, rests = _two_sum(moments, change)
+    (total, rest, high, middle, low), rests = (
+        [each[:, :, part] for part in range(parts)] for each in (sums, rests)
+    )
+    total, rest = _two_sum(total, rests[0] + rest)
 
-    total, rest = _two_sum(old[0], new[0])
-    total, rest = _two_sum(total, rest + (old[1] + new[1]))
-
-    high, rest_of_high = _two_sum(old[2], new[2])
-    middle, rest_of_middle = _two_sum(old[3], new[3])
-    middle, rest_of_both = _two_sum(middle, rest_of_high)
-    low = (old[4] + new[4]) + (rest_of_middle + rest_of_both)
+    middle, rest_of_both = _two_sum(middle, rests[2])
+    low = low + (rests[3] + rest_of_both)
     high, middle = _two_sum(high, middle)
     middle, low = _two_sum(middle, low)
     return ops.stack([total, rest, high, middle, low], axis=2)
 
 
-def _parts(values, signed, most):
+def _parts(values, signs, most):
     """What values add to the parts of the sums, `(n, parts, features)`.
 
     Adding a large number to a value and subtracting it rounds the value to a multiple
@@ -300,29 +299,30 @@ def _parts(values, signed, most):
     the sum has no more than 24 bits. What was rounded off is the next part's.
     """
     largest = most * ops.max(ops.abs(values), axis=0)
+    signed = signs * values
     rounded = _round(signed, 4.0 * largest)
     parts = [rounded, signed - rounded]
 
     # The square in exact products, so that it is all one if they are fused with sums.
     high, low = _halves(values)
-    signed_high, signed_low = _halves(signed)
-    terms = [signed_high * high, 2.0 * signed_high * low, signed_low * low]
+    terms = signs * ops.stack([high * high, 2.0 * high * low, low * low])
     large = 4.0 * largest * (largest / most)
     for _ in range(SQUARE_PARTS - 1):
-        rounded = [_round(term, large) for term in terms]
-        parts.append(sum(rounded))
-        terms = [term - part for term, part in zip(terms, rounded, strict=True)]
+        rounded = _round(terms, large)
+        parts.append(ops.sum(rounded, axis=0))
+        terms = terms - rounded
         # Four times what `3 * most` rests, of at most a last bit each, add up to.
         large = large * (12 * 2.0**-23 * most)
-    parts.append(sum(terms))
+    parts.append(ops.sum(terms, axis=0))
     return ops.stack(parts, axis=1)
 
 
 def _mean_and_deviation(moments, count):
     """Of the latents of both laps, `(n, features)` each."""
+    both_laps = _two_sum(moments[:, 0], moments[:, 1])
     total, rest, high, middle, low = (
-        _two_sum(moments[:, 0, i], moments[:, 1, i])
-        for i in range(SUM_PARTS + SQUARE_PARTS)
+        [each[:, part] for each in both_laps]
+        for part in range(SUM_PARTS + SQUARE_PARTS)
     )
     total, rest = _two_sum(total[0], total[1] + rest[0])
     count = ops.cast(ops.maximum(count, 1), "float32")[:, None]

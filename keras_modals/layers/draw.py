@@ -66,12 +66,12 @@ def draw_steps(policy, probabilities, magnitudes, batch_size, views, features, s
         noise = _shared_noise((batch_size, features), views, num_steps, seed)
     steps = []
     for step, sub_policy in enumerate(walk):
-        hard, gumbel, partner, pair, share = rest[step * 5 : step * 5 + 5]
+        hard, choice, partner, pair, share = rest[step * 5 : step * 5 + 5]
         index = ops.maximum(sub_policy, 0)
         magnitude = _at(magnitudes, index)
         if mixing_width:
             magnitude = ops.where(
-                ops.take(mixes, index), magnitude * share[:, 0], magnitude
+                backend.take_rows(mixes, index), magnitude * share[:, 0], magnitude
             )
         pool = (-1, CANDIDATES, CANDIDATE_POOL)
         steps.append(
@@ -79,7 +79,7 @@ def draw_steps(policy, probabilities, magnitudes, batch_size, views, features, s
                 sub_policy=sub_policy,
                 magnitude=magnitude,
                 hard=ops.reshape(hard, pool) if hard_width else None,
-                gumbel=_gumbel(ops.reshape(gumbel, pool)) if hard_width else None,
+                gumbel=_gumbel(ops.reshape(choice, pool)) if hard_width else None,
                 partner=partner[:, 0] if pair_width else None,
                 pair=pair if pair_width else None,
                 noise=noise[step],
@@ -96,10 +96,11 @@ def other_index(uniform, index, size):
 
 
 def uniform_index(uniform, size):
-    """The index in `[0, size)` that a uniform number in `[0, 1)` stands for."""
-    size = ops.cast(size, "int32")
-    index = ops.cast(uniform * ops.cast(size, "float32"), "int32")
-    return ops.maximum(ops.minimum(index, size - 1), 0)
+    """The index in `[0, size)` that a uniform number in `[0, 1)` stands for; or 0.
+
+    The product never rounds up to `size`: the largest float32 below 1 is `1 - 2**-24`.
+    """
+    return ops.cast(uniform * ops.cast(size, "float32"), "int32")
 
 
 _REJECTED = 2.0
@@ -116,7 +117,7 @@ def _by_row(values, rows):
 def _at(values, index):
     """The value of each row's sub-policy, as `_by_row` returns them."""
     if len(values.shape) == 1:
-        return ops.take(values, index)
+        return backend.take_rows(values, index)
     return ops.take_along_axis(values, index[:, None], axis=1)[:, 0]
 
 

@@ -396,7 +396,9 @@ class LatentAugmentation(keras.layers.Layer):
         if not self.has_clean_view:
             if not self.gradient_to_encoder:
                 # What no operation moved trains the encoder.
-                moved = ops.where(touched[:, None], moved, lookups.tile(latents, views))
+                moved = ops.where(
+                    touched[:, None], moved, backend.tile_rows(latents, views)
+                )
             return moved, self._targets(partner, weight)
 
         if not self.gradient_to_encoder:
@@ -425,23 +427,26 @@ class LatentAugmentation(keras.layers.Layer):
     def _walk(self, source, labels, draw, views):
         """Takes `views` copies of `source` through the operations of `draw`.
 
-        Returns the moved rows, which of them an operation moved and, where classes are
-        mixed, each row's partner in the batch and the partner's weight.
+        Returns the moved rows, which of them an operation moved (where that decides
+        about gradients) and, where classes are mixed, each row's partner in the batch
+        and the partner's weight.
         """
         rows = lookups.Rows(self, source, labels, views)
-        moved = lookups.tile(source, views)
+        moved = backend.tile_rows(source, views)
         weight = ops.zeros_like(moved[:, 0])
-        touched = ops.zeros_like(rows.labels, dtype="bool")
+        has_label = rows.labels != IGNORED
+        touched = ops.zeros_like(has_label)
+        tracks = not (self.gradient_to_encoder or self.has_clean_view)
         for step in draw:
             before = moved
             for name in dict.fromkeys(self._operations):
                 possible, *arguments = getattr(lookups, name)(rows, before, step)
-                chosen = self._is_chosen(name, step) & (rows.labels != IGNORED)
-                chosen = chosen & possible
+                chosen = self._is_chosen(name, step) & has_label & possible
                 operation = getattr(operations, name)
                 after = operation(before, step.magnitude[:, None], *arguments)
                 moved = ops.where(chosen[:, None], after, moved)
-                touched = touched | chosen
+                if tracks:
+                    touched = touched | chosen
                 if name == "class_mixing":
                     # A second mixing moves further towards the same partner.
                     share = step.magnitude * (1.0 - weight)
@@ -463,11 +468,12 @@ class LatentAugmentation(keras.layers.Layer):
         return 1.0 - ops.convert_to_tensor(self.dropout_rate)
 
     def _is_chosen(self, name, step):
-        chosen = ops.zeros_like(step.sub_policy, dtype="bool")
-        for index, operation in enumerate(self._operations):
-            if operation == name:
-                chosen = chosen | (step.sub_policy == index)
-        return chosen
+        # A policy keeps the sub-policies of one operation together.
+        first = self._operations.index(name)
+        last = first + self._operations.count(name) - 1
+        if first == last:
+            return step.sub_policy == first
+        return (step.sub_policy >= first) & (step.sub_policy <= last)
 
     # Keras ---------------------------------------------------------------
 
@@ -498,10 +504,10 @@ class LatentAugmentation(keras.layers.Layer):
         scope = current_scope()
         if previous_mask is None or scope is None or scope.layer is not self:
             return previous_mask
-        mask = lookups.tile(previous_mask, scope.targets.num_views)
+        mask = backend.tile_rows(previous_mask, scope.targets.num_views)
         if scope.targets.partner is None:
             return mask
-        return mask | ops.take(previous_mask, scope.targets.partner, axis=0)
+        return mask | backend.take_rows(previous_mask, scope.targets.partner)
 
     def get_config(self):
         config = super().get_config()

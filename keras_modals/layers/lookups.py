@@ -4,6 +4,7 @@ from functools import cached_property
 
 from keras import ops
 
+from keras_modals import backend
 from keras_modals.labels import IGNORED
 from keras_modals.layers.class_memory import ClassStatistics, is_finite
 from keras_modals.layers.draw import other_index, uniform_index
@@ -25,14 +26,14 @@ class Rows:
         self.layer = layer
         self.batch_latents = latents
         self.batch_labels = labels
-        self.labels = tile(labels, views)
+        self.labels = backend.tile_rows(labels, views)
         self._views = views
 
     @cached_property
     def samples(self):
         """The sample of each row, its index in the batch."""
         indices = ops.arange(ops.shape(self.batch_labels)[0], dtype="int32")
-        return tile(indices, self._views)
+        return backend.tile_rows(indices, self._views)
 
     def mixing_partner(self, draw):
         """The sample that each row is mixed with: another than its own, if any."""
@@ -41,12 +42,16 @@ class Rows:
 
     @cached_property
     def counts(self):
-        return tile(self.layer.memory.counts(self.batch_labels), self._views)
+        return backend.tile_rows(
+            self.layer.memory.counts(self.batch_labels), self._views
+        )
 
     @cached_property
     def statistics(self):
         statistics = self.layer.memory.statistics(self.batch_labels)
-        return ClassStatistics(*(tile(value, self._views) for value in statistics))
+        return ClassStatistics(
+            *(backend.tile_rows(value, self._views) for value in statistics)
+        )
 
 
 # Each is a function of the rows, the latents as they are now and a `Draw`. It returns
@@ -80,7 +85,7 @@ def difference_transform(rows, latents, draw):
     memory = rows.layer.memory
     if rows.layer.partners == "any":
         sample = uniform_index(draw.partner, ops.shape(rows.batch_labels)[0])
-        labels = ops.take(rows.batch_labels, sample)
+        labels = backend.take_rows(rows.batch_labels, sample)
         count = memory.counts(labels)
     else:
         labels, count = rows.labels, rows.counts
@@ -97,13 +102,8 @@ def difference_transform(rows, latents, draw):
 def class_mixing(rows, latents, draw):
     partner = rows.mixing_partner(draw)
     usable = (rows.batch_labels != IGNORED) & is_finite(rows.batch_latents)
-    possible = ops.take(usable, partner) & (partner != rows.samples)
-    return possible, ops.take(rows.batch_latents, partner, axis=0)
-
-
-def tile(tensor, views):
-    """`views` copies of the rows of `tensor`, one after the other."""
-    return ops.concatenate([tensor] * views) if views > 1 else tensor
+    possible = backend.take_rows(usable, partner) & (partner != rows.samples)
+    return possible, backend.take_rows(rows.batch_latents, partner)
 
 
 def _cosine(x, y):

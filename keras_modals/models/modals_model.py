@@ -1,3 +1,4 @@
+import functools
 import inspect
 from typing import Any
 
@@ -64,7 +65,9 @@ class ModalsModel(keras.Model):
     A loss is given what it can take. A row of two mixed labels counts for both, by
     their shares, where the loss weights rows. Where it does not (it returns one number
     for the batch, or a subclass overrides `compute_loss`), float targets like the
-    predictions are mixed, and of others one of the two is drawn by their shares.
+    predictions are mixed, and of others one of the two is drawn by their shares. What
+    layers after the augmentation add with `add_loss` they compute for all views: a
+    mean over rows stays what it is, a sum grows with `num_views`.
 
     Args:
         inputs: Input tensor, or structure of them, as in `keras.Model`.
@@ -166,7 +169,7 @@ class ModalsModel(keras.Model):
         }
         self._loss_trackers["prior_distance"].build(layers[0].num_features)
 
-    @property
+    @functools.cached_property
     def latent_augmentation(self):
         """The model's `LatentAugmentation` layer."""
         return find_layers(self, LatentAugmentation)[0]

@@ -49,21 +49,28 @@ class MemberScores(keras.metrics.Metric):
         return ops.divide_no_nan(self.total, self.count)
 
 
-def loss_measure(losses):
+def loss_measure(losses, output):
+    """The mean of losses that score each sample.
+
+    Args:
+        losses: List of losses, as `compile` takes them.
+        output: Tensor of the predictions that they score.
+
+    Raises:
+        ValueError: If a loss returns one number for a batch, for any form of targets.
+    """
     kinds = LossKinds()
+    targets = output, keras.KerasTensor((None, 1)), keras.KerasTensor((None,))
+    for loss in losses:
+        if all(kinds.of_loss(loss, target, output).rank is None for target in targets):
+            raise ValueError(
+                "Members are scored by the loss of each sample, and this loss "
+                'returns one number for all. Use `objective="val_accuracy"`. '
+                f"Received: loss={loss!r}"
+            )
 
     def measure(targets, predictions):
-        total = 0.0
-        for loss in losses:
-            values = kinds.sample_losses(loss, targets, predictions)
-            if values is None:
-                raise ValueError(
-                    "Members are scored by the loss of each sample, and this loss "
-                    'returns one number for all. Use `objective="val_accuracy"`. '
-                    f"Received: loss={loss!r}"
-                )
-            total = total + values
-        return total
+        return sum(kinds.sample_losses(loss, targets, predictions) for loss in losses)
 
     return measure
 

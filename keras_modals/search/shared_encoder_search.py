@@ -37,6 +37,7 @@ from keras_modals.training.outputs import (
     by_output,
     label_output,
     losses_of,
+    output_names,
     target_names,
 )
 
@@ -205,7 +206,8 @@ class SharedEncoderSearch(ModalsModel):
         self._limits = take_limits(optimizer)
         super().compile(optimizer, *args, **kwargs)
         if self.objective == "val_loss":
-            losses = losses_of(self, label_output(self))
+            name = label_output(self)
+            losses = losses_of(self, name)
             if not losses:
                 raise ValueError(
                     "Members are scored by the loss of the output that has the class "
@@ -213,7 +215,8 @@ class SharedEncoderSearch(ModalsModel):
                     '"val_accuracy"`. '
                     f"Received: loss={kwargs.get('loss')!r}"
                 )
-            self.member_scores.measure = loss_measure(losses)
+            output = by_output(self.output, output_names(self))[name]
+            self.member_scores.measure = loss_measure(losses, output)
         else:
             self.member_scores.measure = error_measure(
                 self.latent_augmentation.num_classes

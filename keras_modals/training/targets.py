@@ -31,7 +31,7 @@ def metric_data(model, targets, y, y_pred, sample_weight):
 
     def repeated(structure, names):
         entries = {
-            name: _tile(entry, targets.members)
+            name: _tiled(entry, targets.members)
             if name in model.augmented_outputs
             else entry
             for name, entry in by_output(structure, names).items()
@@ -61,12 +61,12 @@ def _first_views(prediction, targets):
 def loss_passes(model, targets, y, y_pred, sample_weight, seed):
     """What the loss sees: the weighted mean of `compute_loss` over some passes.
 
-    Every pass has the predictions that the model made, so that a loss finds what Keras
-    keeps with them. A row with two labels is in two passes, once with each, weighted by
-    their shares. A loss that does not weight rows gets one label for it: the two
-    mixed, if they are floats like the predictions, or else one of them, drawn by the
-    shares. Where a loss is no mean over rows, each view is a pass of its own, as large
-    as the batch.
+    A row with two labels counts for both, weighted by their shares. A loss that does
+    not weight rows gets one label for it: the two mixed, if they are floats like the
+    predictions, or else one of them, drawn by the shares. One pass does where every
+    loss is a mean over rows: it has all views, and rows of two labels twice. Otherwise
+    each view, and each of the two labels, is a pass of its own, as large as the batch.
+    Predictions come with what Keras keeps beside them for its losses.
 
     Args:
         model, targets, y, y_pred, sample_weight: As in `metric_data`.
@@ -90,107 +90,123 @@ def loss_passes(model, targets, y, y_pred, sample_weight, seed):
         for name in names
         if name in model.augmented_outputs and y_by_name[name] is not None
     }
-    apart = targets.num_views > 1 and not all(kind.is_mean for kind in kinds.values())
-    takes_two = targets.partner is not None and any(
-        kind.takes_weights for kind in kinds.values()
-    )
     uniform = None
     if targets.partner is not None and not all(k.takes_weights for k in kinds.values()):
         uniform = backend.uniform(ops.shape(targets.partner), seed)
     passes = []
-    for rows in _parts(targets, uniform, apart):
-        for label in range(1 + takes_two):
-            entries = {
-                name: rows.entries(
-                    kinds[name],
-                    label,
-                    y_by_name[name],
-                    predictions[name],
-                    weights[name],
-                )
-                if name in kinds
-                else (y_by_name[name], predictions[name], weights[name])
-                for name in names
-            }
-            new_y = {name: entries[name][0] for name in y_names}
-            new_pred, new_weights = (
-                {name: values[index] for name, values in entries.items()}
-                for index in (1, 2)
-            )
-            if all(weight is None for weight in new_weights.values()):
-                new_weights = sample_weight
-            else:
-                new_weights = like(y_pred, new_weights)
-            passes.append(
-                (
-                    rows.weight / (1 + takes_two),
-                    (like(y, new_y), like(y_pred, new_pred), new_weights),
-                )
-            )
+    for rows in _passes(targets, kinds.values(), uniform):
+        entries = {
+            name: (y_by_name[name], predictions[name], weights[name]) for name in names
+        }
+        for name, kind in kinds.items():
+            entries[name] = rows.entries(kind, *entries[name])
+        new_y = {name: entries[name][0] for name in y_names}
+        new_pred, new_weights = (
+            {name: values[index] for name, values in entries.items()}
+            for index in (1, 2)
+        )
+        if all(weight is None for weight in new_weights.values()):
+            new_weights = sample_weight
+        else:
+            new_weights = like(y_pred, new_weights)
+        data = like(y, new_y), like(y_pred, new_pred), new_weights
+        passes.append((rows.weight, data))
     return passes
 
 
-def _parts(targets, uniform, apart):
-    """The rows of all views together, or of each view."""
-    if not apart:
-        return [_Rows(targets, uniform, 1.0, None)]
-    views = targets.num_views
-    weights = [1.0] * views if targets.view_weight is None else targets.view_weight
-    return [_Rows(targets, uniform, weights[v] / views, v) for v in range(views)]
+#: Of a row's two labels, the sample's own and its partner's.
+OWN, PARTNER = 0, 1
+
+
+def _passes(targets, kinds, uniform):
+    """The `_Rows` of each pass."""
+    are_means = all(kind.is_mean for kind in kinds)
+    views = [None] if are_means else range(targets.num_views)
+    ranks = {kind.rank for kind in kinds if kind.takes_weights}
+    if targets.partner is None or not ranks:
+        labels = [(OWN,)]
+    elif are_means and ranks == {1}:
+        labels = [(OWN, PARTNER)]
+    else:
+        # Predictions keep the mask of their positions.
+        labels = [(OWN,), (PARTNER,)]
+    return [
+        _Rows(targets, uniform, some, view, 1.0 / (len(views) * len(labels)))
+        for view in views
+        for some in labels
+    ]
 
 
 class _Rows:
-    """The rows of one pass.
+    """The rows of one pass: of all views, or of one; with one of their labels, or once
+    with each.
 
     Attributes:
         weight: The pass's weight.
     """
 
-    def __init__(self, targets, uniform, weight, view):
+    def __init__(self, targets, uniform, labels, view, weight):
+        self._targets, self._labels, self._view = targets, labels, view
+        self._weighs_views = view is None and targets.view_weight is not None
+        if view is not None and targets.view_weight is not None:
+            weight = weight * targets.view_weight[view]
         self.weight = weight
-        self._targets, self._view = targets, view
         self._partner = self._part(targets.partner)
         self._share = self._part(targets.partner_weight)
         self._uniform = self._part(uniform)
 
-    def entries(self, kind, label, target, prediction, weight):
-        """An output's targets, predictions and weights; `label` is 0 for the sample's
-        own and 1 for its partner's."""
+    def entries(self, kind, target, prediction, weight):
+        """An output's targets, predictions and weights."""
         if self._view is not None:
             prediction = _view(prediction, self._view, self._targets)
-        own, own_weight = self._repeated(target), self._repeated(weight)
-        if self._view is None and self._targets.view_weight is not None:
-            own_weight = self._weigh_views(own_weight, target)
+        own = self._repeated(target), self._own_weight(target, weight)
         if self._partner is None:
-            return own, prediction, own_weight
-        partner = ops.take(target, self._partner, axis=0)
-        partner_weight = self._of_partner(weight, own_weight)
+            return own[0], prediction, own[1]
+        partner = self._of_partner(target, weight, own[1])
         if not kind.takes_weights:
-            is_soft = _is_float(own) and len(own.shape) == len(prediction.shape)
+            is_soft = _is_float(own[0]) and len(own[0].shape) == len(prediction.shape)
             combine = self._mixed if is_soft else self._drawn
-            return (
-                combine(own, partner),
-                prediction,
-                combine(own_weight, partner_weight),
-            )
-        share = self._share if label else 1.0 - self._share
-        # Half of the passes have this label: what is not mixed has it in both.
-        share = ops.where(self._share > 0, 2.0 * share, 1.0)
-        weight = partner_weight if label else own_weight
+            target, weight = (combine(*both) for both in zip(own, partner, strict=True))
+            return target, prediction, weight
+        both = own, partner
+        parts = [self._with_share(kind, label, *both[label]) for label in self._labels]
+        if len(parts) == 1:
+            target, weight = parts[0]
+            return target, prediction, weight
+        prediction = backend.tile_rows(prediction, 2)
+        target, weight = (ops.concatenate(part) for part in zip(*parts, strict=True))
+        return target, prediction, weight
+
+    def _with_share(self, kind, label, target, weight):
+        """Targets with one of the labels, weighted by twice its share: their mean is
+        over the rows with the other label as well."""
+        share = self._share if label == PARTNER else 1.0 - self._share
+        share = 2.0 * share
+        if len(self._labels) == 1:
+            # Of what is not mixed, both labels' passes have the sample's own.
+            share = ops.where(self._share > 0, share, 1.0)
         rank = kind.rank if weight is None else max(kind.rank, len(weight.shape))
         share = _with_rank(share, rank)
         if weight is not None:
             share = share * _with_rank(ops.cast(weight, "float32"), rank)
-        return (partner if label else own), prediction, share
+        return target, share
 
-    def _of_partner(self, weight, own_weight):
+    def _own_weight(self, target, weight):
+        weight = self._repeated(weight)
+        if not self._weighs_views:
+            return weight
+        if weight is None:
+            rows = ops.shape(target)[0] * self._targets.num_views
+            weight = ops.ones((rows,), dtype="float32")
+        return self._times_views(weight)
+
+    def _of_partner(self, target, weight, own_weight):
+        target = backend.take_rows(target, self._partner)
         if weight is None:
             # Of views.
-            return own_weight
-        partner_weight = ops.take(weight, self._partner, axis=0)
-        if self._view is None and self._targets.view_weight is not None:
-            return self._times_views(partner_weight)
-        return partner_weight
+            return target, own_weight
+        weight = backend.take_rows(weight, self._partner)
+        return target, self._times_views(weight) if self._weighs_views else weight
 
     def _part(self, rows):
         """Of values for all rows those of this pass."""
@@ -199,15 +215,9 @@ class _Rows:
         return ops.reshape(rows, (self._targets.num_views, -1))[self._view]
 
     def _repeated(self, tensor):
-        if tensor is None or self._view is not None:
+        if self._view is not None:
             return tensor
-        return _tile(tensor, self._targets.num_views)
-
-    def _weigh_views(self, weight, target):
-        if weight is None:
-            rows = ops.shape(target)[0] * self._targets.num_views
-            weight = ops.ones((rows,), dtype="float32")
-        return self._times_views(weight)
+        return _tiled(tensor, self._targets.num_views)
 
     def _times_views(self, weight):
         by_view = ops.reshape(
@@ -234,10 +244,8 @@ def _view(prediction, view, targets):
     return backend.slice_rows(prediction, view * rows, rows)
 
 
-def _tile(tensor, copies):
-    if tensor is None or copies == 1:
-        return tensor
-    return ops.concatenate([tensor] * copies, axis=0)
+def _tiled(tensor, copies):
+    return None if tensor is None else backend.tile_rows(tensor, copies)
 
 
 def _with_rank(tensor, rank):
