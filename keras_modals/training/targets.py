@@ -123,6 +123,7 @@ def _passes(targets, kinds, uniform):
     are_means = all(kind.is_mean for kind in kinds)
     views = [None] if are_means else range(targets.num_views)
     ranks = {kind.rank for kind in kinds if kind.takes_weights}
+    labels: list[tuple[int, ...]]
     if targets.partner is None or not ranks:
         labels = [(OWN,)]
     elif are_means and ranks == {1}:
