@@ -1,0 +1,204 @@
+"""The numbers of every mode of training, as they were when they were stored.
+
+A change of the structure changes none of them. A change that is meant to change some
+stores them anew, on each backend, and says which: `python tests/numbers_test.py`.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from problems import NUM_CLASSES, compile_, make_data, plain_model
+
+import keras_modals
+from keras_modals import Policy, PolicySchedule, PolicyScheduler, SharedEncoderSearch
+
+FILE = pathlib.Path(__file__).with_name("numbers.json")
+OPERATIONS = (
+    "hard_interpolation",
+    "hard_extrapolation",
+    "gaussian_noise",
+    "difference_transform",
+    "class_mixing",
+)
+EPOCHS, BATCH = 17, 32  # 51 steps
+
+PAPER = Policy.constant(0.6, 0.4)
+MIXING = Policy.single("class_mixing", 0.8)
+MOVES = Policy(
+    {
+        "class_mixing": (0.5, 0.5),
+        "hard_interpolation": (0.5, 0.5),
+        "gaussian_noise": (0.5, 0.5),
+    },
+    operation_counts=(0.2, 0.3, 0.5),
+)
+
+
+def mode(policy, compile=None, callbacks=(), targets="indices", **layer):
+    return {
+        "layer": {"policy": policy, **layer},
+        "compile": compile or {},
+        "callbacks": callbacks,
+        "targets": targets,
+    }
+
+
+def one_number(y_true, y_pred):
+    return ops.mean(keras.losses.categorical_crossentropy(y_true, y_pred))
+
+
+def scheduler():
+    schedule = PolicySchedule(
+        [
+            (6, Policy.constant(0.2, 0.2), {"dropout": 0.1, "triplet_weight": 0.1}),
+            (6, Policy.constant(0.9, 0.5), {"dropout": 0.3, "triplet_weight": 0.2}),
+        ]
+    )
+    return PolicyScheduler(schedule)
+
+
+MODES = {
+    **{
+        f"{name}, {views} views": mode(Policy.single(name, 0.5), num_views=views)
+        for name in OPERATIONS
+        for views in (1, 2)
+    },
+    "all operations": mode(PAPER, num_views=2),
+    "operations and mixing": mode(MOVES, num_views=3),
+    "three moved views": mode(PAPER, num_views=3, clean_view=False),
+    "moves train the encoder": mode(PAPER, num_views=2, gradient_to_encoder=True),
+    "differences of the own class": mode(
+        Policy.single("difference_transform", 0.7), num_views=2, partners="class"
+    ),
+    **{
+        f"hardness {kind}": mode(
+            Policy.single("hard_interpolation", 0.7), hardness=kind, temperature=0.5
+        )
+        for kind in ("l2", "cosine", "margin", "uniform")
+    },
+    "dropout": mode(MIXING, num_views=2, dropout=0.3),
+    "triplets": mode(MIXING, {"triplet_weight": 0.3}),
+    "prior": mode(MIXING, {"prior_weight": 0.3}),
+    "the paper's": mode(
+        PAPER, {"triplet_weight": 0.2, "prior_weight": 0.5}, num_views=2
+    ),
+    "one-hot targets": mode(MIXING, {"loss": "categorical_crossentropy"}, (), "rows"),
+    "loss of the batch": mode(MIXING, {"loss": one_number}, (), "rows"),
+    "summed loss": mode(
+        MIXING,
+        {"loss": keras.losses.SparseCategoricalCrossentropy(reduction="sum")},
+        num_views=2,
+    ),
+    "schedule": mode(
+        PAPER, {"triplet_weight": 0.1}, [scheduler], num_views=2, dropout=0.1
+    ),
+}
+SEARCHES = {
+    "one-run search": {"population_size": 3, "initial": "policy"},
+    "one-run search, heads apart": {"population_size": 2, "vectorized": False},
+    "one-run search, random": {
+        "population_size": 3,
+        "initial": "random",
+        "encoder_gradient": "weighted",
+    },
+}
+
+
+def optimizer():
+    # Adam would make much of little differences.
+    return keras.optimizers.SGD(0.05, momentum=0.9)
+
+
+def make_model(layer, compile):
+    model = keras_modals.augment(
+        plain_model(dropout=0.2),
+        discriminator=keras_modals.GaussianDiscriminator((8,), seed=0),
+        memory_size=20,
+        seed=0,
+        **layer,
+    )
+    return compile_(model, optimizer(), **compile)
+
+
+def digest(array):
+    """Three sums, over which a change of any entry shows."""
+    values = np.asarray(ops.convert_to_numpy(array), "float64").reshape(-1)
+    places = np.arange(1, len(values) + 1)
+    sums = (np.sum(values * np.cos(places * k)) for k in (0.0, 0.1, 0.7))
+    return [round(float(value), 9) for value in sums]
+
+
+def numbers(name):
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    x, y = make_data(np.random.default_rng(0))
+    fit = {"epochs": EPOCHS, "batch_size": BATCH, "shuffle": False, "verbose": 0}
+    if name in MODES:
+        settings = MODES[name]
+        model = make_model(settings["layer"], dict(settings["compile"]))
+        if settings["targets"] == "rows":
+            y = np.eye(NUM_CLASSES, dtype="float32")[y]
+        callbacks = [make() for make in settings["callbacks"]]
+        history = model.fit(x, y, callbacks=callbacks, **fit).history
+    else:
+        base = make_model(
+            {"policy": PAPER, "num_views": 2, "dropout": 0.1}, {"triplet_weight": 0.1}
+        )
+        search = SharedEncoderSearch(base, seed=0, **SEARCHES[name])
+        data = {"validation_data": (x[:30] / 3, y[:30])}
+        history = search.fit(x / 3, y, **data, **fit).history
+        model = search.best_model()
+    layer = model.latent_augmentation
+    state = {
+        f"{each} {index}": digest(weight)
+        for each in ("hidden", "latents", "head")
+        for index, weight in enumerate(model.get_layer(each).weights)
+    }
+    if layer.memory is not None:
+        statistics = layer.memory.statistics(ops.arange(NUM_CLASSES, dtype="int32"))
+        for name, values in statistics._asdict().items():
+            state[f"memory {name}"] = digest(values)
+        for table in ("latents", "hardness"):
+            state[f"memory {table}"] = digest(getattr(layer.memory, table))
+    if "discriminator_loss" in history:
+        for index, weight in enumerate(model.discriminator.weights):
+            state[f"discriminator {index}"] = digest(weight)
+    logs = {f"log {key}": [values[0], values[-1]] for key, values in history.items()}
+    return {**logs, **state}
+
+
+def stored():
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("name", [*MODES, *SEARCHES])
+def test_numbers_are_as_they_were(name):
+    expected = stored()[keras.backend.backend()][name]
+    actual = numbers(name)
+    assert actual.keys() == expected.keys()
+    for key, values in expected.items():
+        np.testing.assert_allclose(
+            actual[key], values, rtol=1e-6, atol=1e-6, err_msg=key
+        )
+
+
+def main():
+    results = stored()
+    results[keras.backend.backend()] = {
+        name: numbers(name) for name in [*MODES, *SEARCHES]
+    }
+    lines = json.dumps(results, indent=1, sort_keys=True)
+    FILE.write_text(lines + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
