@@ -12,6 +12,7 @@ from keras_modals.models.modals_model import (
     DEFAULT_TRIPLET_WEIGHT,
     ModalsModel,
 )
+from keras_modals.operations.operation import Move, Operation
 from keras_modals.policies.policy import Policy
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.policies.policy_scheduler import PolicyScheduler
@@ -26,6 +27,8 @@ __all__ = [
     "GaussianDistance",
     "LatentAugmentation",
     "ModalsModel",
+    "Move",
+    "Operation",
     "Policy",
     "PolicySchedule",
     "PolicyScheduler",

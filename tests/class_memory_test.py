@@ -7,7 +7,7 @@ import pytest
 from portable import BACKEND, array, compiled, tensor
 
 from keras_modals.labels import IGNORED
-from keras_modals.layers.class_memory import (
+from keras_modals.memory.class_memory import (
     LARGEST_LATENT,
     ClassMemory,
     _group_by_class,

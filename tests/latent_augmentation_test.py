@@ -10,12 +10,15 @@ from portable import array, compiled, gradients, tensor, tensorflow_only
 import keras_modals
 from keras_modals import LatentAugmentation, Policy, operations
 from keras_modals.labels import IGNORED
-from keras_modals.layers.class_memory import ClassStatistics
-from keras_modals.layers.draw import CANDIDATE_POOL, CANDIDATES, NO_OPERATION, Draw
-from keras_modals.layers.hardness import STATISTICAL_HARDNESS, latent_hardness
+from keras_modals.layers.draw import NO_OPERATION, Draws, Step
 from keras_modals.layers.step_scope import StepScope
+from keras_modals.memory.class_memory import ClassStatistics
+from keras_modals.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
+from keras_modals.operations import DifferenceTransform, HardInterpolation
+from keras_modals.operations.hard_interpolation import CANDIDATE_POOL, CANDIDATES
 
 NUM_CLASSES, FEATURES, BATCH = 3, 4, 6
+NAMES = (*operations.PAPER_OPERATIONS, "class_mixing")
 
 
 def one(operation, magnitude=0.5):
@@ -37,23 +40,22 @@ def injected(rng, num_rows, sub_policy=0, magnitude=0.5):
     def uniform(*shape):
         return rng.uniform(size=(num_rows, *shape)).astype("float32")
 
-    return Draw(
+    step = Step(
         sub_policy=np.full(num_rows, sub_policy, "int32"),
         magnitude=np.full(num_rows, magnitude, "float32"),
-        hard=uniform(CANDIDATES, CANDIDATE_POOL),
-        gumbel=rng.gumbel(size=(num_rows, CANDIDATES, CANDIDATE_POOL)).astype(
-            "float32"
-        ),
-        partner=uniform(),
-        pair=uniform(2),
+        uniform={name: uniform(operations.get(name).num_uniform) for name in NAMES},
         noise=rng.normal(size=(num_rows, FEATURES)).astype("float32"),
-        mixing=uniform(),
     )
+    return Draws([step], uniform())
 
 
-def apply(layer, latents, labels, draws):
-    """`layer.apply` on tensors, with draws in NumPy."""
-    draws = [Draw(*map(ops.convert_to_tensor, draw)) for draw in draws]
+def apply(layer, latents, labels, *draws):
+    """`layer.apply` on tensors, with draws in NumPy, one after the other; the first one
+    has the partner."""
+    steps = [step for draw in draws for step in draw.steps]
+    draws = keras.tree.map_structure(
+        ops.convert_to_tensor, Draws(steps, draws[0].partner)
+    )
     return layer.apply(tensor(latents), tensor(labels, "int32"), draws)
 
 
@@ -67,27 +69,30 @@ def expected_move(name, z, label, index, batch, held, hardness, draw, partners):
     """One latent, in plain Python: held latents are in the order of their slots."""
     latents, labels = batch
     own = held[label]
-    m = draw.magnitude[index]
+    (step,) = draw.steps
+    m = step.magnitude[index]
+    uniform = {each: numbers[index] for each, numbers in step.uniform.items()}[name]
     if name == "hard_extrapolation":
         return z + m * (z - own.mean(0))
     if name == "gaussian_noise":
-        return z + m * draw.noise[index] * own.std(0)
+        return z + m * step.noise[index] * own.std(0)
     if name == "difference_transform":
         pool = own
         if partners == "any":
-            pool = held[labels[int(draw.partner[index] * len(labels))]]
+            pool = held[labels[int(uniform[0] * len(labels))]]
         count = len(pool)
-        first = int(draw.pair[index, 0] * count)
-        second = (first + 1 + int(draw.pair[index, 1] * (count - 1))) % count
+        first = int(uniform[1] * count)
+        second = (first + 1 + int(uniform[2] * (count - 1))) % count
         assert first != second
         return z + m * (pool[first] - pool[second])
     if name == "class_mixing":
-        partner = another(index, draw.mixing[index], len(latents))
-        return (1 - m) * z + m * latents[partner]
+        partner = another(index, draw.partner[index], len(latents))
+        return (1 - m * uniform[0]) * z + m * uniform[0] * latents[partner]
     best = []
+    where, choice = uniform.reshape(2, CANDIDATES, CANDIDATE_POOL)
     for candidate in range(CANDIDATES):
-        slots = (draw.hard[index, candidate] * len(own)).astype(int)
-        score = hardness[label][slots] + draw.gumbel[index, candidate]
+        slots = (where[candidate] * len(own)).astype(int)
+        score = hardness[label][slots] - np.log(-np.log(choice[candidate]))
         best.append(own[slots[score.argmax()]])
     centred = z - own.mean(0)
     cosines = [
@@ -101,11 +106,12 @@ def expected_move(name, z, label, index, batch, held, hardness, draw, partners):
 
 
 @pytest.mark.parametrize("partners", ["class", "any"])
-@pytest.mark.parametrize("name", operations.OPERATIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_operation_matches_loops_with_injected_draws(name, partners, rng):
-    layer, held_latents, held_labels = filled(
-        rng, one(name), partners=partners, hardness="l2"
-    )
+    options = {"difference_transform": {"partners": partners}}
+    options["hard_interpolation"] = {"hardness": "l2"}
+    operation = operations.get(name, options.get(name))
+    layer, held_latents, held_labels = filled(rng, one(operation))
     held = [held_latents[held_labels == label] for label in range(NUM_CLASSES)]
     hardness = None
     if name == "hard_interpolation":
@@ -116,7 +122,7 @@ def test_operation_matches_loops_with_injected_draws(name, partners, rng):
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
     draw = injected(rng, BATCH)
-    outputs, _ = apply(layer, latents, labels, [draw])
+    outputs, _ = apply(layer, latents, labels, draw)
     for index in range(BATCH):
         expected = expected_move(
             name,
@@ -138,9 +144,9 @@ def test_operations_compose(rng):
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.zeros(BATCH, "int32")
     first, second = injected(rng, BATCH, 1, 0.3), injected(rng, BATCH, 0, 0.7)
-    outputs, _ = apply(layer, latents, labels, [first, second])
+    outputs, _ = apply(layer, latents, labels, first, second)
     own = held[held_labels == 0]
-    after_first = latents + 0.3 * first.noise * own.std(0)
+    after_first = latents + 0.3 * first.steps[0].noise * own.std(0)
     expected = after_first + 0.7 * (after_first - own.mean(0))
     np.testing.assert_allclose(outputs, expected, rtol=1e-4)
 
@@ -148,8 +154,8 @@ def test_operations_compose(rng):
 def test_no_operation_is_the_identity(rng):
     layer, _, _ = filled(rng, Policy.constant(0.5, 0.5))
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
-    draws = [injected(rng, BATCH, NO_OPERATION)] * 2
-    outputs, _ = apply(layer, latents, np.zeros(BATCH), draws)
+    draw = injected(rng, BATCH, NO_OPERATION)
+    outputs, _ = apply(layer, latents, np.zeros(BATCH), draw, draw)
     np.testing.assert_array_equal(outputs, latents)
 
 
@@ -160,29 +166,28 @@ def test_no_operation_is_the_identity(rng):
         ("hard_interpolation", 1),
         ("hard_extrapolation", 1),
         ("gaussian_noise", 2),
-        ("difference_transform", 2),
+        (DifferenceTransform(partners="class"), 2),
     ],
 )
 def test_small_classes_are_left_alone(name, required, per_class, rng):
-    layer, _, _ = filled(rng, one(name), per_class=max(per_class, 1), partners="class")
+    layer, _, _ = filled(rng, one(name), per_class=max(per_class, 1))
     if per_class == 0:
-        layer, _, _ = filled(rng, one(name), per_class=1, partners="class")
         for variable in layer.memory.weights:
             variable.assign(np.zeros(variable.shape, variable.dtype))
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
-    outputs, _ = apply(layer, latents, labels, [injected(rng, BATCH)])
+    outputs, _ = apply(layer, latents, labels, injected(rng, BATCH))
     moved = np.any(array(outputs) != latents, axis=1)
     assert np.all(np.isfinite(array(outputs)))
     assert np.all(moved == (per_class >= required))
 
 
-@pytest.mark.parametrize("name", operations.OPERATIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_samples_without_a_class_are_left_alone(name, rng):
     layer, _, _ = filled(rng, one(name))
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, IGNORED, 2, IGNORED, 2, 1], "int32")
-    outputs, targets = apply(layer, latents, labels, [injected(rng, BATCH)])
+    outputs, targets = apply(layer, latents, labels, injected(rng, BATCH))
     ignored = labels == IGNORED
     np.testing.assert_array_equal(array(outputs)[ignored], latents[ignored])
     if targets.partner is not None:
@@ -237,9 +242,9 @@ def test_views(rng):
     assert np.all(outputs[0] != outputs[1])
 
 
-def gradient(layer, latents, labels, draws, upstream):
+def gradient(layer, latents, labels, draw, upstream):
     def total(points):
-        outputs, _ = apply(layer, points, labels, draws)
+        outputs, _ = apply(layer, points, labels, draw)
         return ops.sum(outputs * tensor(upstream))
 
     _, (result,) = gradients(total, latents)
@@ -251,22 +256,22 @@ def test_gradient_to_encoder(rng):
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
     policy = one("hard_extrapolation")
-    draws = [injected(rng, BATCH, magnitude=0.5)]
+    draw = injected(rng, BATCH, magnitude=0.5)
     upstream = rng.normal(size=(2, BATCH, FEATURES)).astype("float32")
     flat = upstream.reshape(-1, FEATURES)
 
     layer, _, _ = filled(rng, policy, num_views=2, gradient_to_encoder=True)
-    result = gradient(layer, latents, labels, draws, flat)
+    result = gradient(layer, latents, labels, draw, flat)
     np.testing.assert_allclose(result, upstream[0] + 1.5 * upstream[1], rtol=1e-5)
 
     layer, _, _ = filled(rng, policy, num_views=2)
-    result = gradient(layer, latents, labels, draws, flat)
+    result = gradient(layer, latents, labels, draw, flat)
     np.testing.assert_allclose(result, 2 * upstream[0], rtol=1e-5)
 
     layer, _, _ = filled(rng, policy, num_views=1, gradient_to_encoder=False)
-    draws[0].sub_policy[:2] = NO_OPERATION
+    draw.steps[0].sub_policy[:2] = NO_OPERATION
     labels[2] = IGNORED
-    result = gradient(layer, latents, labels, draws, upstream[0])
+    result = gradient(layer, latents, labels, draw, upstream[0])
     np.testing.assert_array_equal(result[:3], upstream[0, :3])
     np.testing.assert_array_equal(result[3:], np.zeros((3, FEATURES)))
 
@@ -280,7 +285,7 @@ def test_gradient_to_encoder_defaults_to_what_trains_it():
         (noise, {"num_views": 1, "gradient_to_encoder": False}, False),
         (one("class_mixing"), {}, True),
         (one("class_mixing"), {"gradient_to_encoder": False}, False),
-        (Policy.constant(0.5, 0.5, operations.OPERATIONS), {}, False),
+        (Policy.constant(0.5, 0.5, NAMES), {}, False),
     ):
         layer = LatentAugmentation(NUM_CLASSES, policy, **arguments)
         assert layer.gradient_to_encoder == expected
@@ -303,8 +308,9 @@ def test_class_mixing_weights_compose(rng):
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
     draw = injected(rng, BATCH, sub_policy=1, magnitude=0.25)
-    outputs, targets = apply(layer, latents, labels, [draw, draw])
-    partner = [another(i, u, BATCH) for i, u in enumerate(draw.mixing)]
+    draw.steps[0].uniform["class_mixing"][:] = 1.0
+    outputs, targets = apply(layer, latents, labels, draw, draw)
+    partner = [another(i, u, BATCH) for i, u in enumerate(draw.partner)]
     np.testing.assert_array_equal(targets.partner, [*range(BATCH), *partner])
     expected = np.repeat([0.0, 1 - 0.75**2], BATCH)
     np.testing.assert_allclose(targets.partner_weight, expected, rtol=1e-6)
@@ -362,7 +368,7 @@ def test_margin_of_a_single_class_is_zero(rng):
 def test_hard_examples_are_drawn_in_proportion(rng):
     """With one candidate of a class of two, harder by log 4: Gumbel-max among
     `CANDIDATE_POOL` uniform draws."""
-    layer, _, _ = filled(rng, one("hard_interpolation", 1.0), hardness="loss")
+    layer, _, _ = filled(rng, one("hard_interpolation", 1.0))
     latents = np.zeros((2, FEATURES), "float32")
     latents[0, 0] = latents[1, 1] = 1.0
     for variable in layer.memory.weights:
@@ -396,6 +402,16 @@ def test_policy_is_a_variable(rng):
     assert np.all(array(augment()) != latents)
     with pytest.raises(ValueError, match="must have the operations"):
         layer.policy = Policy.zero()
+
+
+def test_a_policy_is_assigned_with_the_options_of_the_layers():
+    policy = one(DifferenceTransform(partners="class"), 0.0)
+    layer = LatentAugmentation(NUM_CLASSES, policy)
+    layer.build((None, FEATURES))
+    layer.policy = one(DifferenceTransform(partners="class"), 0.5)
+    assert layer.policy == one(DifferenceTransform(partners="class"), 0.5)
+    with pytest.raises(ValueError, match="options"):
+        layer.policy = one("difference_transform", 0.5)
 
 
 def test_policy_can_be_assigned_before_building():
@@ -453,19 +469,22 @@ def test_in_a_plain_model_warns_once_and_is_the_identity(rng):
     assert sum("ModalsModel" in str(warning.message) for warning in record) == 1
 
 
+OPTIONS = (
+    HardInterpolation(hardness="margin", temperature=0.5),
+    DifferenceTransform(partners="class"),
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "memory"),
     [
         ({}, set()),
         (
             {
-                "policy": Policy.random(0),
+                "policy": Policy.random(0, OPTIONS),
                 "num_views": 2,
                 "clean_view": False,
                 "gradient_to_encoder": True,
-                "partners": "class",
-                "hardness": "margin",
-                "temperature": 0.5,
                 "memory_size": 7,
                 "memory_limit": 10**6,
                 "seed": 3,
@@ -495,9 +514,6 @@ def test_contract(arguments, memory, shape):
         ({"num_views": 0}, "num_views=0"),
         ({"memory_size": 1}, "memory_size=1"),
         ({"policy": "random"}, "policy='random'"),
-        ({"partners": "all"}, "partners='all'"),
-        ({"hardness": "entropy"}, "hardness='entropy'"),
-        ({"temperature": 0}, "temperature=0"),
     ],
 )
 def test_refuses(arguments, message):
@@ -526,9 +542,8 @@ def test_a_step_never_reads_the_memory_whole(rng):
     """Nothing in the graph of a step is as long as the memory, or as all classes."""
     import tensorflow as tf
 
-    layer = LatentAugmentation(
-        1009, Policy.constant(0.5, 0.5), memory_size=13, hardness="margin", seed=0
-    )
+    policy = Policy.constant(0.5, 0.5, (*NAMES[1:], HardInterpolation("margin")))
+    layer = LatentAugmentation(1009, policy, memory_size=13, seed=0)
     layer.build((None, FEATURES))
 
     @tf.function(autograph=False)

@@ -19,6 +19,7 @@ from problems import NUM_CLASSES, compile_, make_data, plain_model
 
 import keras_modals
 from keras_modals import Policy, PolicySchedule, PolicyScheduler, SharedEncoderSearch
+from keras_modals.operations import DifferenceTransform, HardInterpolation
 
 FILE = pathlib.Path(__file__).with_name("numbers.json")
 OPERATIONS = (
@@ -76,11 +77,11 @@ MODES = {
     "three moved views": mode(PAPER, num_views=3, clean_view=False),
     "moves train the encoder": mode(PAPER, num_views=2, gradient_to_encoder=True),
     "differences of the own class": mode(
-        Policy.single("difference_transform", 0.7), num_views=2, partners="class"
+        Policy.single(DifferenceTransform(partners="class"), 0.7), num_views=2
     ),
     **{
         f"hardness {kind}": mode(
-            Policy.single("hard_interpolation", 0.7), hardness=kind, temperature=0.5
+            Policy.single(HardInterpolation(hardness=kind, temperature=0.5), 0.7)
         )
         for kind in ("l2", "cosine", "margin", "uniform")
     },

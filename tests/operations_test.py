@@ -1,47 +1,163 @@
+import subprocess
+import sys
+import textwrap
+from types import SimpleNamespace
+
+import keras
 import numpy as np
 import pytest
+from portable import array, tensor
+from problems import compile_, make_data, modals_model
 
-from keras_modals import operations
+import keras_modals
+from keras_modals import Move, Operation, Policy, SharedEncoderSearch, operations
+from keras_modals.memory.class_memory import ClassStatistics
+from keras_modals.operations import (
+    ClassMixing,
+    DifferenceTransform,
+    Draw,
+    GaussianNoise,
+    HardExtrapolation,
+    HardInterpolation,
+)
 
-
-def loops(rows):
-    """Applies a formula of scalars element by element."""
-
-    def apply(formula, *arguments):
-        result = np.empty_like(arguments[0])
-        for i in range(result.shape[0]):
-            for j in range(result.shape[1]):
-                result[i, j] = formula(
-                    *(a[i, 0] if a.shape[1] == 1 else a[i, j] for a in arguments)
-                )
-        return result
-
-    return apply(*rows)
-
-
-FORMULAS = {
-    "hard_interpolation": (lambda z, m, h: z + m * (h - z), 1),
-    "hard_extrapolation": (lambda z, m, mean: z + m * (z - mean), 1),
-    "gaussian_noise": (lambda z, m, deviation, noise: z + m * noise * deviation, 2),
-    "difference_transform": (lambda z, m, a, b: z + m * (a - b), 2),
-    "class_mixing": (lambda z, ratio, partner: (1 - ratio) * z + ratio * partner, 1),
-}
+ROWS, FEATURES = 5, 3
 
 
-@pytest.mark.parametrize("name", operations.OPERATIONS)
-def test_formula_matches_loops(name, rng):
-    formula, num_arguments = FORMULAS[name]
-    latents = rng.normal(size=(5, 3))
-    magnitude = rng.uniform(size=(5, 1))
-    arguments = [rng.normal(size=(5, 3)) for _ in range(num_arguments)]
-    result = getattr(operations, name)(latents, magnitude, *arguments)
-    expected = loops((formula, latents, magnitude, *arguments))
-    np.testing.assert_allclose(result, expected, rtol=1e-12)
+def test_formulas(rng):
+    """What each operation makes of latents, by the paper's formula."""
+    latents, mean, deviation, noise = rng.normal(size=(4, ROWS, FEATURES))
+    magnitude = rng.uniform(size=(ROWS, 1))
+    count = np.arange(ROWS)
+    batch = SimpleNamespace(
+        statistics=ClassStatistics(*map(tensor, (count, mean, deviation)))
+    )
+    draw = Draw(None, tensor(noise))
+    moved, possible, _ = HardExtrapolation().move(
+        tensor(latents), tensor(magnitude), batch, draw
+    )
+    expected = latents + magnitude * (latents - mean)
+    np.testing.assert_allclose(array(moved), expected, rtol=1e-5)
+    np.testing.assert_array_equal(array(possible), count >= 1)
+    moved, possible, _ = GaussianNoise().move(
+        tensor(latents), tensor(magnitude), batch, draw
+    )
+    expected = latents + magnitude * noise * deviation
+    np.testing.assert_allclose(array(moved), expected, rtol=1e-5)
+    np.testing.assert_array_equal(array(possible), count >= 2)
 
 
-@pytest.mark.parametrize("name", operations.OPERATIONS)
-def test_magnitude_zero_is_the_identity(name, rng):
-    latents = rng.normal(size=(5, 3))
-    arguments = [rng.normal(size=(5, 3)) for _ in range(FORMULAS[name][1])]
-    result = getattr(operations, name)(latents, np.zeros((5, 1)), *arguments)
-    np.testing.assert_array_equal(result, latents)
+def test_the_share_of_a_mixing_is_uniform_up_to_the_magnitude(rng):
+    uniform = tensor(rng.uniform(size=(4000, 1)))
+    latents = tensor(np.zeros((4000, 1)))
+    batch = SimpleNamespace(
+        latents=tensor(np.ones((1, 1))),
+        partner=tensor(np.zeros(4000), "int32"),
+        can_mix=None,
+    )
+    magnitude = tensor(np.full((4000, 1), 0.5))
+    moved, _, share = ClassMixing().move(latents, magnitude, batch, Draw(uniform, None))
+    share = array(share)
+    np.testing.assert_allclose(array(moved)[:, 0], share, rtol=1e-6)
+    assert share.min() >= 0
+    assert share.max() <= 0.5
+    assert abs(share.mean() - 0.25) < 4 * 0.5 / np.sqrt(12 * 4000)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DifferenceTransform(partners="all"), "partners='all'"),
+        (lambda: HardInterpolation(hardness="entropy"), "hardness='entropy'"),
+        (lambda: HardInterpolation(temperature=0), "temperature=0"),
+        (lambda: operations.get("turn"), "operation='turn'"),
+        (lambda: operations.get("gaussian_noise", {"scale": 1}), "scale"),
+    ],
+)
+def test_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_operation_is_a_plain_value():
+    first, second = HardInterpolation("margin"), HardInterpolation(hardness="margin")
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != HardInterpolation()
+    assert GaussianNoise() == GaussianNoise()
+    assert GaussianNoise() != HardExtrapolation()
+    assert repr(first) == "HardInterpolation(hardness='margin', temperature=1.0)"
+    assert first.get_config() == {"hardness": "margin"}
+    with pytest.raises(AttributeError):
+        first.hardness = "l2"
+
+
+def test_no_two_operations_of_a_name():
+    with pytest.raises(ValueError, match="name='gaussian_noise'"):
+        type("Other", (Operation,), {"name": "gaussian_noise"})
+
+
+# One of the user's own ---------------------------------------------------------------
+
+
+class Shift(Operation):
+    """Moves every feature by the magnitude."""
+
+    name = "shift"
+
+    def move(self, latents, magnitude, batch, draw):
+        return Move(latents + magnitude)
+
+
+def shift(magnitude):
+    return Policy.single("shift", magnitude)
+
+
+@pytest.mark.backend
+def test_one_of_the_users_own(rng, tmp_path):
+    """In a policy, a file, a schedule, and after `load_model`."""
+    layer = keras_modals.LatentAugmentation(3, shift(0.5), num_views=1, seed=0)
+    latents = tensor(rng.normal(size=(4, 6)))
+    labels = tensor([0, 1, -1, 2], "int32")
+    moved = array(layer(latents, labels=labels, training=True))
+    expected = array(latents) + 0.5 * np.array([[1], [1], [0], [1]])
+    np.testing.assert_allclose(moved, expected, rtol=1e-6)
+    assert layer.memory is None
+
+    shift(0.25).save(tmp_path / "policy.json")
+    assert Policy.load(tmp_path / "policy.json") == shift(0.25)
+
+    x, y = make_data(rng)
+    model = compile_(modals_model(policy=shift(0.5), num_views=2))
+    schedule = keras_modals.PolicySchedule([(1, shift(0.1)), (1, shift(0.9))])
+    model.fit(
+        x, y, epochs=2, verbose=0, callbacks=[keras_modals.PolicyScheduler(schedule)]
+    )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.latent_augmentation.policy == shift(0.9)
+    loaded.fit(x, y, verbose=0)
+
+
+def test_one_of_the_users_own_is_searched(rng):
+    x, y = make_data(rng)
+    model = compile_(modals_model(policy=shift(0.5), num_views=2))
+    search = SharedEncoderSearch(model, 2, 1, initial="policy", seed=0)
+    search.fit(x, y, epochs=2, verbose=0, validation_data=(x, y))
+    (segment, *_) = search.best_schedule().segments
+    assert segment.policy.by_name == {"shift": Shift()}
+
+
+def test_an_unknown_one_says_what_to_do(tmp_path):
+    shift(0.5).save(tmp_path / "policy.json")
+    code = """
+        import sys, keras_modals
+        try:
+            keras_modals.Policy.load(sys.argv[1])
+        except ValueError as error:
+            assert "shift" in str(error) and "class is defined" in str(error), error
+        else:
+            raise SystemExit("loaded")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), tmp_path / "policy.json"]
+    subprocess.run(command, check=True)

@@ -15,13 +15,15 @@ from keras_modals.evaluation.methods import (
     triplet_by_classes,
 )
 from keras_modals.evaluation.scores import balanced_accuracy
-from keras_modals.operations import PAPER_OPERATIONS
+from keras_modals.operations import PAPER_OPERATIONS, DifferenceTransform
 from keras_modals.tuners import policy_space
 
 #: The package's defaults up to `tuning.csv`, which `METHODS` has as the difference
 #: transform.
 FORMER = {"policy": Policy.single("difference_transform", 0.4), "num_views": 4}
-PAPER = {"num_views": 1, "gradient_to_encoder": True, "partners": "class"}
+PAPER = {"num_views": 1, "gradient_to_encoder": True}
+#: As in the paper, a difference is of the sample's own class.
+PAPER_MOVES = (*PAPER_OPERATIONS[:3], DifferenceTransform(partners="class"))
 TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
 
 
@@ -29,7 +31,7 @@ def _paper_space(hp):
     """What the paper searches, 8 sub-policies, beside its triplet weight for text. Its
     prior weight of 1 is for a discriminator that sees something else than what the
     encoder is trained on: here it is that of `MODALS with prior`."""
-    policy = policy_space(hp, repeats=2)
+    policy = policy_space(hp, PAPER_MOVES, repeats=2)
     return {"policy": policy, "triplet_weight": 0.03, **PRIOR, **PAPER}
 
 
@@ -44,7 +46,9 @@ _OTHERS = {
     "MODALS with triplet": Method(latents(**TRIPLET)),
     "MODALS with prior": Method(latents(**PRIOR)),
     "MODALS with triplet and prior": Method(latents(**TRIPLET, **PRIOR)),
-    "paper's policy": Method(latents(policy=Policy.constant(0.5, 0.5), **PAPER)),
+    "paper's policy": Method(
+        latents(policy=Policy.constant(0.5, 0.5, PAPER_MOVES), **PAPER)
+    ),
     "paper's method": Method(partial(population_search, space=_paper_space)),
 }
 

@@ -1,4 +1,3 @@
-from keras_modals.layers.class_memory import ClassMemory
 from keras_modals.layers.latent_augmentation import LatentAugmentation
 
-__all__ = ["ClassMemory", "LatentAugmentation"]
+__all__ = ["LatentAugmentation"]

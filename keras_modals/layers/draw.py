@@ -6,29 +6,25 @@ from keras import ops
 
 from keras_modals import backend
 
-#: A hard example is the nearest in direction of `CANDIDATES` latents, each the winner
-#: of `CANDIDATE_POOL` uniformly drawn ones in proportion to exp(hardness).
-CANDIDATES, CANDIDATE_POOL = 2, 8
-
 NO_OPERATION = -1
 
-Draw = namedtuple(
-    "Draw",
-    ["sub_policy", "magnitude", "hard", "gumbel", "partner", "pair", "noise", "mixing"],
-)
-Draw.__doc__ = """What one operation, on each of `n` latents, depends on by chance.
+Draws = namedtuple("Draws", ["steps", "partner"])
+Draws.__doc__ = """All that one augmentation depends on by chance.
 
-A field that the policy has no use for is `None`.
+Attributes:
+    steps: List of `Step`, one for each operation that a latent may undergo.
+    partner: Uniform `(n,)`, the sample that a row is mixed with, if any; `None` where
+        all operations keep labels.
+"""
+
+Step = namedtuple("Step", ["sub_policy", "magnitude", "uniform", "noise"])
+Step.__doc__ = """The draws of one operation on each of `n` latents.
 
 Attributes:
     sub_policy: int32 `(n,)`, which sub-policy to apply, `NO_OPERATION` for none.
-    magnitude: float32 `(n,)`. For `class_mixing` the share of the partner.
-    hard: Uniform `(n, CANDIDATES, CANDIDATE_POOL)`, the latents to consider.
-    gumbel: Standard Gumbel, shape of `hard`, which decides among them.
-    partner: Uniform `(n,)`, the sample whose class a difference is taken from.
-    pair: Uniform `(n, 2)`, which two latents of that class.
-    noise: Standard normal `(n, features)`.
-    mixing: Uniform `(n,)`, the sample to mix with; one for all steps of a row.
+    magnitude: float32 `(n,)`.
+    uniform: Dict from an operation's name to its uniform numbers `(n, num_uniform)`.
+    noise: Standard normal `(n, features)`; `None` where no operation takes it.
 """
 
 
@@ -45,62 +41,35 @@ def draw_steps(policy, probabilities, magnitudes, batch_size, views, features, s
         seed: A `keras.random.SeedGenerator`.
 
     Returns:
-        List of `Draw`, one for each operation that a latent may undergo.
+        `Draws`.
     """
-    names = [name for name, _, _ in policy.sub_policies]
+    count = len(policy.sub_policies)
+    operations = policy.by_name.values()
     num_steps = len(policy.operation_counts) - 1
-    hard_width = CANDIDATES * CANDIDATE_POOL * ("hard_interpolation" in names)
-    pair_width = "difference_transform" in names
-    mixing_width = "class_mixing" in names
-    step_widths = [hard_width, hard_width, pair_width, 2 * pair_width, mixing_width]
-    widths = [len(names), len(names), 1, mixing_width] + step_widths * num_steps
+    moves_labels = not all(operation.keeps_labels for operation in operations)
+    step_widths = [operation.num_uniform for operation in operations]
+    widths = [count, count, 1, int(moves_labels)] + step_widths * num_steps
     numbers = backend.uniform((views * batch_size, sum(widths)), seed)
-    keys, accept, count, mixing, *rest = _split(numbers, widths)
+    keys, accept, number, partner, *rest = _split(numbers, widths)
 
     keys = ops.where(accept < _by_row(probabilities, numbers), keys, _REJECTED)
     magnitudes = _by_row(magnitudes, numbers)
-    walk = _walk(keys, count[:, 0], policy.operation_counts)
-    mixes = ops.convert_to_tensor([name == "class_mixing" for name in names])
+    walk = _walk(keys, number[:, 0], policy.operation_counts)
     noise = [None] * num_steps
-    if "gaussian_noise" in names:
+    if any(operation.needs_noise for operation in operations):
         noise = _shared_noise((batch_size, features), views, num_steps, seed)
     steps = []
-    for step, sub_policy in enumerate(walk):
-        hard, choice, partner, pair, share = rest[step * 5 : step * 5 + 5]
-        index = ops.maximum(sub_policy, 0)
-        magnitude = _at(magnitudes, index)
-        if mixing_width:
-            magnitude = ops.where(
-                backend.take_rows(mixes, index), magnitude * share[:, 0], magnitude
-            )
-        pool = (-1, CANDIDATES, CANDIDATE_POOL)
+    for index, sub_policy in enumerate(walk):
+        of_step = rest[index * len(operations) : (index + 1) * len(operations)]
         steps.append(
-            Draw(
+            Step(
                 sub_policy=sub_policy,
-                magnitude=magnitude,
-                hard=ops.reshape(hard, pool) if hard_width else None,
-                gumbel=_gumbel(ops.reshape(choice, pool)) if hard_width else None,
-                partner=partner[:, 0] if pair_width else None,
-                pair=pair if pair_width else None,
-                noise=noise[step],
-                mixing=mixing[:, 0] if mixing_width else None,
+                magnitude=_at(magnitudes, ops.maximum(sub_policy, 0)),
+                uniform=dict(zip(policy.by_name, of_step, strict=True)),
+                noise=noise[index],
             )
         )
-    return steps
-
-
-def other_index(uniform, index, size):
-    """Another index in `[0, size)` than `index`; the same one if there is no other."""
-    size = ops.cast(size, "int32")
-    return (index + 1 + uniform_index(uniform, size - 1)) % size
-
-
-def uniform_index(uniform, size):
-    """The index in `[0, size)` that a uniform number in `[0, 1)` stands for; or 0.
-
-    The product never rounds up to `size`: the largest float32 below 1 is `1 - 2**-24`.
-    """
-    return ops.cast(uniform * ops.cast(size, "float32"), "int32")
+    return Draws(steps, partner[:, 0] if moves_labels else None)
 
 
 _REJECTED = 2.0
@@ -154,10 +123,6 @@ def _shared_noise(shape, views, num_steps, seed):
         ops.concatenate(rolled[step * views : (step + 1) * views])
         for step in range(num_steps)
     ]
-
-
-def _gumbel(uniform):
-    return -ops.log(-ops.log(ops.clip(uniform, 1e-7, 1.0 - 1e-7)))
 
 
 def _split(numbers, widths):

@@ -1,5 +1,4 @@
 import math
-import numbers
 import warnings
 from collections import namedtuple
 
@@ -7,15 +6,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_modals import backend, operations
-from keras_modals.arguments import check_bounds, check_choice, check_integer
+from keras_modals import backend
+from keras_modals.arguments import check_bounds, check_integer
 from keras_modals.labels import IGNORED, class_indices
-from keras_modals.layers import lookups
-from keras_modals.layers.class_memory import ClassMemory, memory_bytes
 from keras_modals.layers.draw import draw_steps
 from keras_modals.layers.gradients import scale_gradient
-from keras_modals.layers.hardness import HARDNESS, STATISTICAL_HARDNESS, latent_hardness
 from keras_modals.layers.step_scope import current_scope
+from keras_modals.memory.class_memory import ClassMemory, memory_bytes
+from keras_modals.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
+from keras_modals.operations.batch import Batch
+from keras_modals.operations.operation import Draw
 from keras_modals.policies.policy import Policy
 
 Targets = namedtuple(
@@ -65,11 +65,8 @@ class LatentAugmentation(keras.layers.Layer):
     strong moves are known to hurt a learned encoder through its own gradient: a
     sample may have several views, one of them clean; of the method's operations,
     augmented views train the head alone unless `gradient_to_encoder=True`; the
-    difference transform may borrow the variation of any class. Drawing hard examples
-    costs the same for any `memory_size`: each of two candidates is drawn by hardness
-    from eight latents of the class, where the paper draws a share of the whole class;
-    of the candidates the nearest in direction is taken, where the reference code takes
-    the farthest.
+    difference transform may borrow the variation of any class. How an operation of a
+    policy acts is said, with its options, in `keras_modals.operations`.
 
     Args:
         num_classes: Integer, the number of classes, at least 2.
@@ -88,14 +85,6 @@ class LatentAugmentation(keras.layers.Layer):
             no operation moved. Defaults to `None`: `True` without a clean view or where
             `class_mixing`, which moves the label along, is the only operation, else
             `False`.
-        partners: `"class"` or `"any"`: whether the difference transform takes its
-            two latents from the sample's own class or from that of a random sample of
-            the batch. Defaults to `"any"`.
-        hardness: What makes an example hard: `"loss"` (of the sample when it was
-            last seen), `"l2"`, `"cosine"`, `"margin"` (how close to another class's
-            centre it is, of those in the batch) or `"uniform"`. Defaults to `"loss"`.
-        temperature: Positive float. Of a few latents of the class drawn uniformly, one
-            is taken in proportion to `exp(hardness / temperature)`. Defaults to `1.0`.
         memory_size: Integer, how many latents to remember per class, at least 2.
             Defaults to `100`.
         memory_limit: Integer, a bound in bytes on the memory, on each device. Where
@@ -147,9 +136,6 @@ class LatentAugmentation(keras.layers.Layer):
         active_views=None,
         clean_view=True,
         gradient_to_encoder=None,
-        partners="any",
-        hardness="loss",
-        temperature=1.0,
         memory_size=100,
         memory_limit=2**29,
         dropout=None,
@@ -163,13 +149,6 @@ class LatentAugmentation(keras.layers.Layer):
         elif isinstance(policy, dict):
             policy = keras.saving.deserialize_keras_object(policy)
         _check_policy(policy)
-        check_choice("partners", partners, ("class", "any"))
-        check_choice("hardness", hardness, HARDNESS)
-        if not (isinstance(temperature, numbers.Real) and float(temperature) > 0):
-            raise ValueError(
-                "Invalid value received for argument `temperature`. Expected a "
-                f"positive float. Received: temperature={temperature}"
-            )
         if dropout is not None:
             dropout = float(check_bounds("dropout", dropout))
         self.num_classes = check_integer("num_classes", num_classes, 2)
@@ -183,20 +162,19 @@ class LatentAugmentation(keras.layers.Layer):
                 )
         self.active_views = active_views
         self.clean_view = bool(clean_view)
+        #: The `Operation` of each name.
+        self.operations = policy.by_name
         if gradient_to_encoder is None:
-            moves_labels = set(policy.operations) == {"class_mixing"}
-            gradient_to_encoder = moves_labels or not self.has_clean_view
+            keep_labels = [each.keeps_labels for each in self.operations.values()]
+            gradient_to_encoder = not (any(keep_labels) and self.has_clean_view)
         self.gradient_to_encoder = bool(gradient_to_encoder)
-        self.partners = partners
-        self.hardness = hardness
-        self.temperature = float(temperature)
         self.memory_size = check_integer("memory_size", memory_size, 2)
         self.memory_limit = check_integer("memory_limit", memory_limit, 1)
         self.dropout = dropout
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy
-        self._operations = tuple(name for name, _, _ in policy.sub_policies)
+        self._sub_policies = tuple(name for name, _, _ in policy.sub_policies)
         self._warned = False
         self.supports_masking = True
 
@@ -214,7 +192,7 @@ class LatentAugmentation(keras.layers.Layer):
         self.num_features = math.prod(features)
         #: The `ClassMemory`; `None` where no operation would read it.
         self.memory = None
-        if set(self._operations) & set(operations.PAPER_OPERATIONS):
+        if any(operation.needs_memory for operation in self.operations.values()):
             self.memory = ClassMemory(
                 self.num_classes, self._fitting_memory_size(), name="memory"
             )
@@ -258,7 +236,7 @@ class LatentAugmentation(keras.layers.Layer):
     @property
     def mixes_classes(self):
         """Whether an operation moves the label along."""
-        return "class_mixing" in self._operations
+        return not all(each.keeps_labels for each in self.operations.values())
 
     @property
     def changes_rows(self):
@@ -268,11 +246,13 @@ class LatentAugmentation(keras.layers.Layer):
     @property
     def needs_losses(self):
         """Whether the samples' losses are of use to `remember`."""
-        return self.hardness == "loss" and self._reads_hardness
+        return self._hardness == "loss"
 
     @property
-    def _reads_hardness(self):
-        return "hard_interpolation" in self._operations
+    def _hardness(self):
+        """What makes a remembered latent hard; `None` where no operation asks."""
+        kinds = [each.hardness for each in self.operations.values() if each.hardness]
+        return kinds[0] if kinds else None
 
     @property
     def policy(self):
@@ -292,11 +272,15 @@ class LatentAugmentation(keras.layers.Layer):
         _check_policy(policy)
         names = tuple(name for name, _, _ in policy.sub_policies)
         counts = self._policy.operation_counts
-        if names != self._operations or policy.operation_counts != counts:
+        if (
+            names != self._sub_policies
+            or policy.operation_counts != counts
+            or policy.by_name != self.operations
+        ):
             raise ValueError(
                 "A policy assigned to a layer must have the operations and operation "
-                "counts that the layer was made with: "
-                f"{self._operations} and {counts}. Received: {policy}"
+                "counts that the layer was made with, and the operations' options: "
+                f"{self._policy!r}. Received: {policy!r}"
             )
         if not self.built:
             self._policy = policy
@@ -347,7 +331,7 @@ class LatentAugmentation(keras.layers.Layer):
         Args:
             latents: `(batch, features)`.
             labels: int32 class indices, `(batch,)`.
-            losses: Optional `(batch,)`, the samples' losses for `hardness="loss"`.
+            losses: Optional `(batch,)`, the samples' losses, where they are hardness.
             after: As in `ClassMemory.update`.
         """
         if self.memory is None:
@@ -356,16 +340,16 @@ class LatentAugmentation(keras.layers.Layer):
         labels = ops.cast(labels, "int32")
         if self.needs_losses and losses is not None:
             hardness = ops.stop_gradient(ops.cast(losses, "float32"))
-        elif self.hardness in STATISTICAL_HARDNESS and self._reads_hardness:
+        elif self._hardness in STATISTICAL_HARDNESS:
             statistics = self.memory.statistics(labels)
-            hardness = latent_hardness(self.hardness, latents, labels, statistics)
+            hardness = latent_hardness(self._hardness, latents, labels, statistics)
         else:
             hardness = ops.zeros_like(latents[:, 0])
         latents, labels, hardness = backend.gather((latents, labels, hardness))
         self.memory.update(latents, labels, hardness, after)
 
     def draw(self, labels):
-        """Draws all randomness of one application: a list of `Draw`, one per step."""
+        """Draws all randomness of one application, as `Draws`."""
         return draw_steps(
             self._policy,
             self.probabilities,
@@ -431,31 +415,31 @@ class LatentAugmentation(keras.layers.Layer):
         about gradients) and, where classes are mixed, each row's partner in the batch
         and the partner's weight.
         """
-        rows = lookups.Rows(self, source, labels, views)
+        batch = Batch(source, labels, views, self.memory, draw.partner)
         moved = backend.tile_rows(source, views)
         weight = ops.zeros_like(moved[:, 0])
-        has_label = rows.labels != IGNORED
+        has_label = batch.labels != IGNORED
         touched = ops.zeros_like(has_label)
         tracks = not (self.gradient_to_encoder or self.has_clean_view)
-        for step in draw:
+        for step in draw.steps:
             before = moved
-            for name in dict.fromkeys(self._operations):
-                possible, *arguments = getattr(lookups, name)(rows, before, step)
-                chosen = self._is_chosen(name, step) & has_label & possible
-                operation = getattr(operations, name)
-                after = operation(before, step.magnitude[:, None], *arguments)
-                moved = ops.where(chosen[:, None], after, moved)
+            for name, operation in self.operations.items():
+                numbers = Draw(step.uniform[name], step.noise)
+                move = operation.move(before, step.magnitude[:, None], batch, numbers)
+                chosen = self._is_chosen(name, step) & has_label
+                if move.possible is not None:
+                    chosen = chosen & move.possible
+                moved = ops.where(chosen[:, None], move.latents, moved)
                 if tracks:
                     touched = touched | chosen
-                if name == "class_mixing":
+                if not operation.keeps_labels:
                     # A second mixing moves further towards the same partner.
-                    share = step.magnitude * (1.0 - weight)
+                    share = move.share * (1.0 - weight)
                     weight = ops.where(chosen, weight + share, weight)
         if not self.mixes_classes:
             return moved, touched, None, None
-        partner = rows.mixing_partner(draw[0])
         # A loss that counts valid labels must count those of what is mixed only.
-        partner = ops.where(weight > 0, partner, rows.samples)
+        partner = ops.where(weight > 0, batch.partner, batch.samples)
         return moved, touched, partner, weight
 
     def _drop(self, outputs):
@@ -469,8 +453,8 @@ class LatentAugmentation(keras.layers.Layer):
 
     def _is_chosen(self, name, step):
         # A policy keeps the sub-policies of one operation together.
-        first = self._operations.index(name)
-        last = first + self._operations.count(name) - 1
+        first = self._sub_policies.index(name)
+        last = first + self._sub_policies.count(name) - 1
         if first == last:
             return step.sub_policy == first
         return (step.sub_policy >= first) & (step.sub_policy <= last)
@@ -518,9 +502,6 @@ class LatentAugmentation(keras.layers.Layer):
             active_views=self.active_views,
             clean_view=self.clean_view,
             gradient_to_encoder=self.gradient_to_encoder,
-            partners=self.partners,
-            hardness=self.hardness,
-            temperature=self.temperature,
             memory_size=self.memory_size,
             memory_limit=self.memory_limit,
             dropout=self.dropout,

@@ -3,7 +3,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_modals.layers.class_memory import is_finite
+from keras_modals.memory.class_memory import is_finite
 
 
 @keras.saving.register_keras_serializable("keras_modals")

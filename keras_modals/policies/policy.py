@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from keras_modals import operations as known
 from keras_modals.arguments import shown
-from keras_modals.operations import OPERATIONS, PAPER_OPERATIONS
+from keras_modals.operations import PAPER_OPERATIONS
 from keras_modals.policies import files
 
 PAPER_COUNTS = (0.2, 0.7, 0.1)
@@ -23,11 +24,11 @@ class Policy:
     result of the first.
 
     Args:
-        operations: Mapping from the name of an operation to its probability and
-            magnitude, a pair of floats in `[0, 1]`, or to a list of such pairs
-            where an operation appears several times. Names are
-            `"hard_interpolation"`, `"hard_extrapolation"`, `"gaussian_noise"`,
-            `"difference_transform"` and `"class_mixing"`.
+        operations: Mapping from an operation to its probability and magnitude, a pair
+            of floats in `[0, 1]`, or to a list of such pairs where an operation
+            appears several times. An operation is a name (`"hard_interpolation"`,
+            `"hard_extrapolation"`, `"gaussian_noise"`, `"difference_transform"`,
+            `"class_mixing"`), or a `keras_modals.Operation` with options.
         operation_counts: Tuple of floats that sum to 1. Entry `n` is the probability
             of drawing `n` as the number of operations to apply to a sample; fewer are
             applied where the walk ends before. Defaults to the paper's
@@ -44,7 +45,7 @@ class Policy:
     (('difference_transform', 0.5, 0.7),)
     """
 
-    __slots__ = ("_operation_counts", "_sub_policies")
+    __slots__ = ("_by_name", "_operation_counts", "_sub_policies")
 
     def __init__(self, operations, operation_counts=PAPER_COUNTS):
         if not isinstance(operations, Mapping) or not operations:
@@ -53,17 +54,21 @@ class Policy:
                 "non-empty mapping from operation names to (probability, magnitude) "
                 f"pairs. Received: operations={shown(operations)}"
             )
-        unknown = [name for name in operations if name not in OPERATIONS]
-        if unknown:
+        given = {known.get(key): pairs for key, pairs in operations.items()}
+        pairs = {
+            operation.name: _pairs(operation.name, value)
+            for operation, value in given.items()
+        }
+        if len(pairs) < len(given):
             raise ValueError(
-                f"Unknown operation. Expected one of {OPERATIONS}. "
-                f"Received: operation={shown(unknown[0])}"
+                "A policy has one operation of a name, with one set of options. "
+                f"Received: operations={shown(list(operations))}"
             )
+        by_name = {operation.name: operation for operation in given}
+        order = [name for name in known.names() if name in by_name]
+        self._by_name = {name: by_name[name] for name in order}
         self._sub_policies = tuple(
-            (name, *pair)
-            for name in OPERATIONS
-            if name in operations
-            for pair in _pairs(name, operations[name])
+            (name, *pair) for name in order for pair in pairs[name]
         )
         self._operation_counts = _distribution(operation_counts)
 
@@ -85,13 +90,19 @@ class Policy:
             operations.setdefault(name, []).append((probability, magnitude))
         return operations
 
+    @property
+    def by_name(self):
+        """Dict from name to `keras_modals.Operation`, with its options."""
+        return dict(self._by_name)
+
     @classmethod
     def constant(cls, probability, magnitude, operations=PAPER_OPERATIONS, repeats=2):
         """The same probability and magnitude everywhere.
 
         `Policy.constant(0.5, 0.5)` is the fixed policy of the paper's comparison.
         """
-        return cls({name: [(probability, magnitude)] * repeats for name in operations})
+        pairs = [(probability, magnitude)] * repeats
+        return cls(dict.fromkeys(operations, pairs))
 
     @classmethod
     def single(cls, operation, magnitude):
@@ -114,40 +125,52 @@ class Policy:
         )
         return cls(
             {
-                name: [(int(p) / 10, int(m) / 10) for p, m in pairs]
-                for name, pairs in zip(operations, levels, strict=True)
+                operation: [(int(p) / 10, int(m) / 10) for p, m in pairs]
+                for operation, pairs in zip(operations, levels, strict=True)
             }
         )
 
     def with_values(self, probabilities, magnitudes):
         """The same operations with other numbers, one of each per sub-policy."""
-        operations: dict[str, list] = {}
+        operations: dict[known.Operation, list] = {}
         names = [name for name, _, _ in self._sub_policies]
         for name, *pair in zip(names, probabilities, magnitudes, strict=True):
-            operations.setdefault(name, []).append(pair)
+            operations.setdefault(self._by_name[name], []).append(pair)
         return Policy(operations, self._operation_counts)
 
     def get_config(self):
-        return {
+        config = {
             "operations": {
                 name: [list(pair) for pair in pairs]
                 for name, pairs in self.operations.items()
             },
             "operation_counts": list(self._operation_counts),
         }
+        options = {name: each.get_config() for name, each in self._by_name.items()}
+        options = {name: values for name, values in options.items() if values}
+        return {**config, "options": options} if options else config
 
     @classmethod
     def from_config(cls, config):
-        files.check_keys(config, ("operations",), ("operation_counts",))
+        files.check_keys(config, ("operations",), ("operation_counts", "options"))
         with files.located("operations"):
-            files.check_keys(config["operations"], (), OPERATIONS)
+            if not isinstance(config["operations"], dict):
+                files.check_keys(config["operations"], (), known.names())
             for name, pairs in config["operations"].items():
                 with files.located(name):
+                    known.get(name)
                     _pairs(name, pairs)
+        options = config.get("options", {})
+        operations = {}
+        with files.located("options"):
+            files.check_keys(options, (), config["operations"])
+            for name, pairs in config["operations"].items():
+                with files.located(name):
+                    operations[known.get(name, options.get(name))] = pairs
         with files.located("operation_counts"):
             counts = _distribution(config.get("operation_counts", PAPER_COUNTS))
         with files.located("operations"):
-            return cls(config["operations"], counts)
+            return cls(operations, counts)
 
     def save(self, path):
         """Writes the policy as JSON: per operation, pairs of probability and
@@ -168,7 +191,11 @@ class Policy:
         return hash(self._key())
 
     def _key(self):
-        return self._sub_policies, self._operation_counts
+        return (
+            self._sub_policies,
+            self._operation_counts,
+            tuple(self._by_name.values()),
+        )
 
     def __str__(self):
         """In one line: probability times magnitude, what never acts left out."""
@@ -180,7 +207,11 @@ class Policy:
         return ", ".join(parts) or "no augmentation"
 
     def __repr__(self):
-        return f"Policy({self.operations}, operation_counts={self._operation_counts})"
+        operations = {
+            each if each.get_config() else name: self.operations[name]
+            for name, each in self._by_name.items()
+        }
+        return f"Policy({operations}, operation_counts={self._operation_counts})"
 
 
 def _pairs(name, value):

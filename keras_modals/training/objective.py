@@ -6,8 +6,8 @@ from keras import ops
 
 from keras_modals import backend
 from keras_modals.labels import class_indices, count_labels
-from keras_modals.layers.class_memory import is_finite
 from keras_modals.layers.step_scope import StepScope
+from keras_modals.memory.class_memory import is_finite
 from keras_modals.training.losses import ignored_classes
 from keras_modals.training.outputs import (
     by_output,

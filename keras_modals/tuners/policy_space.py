@@ -1,5 +1,8 @@
 """A policy as hyperparameters: of Keras Tuner's own tuners and of a population's."""
 
+import json
+
+from keras_modals import operations as known
 from keras_modals.operations import PAPER_OPERATIONS
 from keras_modals.policies.policy import Policy
 
@@ -7,6 +10,7 @@ PREFIX = "policy/"
 #: The highest level. Keras Tuner's floats in steps of 0.1 end at 0.9.
 _TOP = 10
 _COUNTS = PREFIX + "operation_counts"
+_OPTIONS = PREFIX + "options"
 
 
 def policy_space(
@@ -19,7 +23,8 @@ def policy_space(
 
     Args:
         hp: The `keras_tuner.HyperParameters` of a build function.
-        operations: Sequence of operation names. Defaults to the paper's four.
+        operations: Sequence of operations, by name or with options. Defaults to the
+            paper's four.
         repeats: Integer, how often each operation appears. Defaults to `2`.
         operation_counts: As in `Policy`.
 
@@ -39,10 +44,13 @@ def policy_space(
     tuner = keras_tuner.RandomSearch(build, "val_accuracy", max_trials=20)
     ```
     """
+    operations = [known.get(operation) for operation in operations]
     hp.Fixed(_COUNTS, ",".join(str(float(count)) for count in operation_counts))
+    options = {each.name: each.get_config() for each in operations}
+    hp.Fixed(_OPTIONS, json.dumps(options))
 
     def number(operation, index, what):
-        name = f"{PREFIX}{operation}/{index}/{what}"
+        name = f"{PREFIX}{operation.name}/{index}/{what}"
         return hp.Int(name, 0, _TOP, default=0) / _TOP
 
     return Policy(
@@ -66,13 +74,14 @@ def policy_from_values(values):
         return None
     operations: dict[str, dict] = {}
     for name, value in values.items():
-        if name.startswith(PREFIX) and name != _COUNTS:
+        if name.startswith(PREFIX) and name not in (_COUNTS, _OPTIONS):
             operation, index, what = name[len(PREFIX) :].split("/")
             pair = operations.setdefault(operation, {}).setdefault(int(index), {})
             pair[what] = value / _TOP
+    options = json.loads(values[_OPTIONS])
     return Policy(
         {
-            operation: [
+            known.get(operation, options[operation]): [
                 (pair["probability"], pair["magnitude"])
                 for _, pair in sorted(pairs.items())
             ]

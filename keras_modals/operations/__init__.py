@@ -1,0 +1,35 @@
+"""The operations that move latents: the four of MODALS, the mixing of classes, and what
+one of your own is made of.
+
+Reference:
+
+- [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+"""
+
+from keras_modals.operations.class_mixing import ClassMixing
+from keras_modals.operations.difference_transform import DifferenceTransform
+from keras_modals.operations.gaussian_noise import GaussianNoise
+from keras_modals.operations.hard_extrapolation import HardExtrapolation
+from keras_modals.operations.hard_interpolation import HardInterpolation
+from keras_modals.operations.operation import (
+    PAPER_OPERATIONS,
+    Draw,
+    Move,
+    Operation,
+    get,
+    names,
+)
+
+__all__ = [
+    "PAPER_OPERATIONS",
+    "ClassMixing",
+    "DifferenceTransform",
+    "Draw",
+    "GaussianNoise",
+    "HardExtrapolation",
+    "HardInterpolation",
+    "Move",
+    "Operation",
+    "get",
+    "names",
+]
