@@ -44,7 +44,7 @@ class HardInterpolation(Operation):
     needs_memory: ClassVar[bool] = True
     num_uniform: ClassVar[int] = 2 * CANDIDATES * CANDIDATE_POOL
 
-    hardness: str = "loss"  # type: ignore[misc, assignment]
+    hardness: str = "loss"  # type: ignore[misc]
     temperature: float = 1.0
 
     def __post_init__(self):
