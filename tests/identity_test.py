@@ -529,7 +529,7 @@ if __name__ == "__main__":
     cases = make_cases()
     failed = 0
     for case in cases:
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         try:
             check(case, tempfile.mkdtemp())
         except Exception as error:
