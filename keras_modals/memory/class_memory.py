@@ -11,6 +11,9 @@ SUM_PARTS, SQUARE_PARTS = 2, 3
 #: Columns of the counters table.
 COUNT, NEXT_SLOT = range(2)
 
+#: Up to so many, what is worked out of each class is worked out of all.
+FEW_CLASSES = 128
+
 #: Beyond this, and at NaN, a latent is not finite for us: its square would overflow.
 LARGEST_LATENT = 1e15
 
@@ -82,9 +85,16 @@ class ClassMemory(keras.layers.Layer):
             `ClassStatistics` of int32 `count`, shape `(n,)`, and float32 `mean` and
             `deviation`, shape `(n, features)`; zeros for a class not yet seen.
         """
-        moments = backend.take_rows(self.moments, self._class_rows(labels))
-        count = self.counts(labels)
-        return ClassStatistics(count, *_mean_and_deviation(moments, count))
+        rows = self._class_rows(labels)
+        if self.num_classes >= FEW_CLASSES:
+            count = self.counts(labels)
+            moments = backend.take_rows(self.moments, rows)
+            return ClassStatistics(count, *_mean_and_deviation(moments, count))
+        # Of all classes, which are fewer than the samples of most batches.
+        moments, counters = map(ops.convert_to_tensor, (self.moments, self.counters))
+        count = counters[:, COUNT]
+        values = ClassStatistics(count, *_mean_and_deviation(moments, count))
+        return ClassStatistics(*(backend.take_rows(value, rows) for value in values))
 
     def take_latents(self, labels, slots):
         """The latents in `slots` of each label's class: below `counts(labels)`, or 0
@@ -123,9 +133,9 @@ class ClassMemory(keras.layers.Layer):
         moments = _sums_with(
             moments,
             arriving=ops.where(place.kept[:, None], latents, 0.0),
-            arriving_lap=2 * groups.of_sample + ops.cast(place.in_lap, "int32"),
             leaving=ops.where((place.evicts & place.in_lap)[:, None], leaving, 0.0),
-            leaving_lap=2 * groups.of_sample,
+            in_lap=place.in_lap,
+            groups=groups.of_sample,
             most=ops.max(place.arrivals),
         )
         scratch = groups.rows == self.num_classes
@@ -226,7 +236,7 @@ Attributes:
 
 
 def _group_by_class(rows, num_rows):
-    if num_rows <= 128:
+    if num_rows <= FEW_CLASSES:
         # One group per class is cheaper than sorting, as long as classes are few.
         groups = ops.arange(num_rows, dtype="int32")
         is_row = rows[:, None] == groups
@@ -258,26 +268,27 @@ def _next_lap(moments):
     return ops.concatenate([present, ops.zeros_like(present)], axis=1)
 
 
-def _sums_with(moments, arriving, arriving_lap, leaving, leaving_lap, most):
+def _sums_with(moments, arriving, leaving, in_lap, groups, most):
     """The sums with latents more, and latents less.
 
     Args:
         moments: `(groups, 2, parts, features)`.
-        arriving, leaving: `(n, features)`, zero for none.
-        arriving_lap, leaving_lap: `(n,)`, the index of what they count in, of all
-            groups' two laps.
-        most: Of how many latents a sum can change.
+        arriving, leaving: `(n, features)`, zero for none. What leaves is of the last
+            lap.
+        in_lap: Boolean `(n,)`, whether what arrives is of the present lap.
+        groups: int32 `(n,)`.
+        most: How many latents of a group arrive, at most.
     """
-    values = ops.concatenate([arriving, leaving])
-    ones = ops.ones_like(arriving[:, :1])
-    signs = ops.concatenate([ones, -ones])
-    groups, laps, parts, features = ops.shape(moments)
+    parts = SUM_PARTS + SQUARE_PARTS
+    most = ops.cast(ops.maximum(most, 1), "float32")
+    both = _parts(ops.concatenate([arriving, leaving]), most)
+    arriving, leaving = ops.split(both, 2)
+    present = ops.where(in_lap[:, None, None], arriving, 0.0)
     change = backend.segment_sum(
-        _parts(values, signs, ops.cast(ops.maximum(most, 1), "float32")),
-        ops.concatenate([arriving_lap, leaving_lap]),
-        groups * laps,
+        ops.stack([(arriving - present) - leaving, present], axis=1),
+        groups,
+        ops.shape(moments)[0],
     )
-    change = ops.reshape(change, (groups, laps, parts, features))
     sums, rests = _two_sum(moments, change)
     (total, rest, high, middle, low), rests = (
         [each[:, :, part] for part in range(parts)] for each in (sums, rests)
@@ -291,7 +302,7 @@ def _sums_with(moments, arriving, arriving_lap, leaving, leaving_lap, most):
     return ops.stack([total, rest, high, middle, low], axis=2)
 
 
-def _parts(values, signs, most):
+def _parts(values, most):
     """What values add to the parts of the sums, `(n, parts, features)`.
 
     Adding a large number to a value and subtracting it rounds the value to a multiple
@@ -299,21 +310,21 @@ def _parts(values, signs, most):
     the sum has no more than 24 bits. What was rounded off is the next part's.
     """
     largest = most * ops.max(ops.abs(values), axis=0)
-    signed = signs * values
-    rounded = _round(signed, 4.0 * largest)
-    parts = [rounded, signed - rounded]
+    rounded = _round(values, 4.0 * largest)
+    parts = [rounded, values - rounded]
 
     # The square in exact products, so that it is all one if they are fused with sums.
     high, low = _halves(values)
-    terms = signs * ops.stack([high * high, 2.0 * high * low, low * low])
+    # Apart: XLA computes one tensor of all three anew wherever it is used.
+    terms = [high * high, 2.0 * high * low, low * low]
     large = 4.0 * largest * (largest / most)
     for _ in range(SQUARE_PARTS - 1):
-        rounded = _round(terms, large)
-        parts.append(ops.sum(rounded, axis=0))
-        terms = terms - rounded
+        rounded = [_round(term, large) for term in terms]
+        parts.append(sum(rounded))
+        terms = [term - part for term, part in zip(terms, rounded, strict=True)]
         # Four times what `3 * most` rests, of at most a last bit each, add up to.
         large = large * (12 * 2.0**-23 * most)
-    parts.append(ops.sum(terms, axis=0))
+    parts.append(sum(terms))
     return ops.stack(parts, axis=1)
 
 
