@@ -290,6 +290,7 @@ def test_state_is_float32_under_mixed_precision():
     assert dtypes == {
         "latents": "float32",
         "hardness": "float32",
+        "means_and_deviations": "float32",
         "moments": "float32",
         "counters": "int32",
     }

@@ -489,7 +489,7 @@ OPTIONS = (
                 "memory_limit": 10**6,
                 "seed": 3,
             },
-            {"latents", "hardness", "moments", "counters"},
+            {"latents", "hardness", "moments", "means_and_deviations", "counters"},
         ),
     ],
 )

@@ -89,7 +89,7 @@ class LatentAugmentation(keras.layers.Layer):
             Defaults to `100`.
         memory_limit: Integer, a bound in bytes on the memory, on each device. Where
             `num_classes * memory_size` latents and the classes' statistics (as much as
-            10 latents each) do not fit, fewer latents per class are kept, down to 2;
+            12 latents each) do not fit, fewer latents per class are kept, down to 2;
             where even those do not fit, building the layer raises. Defaults to
             512 MiB.
         dropout: Optional float in `[0, 1)`, the share of features set to zero in every
