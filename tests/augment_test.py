@@ -61,12 +61,55 @@ def test_compiles_as_the_original():
     assert not augment(plain_model()).compiled
 
 
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.1 / (1.0 + keras.ops.cast(step, "float32"))
+
+    def get_config(self):
+        return {}
+
+
+class Largest(keras.metrics.Mean):
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(keras.ops.max(y_pred, axis=-1))
+
+
+def certainty(y_true, y_pred):
+    return keras.ops.max(y_pred, axis=-1)
+
+
+@pytest.mark.backend
+def test_metrics_and_schedules_of_the_users_own(rng):
+    """Not registered, as in a script of one's own: all logs are the plain model's."""
+    x, y = make_data(rng)
+    histories = []
+    for turn in (lambda model: model, still):
+        keras.utils.set_random_seed(0)
+        model = plain_model()
+        model.compile(
+            keras.optimizers.SGD(Halving()),
+            "sparse_categorical_crossentropy",
+            metrics=[certainty, Largest(name="largest")],
+            weighted_metrics=[certainty],
+        )
+        model = turn(model)
+        histories.append(model.fit(x, y, epochs=2, shuffle=False, verbose=0).history)
+    assert histories[0].keys() == histories[1].keys()
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, rtol=1e-5, err_msg=name)
+
+
+def still(model):
+    return augment(model, policy=Policy.zero(repeats=1), num_views=1)
+
+
 def test_settings_that_cannot_be_copied(rng):
-    def metric(y_true, y_pred):
+    def certainty(y_true, y_pred):
         return keras.ops.mean(y_pred)
 
     model = plain_model()
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=[metric])
+    metrics = [globals()["certainty"], certainty]
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics)
     with pytest.warns(UserWarning, match="call `compile` on it"):
         augmented = augment(model)
     assert not augmented.compiled

@@ -988,14 +988,16 @@ def test_says_that_a_model_is_not_compiled(rng):
 
 @pytest.mark.filterwarnings("ignore:The new model")
 def test_says_which_settings_cannot_be_copied(rng):
-    def right(y_true, y_pred):
-        return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+    def right(scale):
+        def right(y_true, y_pred):
+            return keras.metrics.sparse_categorical_accuracy(y_true, scale * y_pred)
+
+        return right
 
     def build_():
         model = build()
-        model.compile(
-            "adam", "sparse_categorical_crossentropy", metrics=["accuracy", right]
-        )
+        metrics = ["accuracy", right(1.0), right(2.0)]
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics)
         return model
 
     names = ["input noise", "triplet", "population search"]

@@ -40,7 +40,7 @@ from keras_modals.evaluation.trial import (
     Trial,
     as_indices,
     as_probabilities,
-    own_losses,
+    knows_own_objects,
 )
 from keras_modals.session import forget_models
 
@@ -209,7 +209,7 @@ def compare(
         model = _build(build_fn, trial, starts)
         where = f" with seed {seed}" if name in ran else ""
         try:
-            with backend.many_models(), own_losses(model):
+            with backend.many_models(), knows_own_objects(model):
                 values = _run(methods[name], setting, model, trial, parts)
         except NotApplicableError as error:
             skipped[name] = f"not applicable{where}, {error}"

@@ -16,9 +16,9 @@ from keras_modals.evaluation.trial import (
     NotApplicableError,
     check_compiled,
     compile_settings,
+    knows_own_objects,
     one_hot,
     only_loss,
-    own_losses,
     take,
 )
 from keras_modals.models.augment import augment
@@ -313,7 +313,7 @@ def population_search(trial, model, population_size=8, space=_searched):
 
     def build(hp):
         # The tuner leaves all scopes before it builds.
-        with own_losses(model):
+        with knows_own_objects(model):
             clone = keras.models.clone_model(model)
             clone.set_weights(model.get_weights())
             member = augmented(trial, clone, **space(hp))

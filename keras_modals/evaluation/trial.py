@@ -1,12 +1,13 @@
 """One training of a comparison: its data, and how a method fits a model to it."""
 
-import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 from scipy import special
+
+from keras_modals.models.augment import own_objects
 
 
 class NotApplicableError(ValueError):
@@ -40,13 +41,10 @@ def compile_settings(model):
     return settings
 
 
-def own_losses(model):
-    """A scope in which a model's losses are found by name, registered or not."""
-    losses = keras.tree.flatten(model.loss)
-    functions = [loss if inspect.isroutine(loss) else type(loss) for loss in losses]
-    return keras.saving.custom_object_scope(
-        {fn.__name__: fn for fn in functions if fn not in (str, type(None))}
-    )
+def knows_own_objects(model):
+    """A scope in which what a model is compiled with is found by name, registered or
+    not."""
+    return keras.saving.custom_object_scope(own_objects(model))
 
 
 @dataclass

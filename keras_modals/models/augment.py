@@ -1,3 +1,4 @@
+import inspect
 import warnings
 
 import keras
@@ -261,9 +262,7 @@ def compile_alike(result, model):
     try:
         config = dict(model.get_compile_config())
         config.pop("loss", None)
-        classes = [type(each) for each in (model.optimizer, *model.metrics)]
-        own = {c.__name__: c for c in classes if not c.__module__.startswith("keras.")}
-        with keras.saving.custom_object_scope(own):
+        with keras.saving.custom_object_scope(own_objects(model)):
             arguments = keras.saving.deserialize_keras_object(config)
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         warnings.warn(
@@ -277,6 +276,29 @@ def compile_alike(result, model):
     _copy_exclusions(arguments.get("optimizer"), result, model)
     result.compile(**arguments, loss=getattr(model, "loss", None))
     result.optimizer.build(result.trainable_variables)
+
+
+def own_objects(model):
+    """Dict from name to the classes and functions that a model is compiled with and
+    that are none of Keras's, where a name stands for one. A config has only the names
+    of metrics' functions, and Keras offers no other way to read them, nor a schedule.
+    """
+    compiled = getattr(model, "_compile_metrics", None)
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    used = keras.tree.flatten(
+        [
+            optimizer,
+            getattr(optimizer, "_learning_rate", None),
+            getattr(compiled, "_user_metrics", None),
+            getattr(compiled, "_user_weighted_metrics", None),
+            list(model.metrics),
+            model.loss,
+        ]
+    )
+    values = {each if inspect.isroutine(each) else type(each) for each in used}
+    own = [v for v in values if v.__module__.split(".")[0] not in ("keras", "builtins")]
+    names = [value.__name__ for value in own]
+    return {value.__name__: value for value in own if names.count(value.__name__) == 1}
 
 
 def _copy_exclusions(optimizer, result, model):
