@@ -276,9 +276,10 @@ def test_group_by_class_of_very_many(rng):
     np.testing.assert_array_equal(groups.rank[order], ranks)
 
 
-def test_memory_bytes():
-    memory = built(7, 5, 3)
-    fixed, per_latent = memory_bytes(7, 3)
+@pytest.mark.parametrize("num_classes", [7, 200])
+def test_memory_bytes(num_classes):
+    memory = built(num_classes, 5, 3)
+    fixed, per_latent = memory_bytes(num_classes, 3)
     size = sum(4 * np.prod(weight.shape) for weight in memory.weights)
     assert size == fixed + 5 * per_latent
 

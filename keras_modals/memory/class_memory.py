@@ -11,6 +11,9 @@ SUM_PARTS, SQUARE_PARTS = 2, 3
 #: Columns of the counters table.
 COUNT, NEXT_SLOT = range(2)
 
+#: Up to so many, what is known of a class is kept beside its sums.
+FEW_CLASSES = 127
+
 #: Beyond this, and at NaN, a latent is not finite for us: its square would overflow.
 LARGEST_LATENT = 1e15
 
@@ -69,10 +72,12 @@ class ClassMemory(keras.layers.Layer):
         # present lap's.
         parts = SUM_PARTS + SQUARE_PARTS
         self.moments = state("moments", (classes, 2, parts, features))
-        # What follows from the sums, worked out once a step and not once a reader.
-        self.means_and_deviations = state(
-            "means_and_deviations", (classes, 2, features)
-        )
+        # What follows from the sums, worked out once a step and not once a reader. Many
+        # classes would be too much to keep.
+        self.means_and_deviations = None
+        if self.num_classes <= FEW_CLASSES:
+            shape = (classes, 2, features)
+            self.means_and_deviations = state("means_and_deviations", shape)
         self.counters = state("counters", (classes, 2), "int32")
 
     def counts(self, labels):
@@ -86,8 +91,12 @@ class ClassMemory(keras.layers.Layer):
             `ClassStatistics` of int32 `count`, shape `(n,)`, and float32 `mean` and
             `deviation`, shape `(n, features)`; zeros for a class not yet seen.
         """
-        values = backend.take_rows(self.means_and_deviations, self._class_rows(labels))
-        return ClassStatistics(self.counts(labels), values[:, 0], values[:, 1])
+        rows, count = self._class_rows(labels), self.counts(labels)
+        if self.means_and_deviations is None:
+            moments = backend.take_rows(self.moments, rows)
+            return ClassStatistics(count, *_mean_and_deviation(moments, count))
+        values = backend.take_rows(self.means_and_deviations, rows)
+        return ClassStatistics(count, values[:, 0], values[:, 1])
 
     def take_latents(self, labels, slots):
         """The latents in `slots` of each label's class: below `counts(labels)`, or 0
@@ -134,10 +143,12 @@ class ClassMemory(keras.layers.Layer):
         scratch = groups.rows == self.num_classes
         counters = ops.where(scratch[:, None], 0, place.counters)
 
-        values = ops.stack(_mean_and_deviation(moments, counters[:, COUNT]), axis=1)
-
         backend.put_rows(self.moments, groups.rows, moments, after=after)
-        backend.put_rows(self.means_and_deviations, groups.rows, values, after=after)
+        if self.means_and_deviations is not None:
+            values = _mean_and_deviation(moments, counters[:, COUNT])
+            values = ops.stack(values, axis=1)
+            table = self.means_and_deviations
+            backend.put_rows(table, groups.rows, values, after=after)
         backend.put_rows(self.counters, groups.rows, counters, after=after)
         # One sum is enough: all are worked out from what leaves, in one go.
         after = [moments[:, 0, 0], *after]
@@ -190,7 +201,7 @@ class ClassMemory(keras.layers.Layer):
 def memory_bytes(num_classes, features):
     """What a `ClassMemory` takes: bytes without latents, and those per latent of all
     classes."""
-    rows = 2 * (SUM_PARTS + SQUARE_PARTS) + 2
+    rows = 2 * (SUM_PARTS + SQUARE_PARTS) + 2 * (num_classes <= FEW_CLASSES)
     fixed = (num_classes + 1) * (rows * features + 2) + features + 1
     return 4 * fixed, 4 * num_classes * (features + 1)
 
@@ -232,7 +243,7 @@ Attributes:
 
 
 def _group_by_class(rows, num_rows):
-    if num_rows <= 128:
+    if num_rows <= FEW_CLASSES + 1:
         # One group per class is cheaper than sorting, as long as classes are few.
         groups = ops.arange(num_rows, dtype="int32")
         is_row = rows[:, None] == groups
