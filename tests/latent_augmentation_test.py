@@ -65,7 +65,7 @@ def another(index, uniform, size):
     return others[int(uniform * len(others))]
 
 
-def expected_move(name, z, label, index, batch, held, hardness, draw, partners):
+def expected_move(name, z, label, index, batch, held, hardness, draw, donors):
     """One latent, in plain Python: held latents are in the order of their slots."""
     latents, labels = batch
     own = held[label]
@@ -78,7 +78,7 @@ def expected_move(name, z, label, index, batch, held, hardness, draw, partners):
         return z + m * step.noise[index] * own.std(0)
     if name == "difference_transform":
         pool = own
-        if partners == "any":
+        if donors == "any":
             pool = held[labels[int(uniform[0] * len(labels))]]
         count = len(pool)
         first = int(uniform[1] * count)
@@ -105,10 +105,10 @@ def expected_move(name, z, label, index, batch, held, hardness, draw, partners):
     return z + m * (best[int(np.argmax(cosines))] - z)
 
 
-@pytest.mark.parametrize("partners", ["class", "any"])
+@pytest.mark.parametrize("donors", ["class", "any"])
 @pytest.mark.parametrize("name", NAMES)
-def test_operation_matches_loops_with_injected_draws(name, partners, rng):
-    options = {"difference_transform": {"partners": partners}}
+def test_operation_matches_loops_with_injected_draws(name, donors, rng):
+    options = {"difference_transform": {"donors": donors}}
     options["hard_interpolation"] = {"hardness": "l2"}
     operation = operations.get(name, options.get(name))
     layer, held_latents, held_labels = filled(rng, one(operation))
@@ -133,7 +133,7 @@ def test_operation_matches_loops_with_injected_draws(name, partners, rng):
             held,
             hardness,
             draw,
-            partners,
+            donors,
         )
         np.testing.assert_allclose(outputs[index], expected, rtol=1e-4, atol=1e-4)
 
@@ -166,7 +166,7 @@ def test_no_operation_is_the_identity(rng):
         ("hard_interpolation", 1),
         ("hard_extrapolation", 1),
         ("gaussian_noise", 2),
-        (DifferenceTransform(partners="class"), 2),
+        (DifferenceTransform(donors="class"), 2),
     ],
 )
 def test_small_classes_are_left_alone(name, required, per_class, rng):
@@ -191,7 +191,7 @@ def test_samples_without_a_class_are_left_alone(name, rng):
     ignored = labels == IGNORED
     np.testing.assert_array_equal(array(outputs)[ignored], latents[ignored])
     if targets.partner is not None:
-        weight = array(targets.partner_weight)
+        weight = array(targets.share)
         assert np.all(weight[ignored] == 0)
         assert np.all(weight[labels[array(targets.partner)] == IGNORED] == 0)
 
@@ -313,7 +313,7 @@ def test_class_mixing_weights_compose(rng):
     partner = [another(i, u, BATCH) for i, u in enumerate(draw.partner)]
     np.testing.assert_array_equal(targets.partner, [*range(BATCH), *partner])
     expected = np.repeat([0.0, 1 - 0.75**2], BATCH)
-    np.testing.assert_allclose(targets.partner_weight, expected, rtol=1e-6)
+    np.testing.assert_allclose(targets.share, expected, rtol=1e-6)
     share = expected[BATCH:, None]
     np.testing.assert_allclose(
         outputs[BATCH:],
@@ -405,11 +405,11 @@ def test_policy_is_a_variable(rng):
 
 
 def test_a_policy_is_assigned_with_the_options_of_the_layers():
-    policy = one(DifferenceTransform(partners="class"), 0.0)
+    policy = one(DifferenceTransform(donors="class"), 0.0)
     layer = LatentAugmentation(NUM_CLASSES, policy)
     layer.build((None, FEATURES))
-    layer.policy = one(DifferenceTransform(partners="class"), 0.5)
-    assert layer.policy == one(DifferenceTransform(partners="class"), 0.5)
+    layer.policy = one(DifferenceTransform(donors="class"), 0.5)
+    assert layer.policy == one(DifferenceTransform(donors="class"), 0.5)
     with pytest.raises(ValueError, match="options"):
         layer.policy = one("difference_transform", 0.5)
 
@@ -471,7 +471,7 @@ def test_in_a_plain_model_warns_once_and_is_the_identity(rng):
 
 OPTIONS = (
     HardInterpolation(hardness="margin", temperature=0.5),
-    DifferenceTransform(partners="class"),
+    DifferenceTransform(donors="class"),
 )
 
 

@@ -8,9 +8,9 @@ import pytest
 from keras import ops
 from portable import array, tensor
 
-from keras_modals.layers.latent_augmentation import Targets
+from keras_modals.rows import RowMap
 from keras_modals.training.losses import OF_BATCH, WITH_STATE, LossKinds
-from keras_modals.training.targets import loss_passes, metric_data
+from keras_modals.training.passes import loss_passes, metric_data
 
 pytestmark = pytest.mark.backend
 
@@ -74,7 +74,7 @@ class _Kinds(LossKinds):
 def mixed_targets(num_views=1):
     partner = tensor(np.tile(PARTNER, num_views), "int32")
     share = np.concatenate([SHARE] * num_views)
-    return Targets(num_views, partner, tensor(share), None)
+    return RowMap(num_views, partner, tensor(share))
 
 
 def loss_of(loss, targets, y, weights=None, views=1):
@@ -224,7 +224,7 @@ def test_metrics_see_each_sample_once():
 
 def test_of_a_population_metrics_see_each_members_first_view():
     views = np.concatenate([PREDICTIONS * k for k in (1, 2, 3, 4)])
-    targets = Targets(4, None, None, None, members=2)
+    targets = RowMap(4, members=2)
     model = model_with(sparse())
     y, seen, weights = metric_data(
         model, targets, tensor(LABELS), tensor(views), tensor(WEIGHTS)

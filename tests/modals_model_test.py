@@ -275,7 +275,7 @@ def test_class_mixing_loss_sees_both_labels_and_metrics_the_true_ones(rng):
     labels = tensor(y, "int32")
     outputs, targets = layer.apply(tensor(encoder(x)), labels, layer.draw(labels))
     prediction = array(model.get_layer("head")(outputs))
-    share = array(targets.partner_weight)
+    share = array(targets.share)
     partner = array(targets.partner)
     rows = np.arange(48)
     own = -np.log(prediction[rows, np.tile(y, 2)]) * np.tile(weight, 2)

@@ -77,7 +77,7 @@ MODES = {
     "three moved views": mode(PAPER, num_views=3, clean_view=False),
     "moves train the encoder": mode(PAPER, num_views=2, gradient_to_encoder=True),
     "differences of the own class": mode(
-        Policy.single(DifferenceTransform(partners="class"), 0.7), num_views=2
+        Policy.single(DifferenceTransform(donors="class"), 0.7), num_views=2
     ),
     **{
         f"hardness {kind}": mode(

@@ -661,7 +661,7 @@ def test_active_views_weigh_as_fewer_views(data):
     latents = np.zeros((len(x), 6), "float32")
     with StepScope(keras.ops.convert_to_tensor(y)) as scope:
         model.latent_augmentation(latents, training=True)
-    np.testing.assert_allclose(scope.targets.view_weight, [1.5, 1.5, 0.0])
+    np.testing.assert_allclose(scope.rows.view_weight, [1.5, 1.5, 0.0])
 
 
 # Refused ----------------------------------------------------------------------

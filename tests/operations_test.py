@@ -67,7 +67,7 @@ def test_the_share_of_a_mixing_is_uniform_up_to_the_magnitude(rng):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DifferenceTransform(partners="all"), "partners='all'"),
+        (lambda: DifferenceTransform(donors="all"), "donors='all'"),
         (lambda: HardInterpolation(hardness="entropy"), "hardness='entropy'"),
         (lambda: HardInterpolation(temperature=0), "temperature=0"),
         (lambda: operations.get("turn"), "operation='turn'"),

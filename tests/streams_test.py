@@ -207,7 +207,7 @@ def test_no_row_meets_itself(rng):
     for _ in range(20):
         draw = layer.draw(labels)
         _, targets = layer.apply(latents, labels, draw)
-        share = keras.ops.convert_to_numpy(targets.partner_weight)
+        share = keras.ops.convert_to_numpy(targets.share)
         partner = keras.ops.convert_to_numpy(targets.partner)
         np.testing.assert_array_equal(partner[share > 0], np.array([1, 0])[share > 0])
 

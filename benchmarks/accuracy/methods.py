@@ -23,7 +23,7 @@ from keras_modals.tuners import policy_space
 FORMER = {"policy": Policy.single("difference_transform", 0.4), "num_views": 4}
 PAPER = {"num_views": 1, "gradient_to_encoder": True}
 #: As in the paper, a difference is of the sample's own class.
-PAPER_MOVES = (*PAPER_OPERATIONS[:3], DifferenceTransform(partners="class"))
+PAPER_MOVES = (*PAPER_OPERATIONS[:3], DifferenceTransform(donors="class"))
 TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
 
 

@@ -1,6 +1,5 @@
 import math
 import warnings
-from collections import namedtuple
 
 import keras
 import numpy as np
@@ -17,25 +16,7 @@ from keras_modals.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
 from keras_modals.operations.batch import Batch
 from keras_modals.operations.operation import Draw
 from keras_modals.policies.policy import Policy
-
-Targets = namedtuple(
-    "Targets",
-    ["num_views", "partner", "partner_weight", "view_weight", "members"],
-    defaults=[1],
-)
-Targets.__doc__ = """What the rows that a head receives are labelled with.
-
-Attributes:
-    num_views: Row `v * batch + i` is view `v` of sample `i`.
-    partner: int32 `(num_views * batch,)`, the sample each row was mixed with, its own
-        if it was not; `None` without `class_mixing`.
-    partner_weight: float32 `(num_views * batch,)`, that sample's share in `[0, 1]`.
-    view_weight: float32 `(num_views,)`, weights of mean 1 for the views' losses, or
-        `None` where all are alike.
-    members: Of a population, the number of its members, whose views `num_views` are:
-        all of the first, then all of the second, and so on.
-"""
-
+from keras_modals.rows import RowMap
 
 #: Chosen by measurement: `python -m benchmarks.accuracy report --study tuning`.
 DEFAULT_POLICY = Policy.single("class_mixing", 0.5)
@@ -309,12 +290,12 @@ class LatentAugmentation(keras.layers.Layer):
             return latents
 
         flat = ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
-        outputs, targets = self.apply(flat, labels, self.draw(labels))
+        outputs, rows = self.apply(flat, labels, self.draw(labels))
         if self.dropout is not None:
             outputs = self._drop(outputs)
         if scope is not None:
-            scope.leave(self, flat, labels, targets)
-        elif targets.partner is not None:
+            scope.record(self, flat, labels, rows)
+        elif rows.partner is not None:
             raise ValueError(
                 "`class_mixing` mixes labels as well, which a call by hand cannot "
                 "return. Use `ModalsModel`, a policy without `class_mixing`, or call "
@@ -369,7 +350,7 @@ class LatentAugmentation(keras.layers.Layer):
             draw: As returned by `draw`.
 
         Returns:
-            Pair of the outputs, `(num_views * batch, features)`, and their `Targets`.
+            Pair of the outputs, `(num_views * batch, features)`, and their `RowMap`.
         """
         views = self._augmented_views()
         source = ops.cast(latents, "float32")
@@ -383,7 +364,7 @@ class LatentAugmentation(keras.layers.Layer):
                 moved = ops.where(
                     touched[:, None], moved, backend.tile_rows(latents, views)
                 )
-            return moved, self._targets(partner, weight)
+            return moved, self._rows(partner, weight)
 
         if not self.gradient_to_encoder:
             # The clean view, one of several, carries the encoder's whole gradient.
@@ -391,14 +372,14 @@ class LatentAugmentation(keras.layers.Layer):
         if partner is not None:
             partner = ops.concatenate([_row_indices(labels), partner])
             weight = ops.concatenate([ops.zeros_like(source[:, 0]), weight])
-        return ops.concatenate([latents, moved]), self._targets(partner, weight)
+        return ops.concatenate([latents, moved]), self._rows(partner, weight)
 
     def _clean_factor(self, dtype):
         if self.active_views is None:
             return self.num_views
         return ops.cast(self.view_count, dtype)
 
-    def _targets(self, partner, partner_weight):
+    def _rows(self, partner, share):
         view_weight = None
         if self.active_views is not None:
             # Of a population, the first axis is the members'.
@@ -406,7 +387,7 @@ class LatentAugmentation(keras.layers.Layer):
             views = ops.arange(self.num_views, dtype="float32")
             view_weight = ops.where(views < count, self.num_views / count, 0.0)
             view_weight = ops.reshape(view_weight, (-1,))
-        return Targets(self.num_views, partner, partner_weight, view_weight)
+        return RowMap(self.num_views, partner, share, view_weight)
 
     def _walk(self, source, labels, draw, views):
         """Takes `views` copies of `source` through the operations of `draw`.
@@ -488,10 +469,10 @@ class LatentAugmentation(keras.layers.Layer):
         scope = current_scope()
         if previous_mask is None or scope is None or scope.layer is not self:
             return previous_mask
-        mask = backend.tile_rows(previous_mask, scope.targets.num_views)
-        if scope.targets.partner is None:
+        mask = scope.rows.tile(previous_mask)
+        if scope.rows.partner is None:
             return mask
-        return mask | backend.take_rows(previous_mask, scope.targets.partner)
+        return mask | backend.take_rows(previous_mask, scope.rows.partner)
 
     def get_config(self):
         config = super().get_config()

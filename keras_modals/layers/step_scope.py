@@ -19,7 +19,7 @@ class StepScope:
         labels: The labels that the layer used: as given, or passed to it by hand.
         layer: The `LatentAugmentation` that ran in this scope, or `None`.
         latents: Its clean latents, `(batch, features)`.
-        targets: Its `Targets`: how its outputs relate to the batch's samples.
+        rows: The `RowMap` of its outputs.
         member_outputs: What each head of a population says, at inference.
     """
 
@@ -27,10 +27,10 @@ class StepScope:
         self.labels = labels
         self.layer = None
         self.latents = None
-        self.targets = None
+        self.rows = None
         self.member_outputs = None
 
-    def leave(self, layer, latents, labels, targets):
+    def record(self, layer, latents, labels, rows):
         """Called by the layer, with what the step needs of it."""
         if self.layer is not None:
             raise ValueError(
@@ -38,7 +38,7 @@ class StepScope:
                 "it once, where the latents are."
             )
         self.layer, self.latents = layer, latents
-        self.labels, self.targets = labels, targets
+        self.labels, self.rows = labels, rows
 
     def __enter__(self):
         self._outer = current_scope()

@@ -14,7 +14,7 @@ class DifferenceTransform(Operation):
     """Moves by the difference between two latents of one class.
 
     Args:
-        partners: `"class"` or `"any"`: whether the two latents are of the sample's own
+        donors: `"class"` or `"any"`: whether the two latents are of the sample's own
             class or of that of a random sample of the batch. Defaults to `"any"`: the
             variation of one class may suit another.
 
@@ -24,7 +24,7 @@ class DifferenceTransform(Operation):
 
     Example:
 
-    >>> operation = keras_modals.operations.DifferenceTransform(partners="class")
+    >>> operation = keras_modals.operations.DifferenceTransform(donors="class")
     >>> policy = keras_modals.Policy.single(operation, 0.3)
     """
 
@@ -32,14 +32,14 @@ class DifferenceTransform(Operation):
     needs_memory: ClassVar[bool] = True
     num_uniform: ClassVar[int] = 3
 
-    partners: str = "any"
+    donors: str = "any"
 
     def __post_init__(self):
-        check_choice("partners", self.partners, ("class", "any"))
+        check_choice("donors", self.donors, ("class", "any"))
 
     def move(self, latents, magnitude, batch, draw):
         labels, count = batch.labels, None
-        if self.partners == "any":
+        if self.donors == "any":
             sample = uniform_index(draw.uniform[:, 0], batch.size)
             labels = backend.take_rows(batch.sample_labels, sample)
             count = batch.memory.counts(labels)

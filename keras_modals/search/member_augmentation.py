@@ -76,16 +76,16 @@ class MemberAugmentation(LatentAugmentation):
             rows = ops.concatenate([clean, rows], axis=1)
         if partner is not None:
             partner, weight = self._mixed(partner, weight, labels)
-        return self._flat(rows), self._targets(partner, weight)
+        return self._flat(rows), self._rows(partner, weight)
 
     def _clean_factor(self, dtype):
         factor = super()._clean_factor(dtype)
         return factor if self.active_views is None else factor[:, None, None]
 
-    def _targets(self, partner, partner_weight):
-        targets = super()._targets(partner, partner_weight)
+    def _rows(self, partner, share):
         members = self.population_size
-        return targets._replace(num_views=members * self.num_views, members=members)
+        rows = super()._rows(partner, share)
+        return rows._replace(num_views=members * self.num_views, members=members)
 
     def share(self, tensor):
         """Repeats a tensor for each member, unless it has an axis for them, with the

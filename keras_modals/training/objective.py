@@ -16,7 +16,7 @@ from keras_modals.training.outputs import (
     output_names,
     target_names,
 )
-from keras_modals.training.targets import loss_passes, metric_data
+from keras_modals.training.passes import loss_passes, metric_data
 
 NO_LABELS = (
     "`ModalsModel` learns from class labels, and the training data has none. "
@@ -64,7 +64,7 @@ def compute_objective(model, x, y, sample_weight):
         y_pred = model(x, training=True)
     labels = scope.labels
 
-    batch = (model, scope.targets, y, y_pred, sample_weight)
+    batch = (model, scope.rows, y, y_pred, sample_weight)
     passes = loss_passes(*batch, layer.seed_generator)
     # Gradients are summed over replicas, so that each minimizes its part of the mean:
     # Keras divides its losses by their number.
@@ -91,9 +91,8 @@ def compute_objective(model, x, y, sample_weight):
 
     sample_loss = None
     if layer.needs_losses and losses:
-        sample_loss = _first_view_losses(
-            model, losses[0], label_targets, by_output(y_pred, names)[label_name]
-        )
+        predictions = scope.rows.of_view(by_output(y_pred, names)[label_name], 0)
+        sample_loss = _sample_losses(model, losses[0], label_targets, predictions)
     return Objective(
         model_loss,
         discriminator_loss,
@@ -137,11 +136,10 @@ def _adversarial_terms(discriminator, latents):
     )
 
 
-def _first_view_losses(model, loss, targets, predictions):
-    """The task loss of each sample's first view, float32 `(batch,)`."""
+def _sample_losses(model, loss, targets, predictions):
+    """The task loss of each sample, float32 `(batch,)`."""
     targets = ops.convert_to_tensor(targets)
-    batch_size = ops.shape(targets)[0]
-    predictions = ops.stop_gradient(predictions)[:batch_size]
+    predictions = ops.stop_gradient(predictions)
     losses = model.loss_kinds.sample_losses(loss, targets, predictions)
     # A loss of the batch says nothing about single samples.
-    return ops.zeros((batch_size,)) if losses is None else losses
+    return ops.zeros((ops.shape(targets)[0],)) if losses is None else losses

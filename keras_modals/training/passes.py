@@ -1,4 +1,5 @@
-"""Targets and weights that match a head's rows: several views, or two labels, each."""
+"""What loss and metrics see of a step: passes over the head's rows, with the targets
+and weights that match them."""
 
 import keras
 from keras import ops
@@ -12,34 +13,34 @@ from keras_modals.training.outputs import (
 )
 
 
-def metric_data(model, targets, y, y_pred, sample_weight):
+def metric_data(model, rows, y, y_pred, sample_weight):
     """What metrics see: each sample once, as its first view. Of a population, each
     member's.
 
     Args:
         model: The `ModalsModel`.
-        targets: The `Targets` of the step.
+        rows: The `RowMap` of the step.
         y, y_pred, sample_weight: Targets and weights of the batch, predictions of
             every row.
 
     Returns:
         `(y, y_pred, sample_weight)`.
     """
-    if targets.num_views == 1:
+    if rows.num_views == 1:
         return y, y_pred, sample_weight
     names = output_names(model)
 
     def repeated(structure, names):
         entries = {
-            name: _tiled(entry, targets.members)
-            if name in model.augmented_outputs
+            name: rows.tile_members(entry)
+            if name in model.augmented_outputs and entry is not None
             else entry
             for name, entry in by_output(structure, names).items()
         }
         return like(structure, entries)
 
     predictions = {
-        name: _first_views(prediction, targets)
+        name: rows.first_views(prediction)
         if name in model.augmented_outputs
         else prediction
         for name, prediction in by_output(y_pred, names).items()
@@ -50,15 +51,7 @@ def metric_data(model, targets, y, y_pred, sample_weight):
     return y, like(y_pred, predictions), sample_weight
 
 
-def _first_views(prediction, targets):
-    views = targets.num_views // targets.members
-    parts = [
-        _view(prediction, member * views, targets) for member in range(targets.members)
-    ]
-    return ops.concatenate(parts) if len(parts) > 1 else parts[0]
-
-
-def loss_passes(model, targets, y, y_pred, sample_weight, seed):
+def loss_passes(model, rows, y, y_pred, sample_weight, seed):
     """What the loss sees: the weighted mean of `compute_loss` over some passes.
 
     A row with two labels counts for both, weighted by their shares. A loss that does
@@ -69,14 +62,14 @@ def loss_passes(model, targets, y, y_pred, sample_weight, seed):
     Predictions come with what Keras keeps beside them for its losses.
 
     Args:
-        model, targets, y, y_pred, sample_weight: As in `metric_data`.
+        model, rows, y, y_pred, sample_weight: As in `metric_data`.
         seed: A `keras.random.SeedGenerator`.
 
     Returns:
         List of pairs of a weight and arguments `(y, y_pred, sample_weight)`. Weights
         sum to 1.
     """
-    if targets.num_views == 1 and targets.partner is None:
+    if rows.num_views == 1 and rows.partner is None:
         return [(1.0, (y, y_pred, sample_weight))]
     names = output_names(model)
     y_names = target_names(model, y)
@@ -91,15 +84,15 @@ def loss_passes(model, targets, y, y_pred, sample_weight, seed):
         if name in model.augmented_outputs and y_by_name[name] is not None
     }
     uniform = None
-    if targets.partner is not None and not all(k.takes_weights for k in kinds.values()):
-        uniform = backend.uniform(ops.shape(targets.partner), seed)
+    if rows.partner is not None and not all(k.takes_weights for k in kinds.values()):
+        uniform = backend.uniform(ops.shape(rows.partner), seed)
     passes = []
-    for rows in _passes(targets, kinds.values(), uniform):
+    for each in _passes(rows, kinds.values(), uniform):
         entries = {
             name: (y_by_name[name], predictions[name], weights[name]) for name in names
         }
         for name, kind in kinds.items():
-            entries[name] = rows.entries(kind, *entries[name])
+            entries[name] = each.entries(kind, *entries[name])
         new_y = {name: entries[name][0] for name in y_names}
         new_pred, new_weights = (
             {name: values[index] for name, values in entries.items()}
@@ -110,7 +103,7 @@ def loss_passes(model, targets, y, y_pred, sample_weight, seed):
         else:
             new_weights = like(y_pred, new_weights)
         data = like(y, new_y), like(y_pred, new_pred), new_weights
-        passes.append((rows.weight, data))
+        passes.append((each.weight, data))
     return passes
 
 
@@ -118,13 +111,12 @@ def loss_passes(model, targets, y, y_pred, sample_weight, seed):
 OWN, PARTNER = 0, 1
 
 
-def _passes(targets, kinds, uniform):
-    """The `_Rows` of each pass."""
+def _passes(rows, kinds, uniform):
     are_means = all(kind.is_mean for kind in kinds)
-    views = [None] if are_means else range(targets.num_views)
+    views = [None] if are_means else range(rows.num_views)
     ranks = {kind.rank for kind in kinds if kind.takes_weights}
     labels: list[tuple[int, ...]]
-    if targets.partner is None or not ranks:
+    if rows.partner is None or not ranks:
         labels = [(OWN,)]
     elif are_means and ranks == {1}:
         labels = [(OWN, PARTNER)]
@@ -132,34 +124,33 @@ def _passes(targets, kinds, uniform):
         # Predictions keep the mask of their positions.
         labels = [(OWN,), (PARTNER,)]
     return [
-        _Rows(targets, uniform, some, view, 1.0 / (len(views) * len(labels)))
+        _Pass(rows, uniform, some, view, 1.0 / (len(views) * len(labels)))
         for view in views
         for some in labels
     ]
 
 
-class _Rows:
-    """The rows of one pass: of all views, or of one; with one of their labels, or once
-    with each.
+class _Pass:
+    """One pass over the rows of all views, or of one; with one of their labels, or with
+    each in turn.
 
     Attributes:
         weight: The pass's weight.
     """
 
-    def __init__(self, targets, uniform, labels, view, weight):
-        self._targets, self._labels, self._view = targets, labels, view
-        self._weighs_views = view is None and targets.view_weight is not None
-        if view is not None and targets.view_weight is not None:
-            weight = weight * targets.view_weight[view]
+    def __init__(self, rows, uniform, labels, view, weight):
+        self._rows, self._labels, self._view = rows, labels, view
+        self._weighs_views = view is None and rows.view_weight is not None
+        if view is not None and rows.view_weight is not None:
+            weight = weight * rows.view_weight[view]
         self.weight = weight
-        self._partner = self._part(targets.partner)
-        self._share = self._part(targets.partner_weight)
+        self._partner = self._part(rows.partner)
+        self._share = self._part(rows.share)
         self._uniform = self._part(uniform)
 
     def entries(self, kind, target, prediction, weight):
         """An output's targets, predictions and weights."""
-        if self._view is not None:
-            prediction = _view(prediction, self._view, self._targets)
+        prediction = self._part(prediction)
         own = self._repeated(target), self._own_weight(target, weight)
         if self._partner is None:
             return own[0], prediction, own[1]
@@ -197,9 +188,9 @@ class _Rows:
         if not self._weighs_views:
             return weight
         if weight is None:
-            rows = ops.shape(target)[0] * self._targets.num_views
+            rows = ops.shape(target)[0] * self._rows.num_views
             weight = ops.ones((rows,), dtype="float32")
-        return self._times_views(weight)
+        return self._rows.weigh_views(weight)
 
     def _of_partner(self, target, weight, own_weight):
         target = backend.take_rows(target, self._partner)
@@ -207,25 +198,20 @@ class _Rows:
             # Of views.
             return target, own_weight
         weight = backend.take_rows(weight, self._partner)
-        return target, self._times_views(weight) if self._weighs_views else weight
+        if self._weighs_views:
+            weight = self._rows.weigh_views(weight)
+        return target, weight
 
     def _part(self, rows):
         """Of values for all rows those of this pass."""
         if rows is None or self._view is None:
             return rows
-        return ops.reshape(rows, (self._targets.num_views, -1))[self._view]
+        return self._rows.of_view(rows, self._view)
 
     def _repeated(self, tensor):
-        if self._view is not None:
+        if tensor is None or self._view is not None:
             return tensor
-        return _tiled(tensor, self._targets.num_views)
-
-    def _times_views(self, weight):
-        by_view = ops.reshape(
-            ops.cast(weight, "float32"), (self._targets.num_views, -1)
-        )
-        by_view = by_view * self._targets.view_weight[:, None]
-        return ops.reshape(by_view, ops.shape(weight))
+        return self._rows.tile(tensor)
 
     def _mixed(self, own, partner):
         if own is None:
@@ -238,15 +224,6 @@ class _Rows:
             return None
         is_partner = _with_rank(self._uniform < self._share, len(own.shape))
         return ops.where(is_partner, partner, own)
-
-
-def _view(prediction, view, targets):
-    rows = ops.shape(prediction)[0] // targets.num_views
-    return backend.slice_rows(prediction, view * rows, rows)
-
-
-def _tiled(tensor, copies):
-    return None if tensor is None else backend.tile_rows(tensor, copies)
 
 
 def _with_rank(tensor, rank):
