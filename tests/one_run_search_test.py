@@ -721,6 +721,22 @@ def test_a_loss_of_the_batch_cannot_score_members():
     SharedEncoderSearch(model, 2, objective="val_accuracy")
 
 
+class Measuring(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.mean = keras.metrics.Mean(name="mean_output")
+
+    def call(self, inputs):
+        self.mean.update_state(inputs)
+        return inputs
+
+
+def test_metrics_of_a_heads_layers_are_not_dropped_silently():
+    model = problems.modals_model(head_model(Measuring()), layer="latents")
+    with pytest.warns(UserWarning, match="mean_output"):
+        SharedEncoderSearch(model, 2)
+
+
 def test_a_search_needs_validation_data(data):
     search = make_search(None, 2)
     with pytest.raises(ValueError, match="validation_data"):

@@ -1,3 +1,4 @@
+import warnings
 from typing import Any
 
 import keras
@@ -152,6 +153,14 @@ class SharedEncoderSearch(ModalsModel):
         template = as_modals_model(model)
         layer = template.latent_augmentation
         tensors, head = split(template, layer)
+        measured = [metric.name for part in head.layers for metric in part.metrics]
+        if measured:
+            warnings.warn(
+                "A search logs no metrics that layers behind the augmentation hold, "
+                "since each member has layers of its own: pass them to `compile`. "
+                f"Received: metrics {measured}",
+                stacklevel=2,
+            )
         members = MemberAugmentation(population_size, **layer.get_config())
         heads = MemberHeads(head, population_size, vectorized=vectorized)
         outputs, label_position = call_heads(
