@@ -11,10 +11,6 @@ BOUNDS = {
     "triplet_weight": ("a float in [0, 1)", lambda value: 0 <= value < 1),
     "prior_weight": ("a finite float of at least 0", lambda v: 0 <= v < math.inf),
     "dropout": ("a float in [0, 1)", lambda value: 0 <= value < 1),
-    "active_views": (
-        "a whole number of at least 1",
-        lambda value: 1 <= value < math.inf and value == math.floor(value),
-    ),
     "learning_rate": ("a positive finite float", lambda v: 0 < v < math.inf),
 }
 

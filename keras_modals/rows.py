@@ -10,8 +10,8 @@ from keras_modals import backend
 class RowMap(
     namedtuple(
         "RowMap",
-        ["num_views", "partner", "share", "view_weight", "members"],
-        defaults=[None, None, None, 1],
+        ["num_views", "partner", "share", "members"],
+        defaults=[None, None, 1],
     )
 ):
     """The map from the head's rows to samples.
@@ -24,8 +24,6 @@ class RowMap(
             own if it was not; `None` where no operation moves labels.
         share: float32 `(num_views * batch,)`, the share of the partner's label, in
             `[0, 1]`.
-        view_weight: float32 `(num_views,)`, weights of mean 1 for the views' losses, or
-            `None` where all are alike.
         members: Of a population, the number of its members, whose views `num_views`
             are: all of the first, then all of the second, and so on.
     """
@@ -50,9 +48,3 @@ class RowMap(
         views = self.num_views // self.members
         parts = [self.of_view(tensor, m * views) for m in range(self.members)]
         return ops.concatenate(parts) if len(parts) > 1 else parts[0]
-
-    def weigh_views(self, tensor):
-        """Rows' weights, times those of their views."""
-        by_view = ops.reshape(ops.cast(tensor, "float32"), (self.num_views, -1))
-        by_view = by_view * self.view_weight[:, None]
-        return ops.reshape(by_view, ops.shape(tensor))

@@ -6,7 +6,6 @@ from keras import layers
 
 import keras_modals
 from keras_modals import Policy, PolicyScheduler, SharedEncoderSearch
-from keras_modals.layers.step_scope import StepScope
 
 #: Of one operation, which is quick to trace.
 ZERO = Policy({"difference_transform": (0.0, 0.0)}, operation_counts=(0.0, 1.0))
@@ -311,17 +310,15 @@ def test_what_differs_by_member_is_searched_and_scheduled(data):
         policy=STRONG,
         dropout=0.1,
         num_views=3,
-        active_views=3,
     )
     fit(search, data, epochs=8)
     layer = search.latent_augmentation
     values = search.population.values
     assert len(np.unique(values, axis=0)) > 1
     np.testing.assert_allclose(layer.dropout_rate, values[:, 2], atol=1e-6)
-    np.testing.assert_allclose(layer.view_count, values[:, 3])
     schedule = search.best_schedule()
     assert schedule.epochs == 8
-    assert set(schedule.segments[-1].values) == {"dropout", "active_views"}
+    assert set(schedule.segments[-1].values) == {"dropout"}
 
     model = search.best_model()
     fit(model, data, epochs=8, callbacks=[PolicyScheduler(schedule)])
@@ -638,30 +635,6 @@ def test_an_output_of_its_own_precision(data):
         keras.mixed_precision.set_dtype_policy("float32")
     assert search.predict(data[0], verbose=0).dtype == "float32"
     assert keras.backend.standardize_dtype(search.output.dtype) == "float32"
-
-
-def test_active_views_weigh_as_fewer_views(data):
-    """Two of three views active: the first two, and as if there were no more."""
-    x, y = data
-    weights = []
-    for views in (2, 3):
-        keras.utils.set_random_seed(1)
-        model = keras_modals.augment(
-            problems.plain_model(),
-            "latents",
-            policy=ZERO,
-            num_views=views,
-            active_views=2,
-        )
-        problems.compile_(model, keras.optimizers.SGD(0.1))
-        model.fit(x, y, sample_weight=np.arange(len(x)) % 3, shuffle=False, verbose=0)
-        weights.append(model.get_layer("hidden").get_weights())
-    for first, second in zip(*weights, strict=True):
-        np.testing.assert_allclose(first, second, atol=1e-6)
-    latents = np.zeros((len(x), 6), "float32")
-    with StepScope(keras.ops.convert_to_tensor(y)) as scope:
-        model.latent_augmentation(latents, training=True)
-    np.testing.assert_allclose(scope.rows.view_weight, [1.5, 1.5, 0.0])
 
 
 # Refused ----------------------------------------------------------------------

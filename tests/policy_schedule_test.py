@@ -178,14 +178,12 @@ WITHIN = {
     "triplet_weight": (0, 0.999, np.float32(0.5)),
     "prior_weight": (0.0, 100, 1e30),
     "dropout": (0, 0.999, np.float64(0.5)),
-    "active_views": (1, 3.0, np.int64(2)),
     "learning_rate": (1e-30, 1, 10.0),
 }
 OUT = {
     "triplet_weight": (-0.1, 1, 1.0, 7.0, 1 - 1e-12),
     "prior_weight": (-5, -1e-9, 1e300, 10**5000),
     "dropout": (-3, 1.0, 2, 1 - 1e-12),
-    "active_views": (0, 0.5, 1.5, -1),
     "learning_rate": (-0.1, 0, 0.0, 1e-300, 10**400),
 }
 NEVER = (math.nan, math.inf, -math.inf, True, False, "0.5", None, [0.5])
@@ -216,7 +214,7 @@ def test_values_have_the_bounds_of_compile_and_of_the_layer():
             return True
         return False
 
-    for name in ("triplet_weight", "prior_weight", "dropout", "active_views"):
+    for name in ("triplet_weight", "prior_weight", "dropout"):
         as_python = [v for v in WITHIN[name] if not isinstance(v, np.generic | float)]
         assert not any(refuses(name, value) for value in as_python)
         assert all(refuses(name, value) for value in OUT[name][:2])
@@ -225,7 +223,7 @@ def test_values_have_the_bounds_of_compile_and_of_the_layer():
 @pytest.mark.parametrize("name", BOUNDS)
 def test_what_is_assigned_has_bounds_too(name):
     model = compile_(
-        modals_model(policy=ZERO, dropout=0.1, active_views=4),
+        modals_model(policy=ZERO, dropout=0.1),
         triplet_weight=0.5,
         prior_weight=0.1,
     )
@@ -341,7 +339,6 @@ def test_no_dropout_is_a_dropout_of_zero(rng):
         (Policy({"gaussian_noise": (0.5, 0.5)}), {}, "operations and operation counts"),
         (ZERO, {"prior_weight": 0.1}, "prior_weight=0.1"),
         (ZERO, {"dropout": 0.5}, "dropout=0.5"),
-        (ZERO, {"active_views": 5}, "without active views"),
     ],
 )
 def test_scheduler_refuses(policy, values, message, rng):

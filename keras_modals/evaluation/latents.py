@@ -103,7 +103,6 @@ class LatentProbe:
         config.update(
             policy=Policy.single(operation, magnitude),
             num_views=1,
-            active_views=None,
             dropout=None,
             dtype="float32",
         )

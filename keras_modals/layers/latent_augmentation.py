@@ -55,9 +55,6 @@ class LatentAugmentation(keras.layers.Layer):
         num_views: Integer, how many latents to hand to the head per sample. More
             than 1 needs `ModalsModel`, which repeats labels and weights to match,
             or attention to the output shape. Defaults to `2`, a clean and a moved one.
-        active_views: Optional integer, of how many of its views a sample's loss is the
-            mean: the first ones. The number is a variable, `view_count`, so that a
-            search can change it. Defaults to `None`, all.
         clean_view: Boolean, whether the first view is the latent itself. Ignored for
             `num_views=1`. Defaults to `True`.
         gradient_to_encoder: Boolean, whether augmented latents send gradient to the
@@ -114,7 +111,6 @@ class LatentAugmentation(keras.layers.Layer):
         policy=None,
         *,
         num_views=2,
-        active_views=None,
         clean_view=True,
         gradient_to_encoder=None,
         memory_size=100,
@@ -134,14 +130,6 @@ class LatentAugmentation(keras.layers.Layer):
             dropout = float(check_bounds("dropout", dropout))
         self.num_classes = check_integer("num_classes", num_classes, 2)
         self.num_views = check_integer("num_views", num_views, 1)
-        if active_views is not None:
-            active_views = check_integer("active_views", active_views, 1)
-            if active_views > self.num_views:
-                raise ValueError(
-                    "Only views that there are can be active. Received: "
-                    f"num_views={num_views}, active_views={active_views}"
-                )
-        self.active_views = active_views
         self.clean_view = bool(clean_view)
         #: The `Operation` of each name.
         self.operations = policy.by_name
@@ -183,8 +171,6 @@ class LatentAugmentation(keras.layers.Layer):
         self.magnitudes = self._variable("magnitudes", magnitudes)
         if self.dropout is not None:
             self.dropout_rate = self._variable("dropout_rate", self.dropout)
-        if self.active_views is not None:
-            self.view_count = self._variable("view_count", self.active_views)
 
     def _fitting_memory_size(self):
         fixed, per_latent = memory_bytes(self.num_classes, self.num_features)
@@ -368,26 +354,14 @@ class LatentAugmentation(keras.layers.Layer):
 
         if not self.gradient_to_encoder:
             # The clean view, one of several, carries the encoder's whole gradient.
-            latents = scale_gradient(latents, self._clean_factor(latents.dtype))
+            latents = scale_gradient(latents, self.num_views)
         if partner is not None:
             partner = ops.concatenate([_row_indices(labels), partner])
             weight = ops.concatenate([ops.zeros_like(source[:, 0]), weight])
         return ops.concatenate([latents, moved]), self._rows(partner, weight)
 
-    def _clean_factor(self, dtype):
-        if self.active_views is None:
-            return self.num_views
-        return ops.cast(self.view_count, dtype)
-
     def _rows(self, partner, share):
-        view_weight = None
-        if self.active_views is not None:
-            # Of a population, the first axis is the members'.
-            count = ops.convert_to_tensor(self.view_count)[..., None]
-            views = ops.arange(self.num_views, dtype="float32")
-            view_weight = ops.where(views < count, self.num_views / count, 0.0)
-            view_weight = ops.reshape(view_weight, (-1,))
-        return RowMap(self.num_views, partner, share, view_weight)
+        return RowMap(self.num_views, partner, share)
 
     def _walk(self, source, labels, draw, views):
         """Takes `views` copies of `source` through the operations of `draw`.
@@ -480,7 +454,6 @@ class LatentAugmentation(keras.layers.Layer):
             num_classes=self.num_classes,
             policy=keras.saving.serialize_keras_object(self.policy),
             num_views=self.num_views,
-            active_views=self.active_views,
             clean_view=self.clean_view,
             gradient_to_encoder=self.gradient_to_encoder,
             memory_size=self.memory_size,

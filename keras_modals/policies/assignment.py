@@ -28,22 +28,6 @@ def _assign_dropout(model, value):
         layer.dropout_rate.assign(value)
 
 
-def _assign_active_views(model, value):
-    value = check_bounds("active_views", value)
-    layer = model.latent_augmentation
-    if layer.active_views is None:
-        raise ValueError(
-            f"The layer '{layer.name}' was made without active views. Make it with "
-            f"`active_views={layer.num_views}`. Received: active_views={value}"
-        )
-    if value > layer.num_views:
-        raise ValueError(
-            f"The layer '{layer.name}' has {layer.num_views} views. "
-            f"Received: active_views={value}"
-        )
-    layer.view_count.assign(value)
-
-
 def _assign_learning_rate(model, value):
     model.optimizer.learning_rate = check_bounds("learning_rate", value)
 
@@ -53,7 +37,6 @@ ASSIGNABLE = {
     "triplet_weight": _assign_loss_weight("triplet_weight", "uses_triplet"),
     "prior_weight": _assign_loss_weight("prior_weight", "uses_prior"),
     "dropout": _assign_dropout,
-    "active_views": _assign_active_views,
     "learning_rate": _assign_learning_rate,
 }
 

@@ -23,8 +23,8 @@ class PolicySchedule:
             positive integer, a `Policy` (those of all segments must have the same
             operations) and a mapping from the names of other numbers to their
             values: `"triplet_weight"`, `"prior_weight"`, `"dropout"` of the latents,
-            `"active_views"` of a sample, `"learning_rate"`. They have the bounds that
-            they have in `ModalsModel.compile` and `LatentAugmentation`.
+            `"learning_rate"`. They have the bounds that they have in
+            `ModalsModel.compile` and `LatentAugmentation`.
 
     Reference:
 

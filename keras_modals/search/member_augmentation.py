@@ -21,7 +21,6 @@ class MemberAugmentation(LatentAugmentation):
     Attributes:
         probabilities, magnitudes: float32 `(population_size, sub_policies)`.
         dropout_rate: float32 `(population_size,)`, where there is dropout.
-        view_count: float32 `(population_size,)`, where there are active views.
         encoder_shares: float32 `(population_size,)`, the weight of each member's
             gradient in the encoder's. Sums to 1.
     """
@@ -72,15 +71,11 @@ class MemberAugmentation(LatentAugmentation):
             clean = self.share(latents[None])
             if not self.gradient_to_encoder:
                 # The clean view, one of several, carries the encoder's whole gradient.
-                clean = scale_gradient(clean, self._clean_factor(latents.dtype))
+                clean = scale_gradient(clean, self.num_views)
             rows = ops.concatenate([clean, rows], axis=1)
         if partner is not None:
             partner, weight = self._mixed(partner, weight, labels)
         return self._flat(rows), self._rows(partner, weight)
-
-    def _clean_factor(self, dtype):
-        factor = super()._clean_factor(dtype)
-        return factor if self.active_views is None else factor[:, None, None]
 
     def _rows(self, partner, share):
         members = self.population_size

@@ -34,9 +34,6 @@ class Searched:
         if layer.dropout is not None:
             self._others.append(("dropout", layer.dropout))
             self.levels.append(Levels("dropout", TENTHS[:-1]))
-        if layer.active_views is not None:
-            self._others.append(("active_views", layer.active_views))
-            self.levels.append(Levels("active_views", range(1, layer.num_views + 1)))
 
     def start(self, initial):
         """One value of each: of a policy of zeros, or else of the layer's policy."""
@@ -51,9 +48,8 @@ class Searched:
         count = self._count
         members.probabilities.assign(values[:, :count])
         members.magnitudes.assign(values[:, count : 2 * count])
-        variables = {"dropout": "dropout_rate", "active_views": "view_count"}
-        for column, (name, _) in enumerate(self._others, start=2 * count):
-            getattr(members, variables[name]).assign(values[:, column])
+        if self._others:
+            members.dropout_rate.assign(values[:, 2 * count])
 
     def policy(self, values):
         """The policy that one member's values stand for."""

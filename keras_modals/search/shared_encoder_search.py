@@ -63,7 +63,7 @@ class SharedEncoderSearch(ModalsModel):
     members. Compiling again begins a new search, on the weights as they are.
 
     Searched are, for each member, the probabilities and magnitudes of the policy, and
-    the layer's `dropout` and `active_views` where they are not `None`. The weights of
+    the layer's `dropout` where it is not `None`. The weights of
     the triplet loss and of the prior act on the encoder, which members share; where
     they are positive they are searched over time: changed for a generation, and
     reverted unless the best score fell by as much as in the generation before.

@@ -140,9 +140,6 @@ class _Pass:
 
     def __init__(self, rows, uniform, labels, view, weight):
         self._rows, self._labels, self._view = rows, labels, view
-        self._weighs_views = view is None and rows.view_weight is not None
-        if view is not None and rows.view_weight is not None:
-            weight = weight * rows.view_weight[view]
         self.weight = weight
         self._partner = self._part(rows.partner)
         self._share = self._part(rows.share)
@@ -151,10 +148,10 @@ class _Pass:
     def entries(self, kind, target, prediction, weight):
         """An output's targets, predictions and weights."""
         prediction = self._part(prediction)
-        own = self._repeated(target), self._own_weight(target, weight)
+        own = self._repeated(target), self._repeated(weight)
         if self._partner is None:
             return own[0], prediction, own[1]
-        partner = self._of_partner(target, weight, own[1])
+        partner = self._of_partner(target), self._of_partner(weight)
         if not kind.takes_weights:
             is_soft = _is_float(own[0]) and len(own[0].shape) == len(prediction.shape)
             combine = self._mixed if is_soft else self._drawn
@@ -162,11 +159,10 @@ class _Pass:
             return target, prediction, weight
         both = own, partner
         parts = [self._with_share(kind, label, *both[label]) for label in self._labels]
-        if len(parts) == 1:
-            target, weight = parts[0]
-            return target, prediction, weight
-        prediction = backend.tile_rows(prediction, 2)
-        target, weight = (ops.concatenate(part) for part in zip(*parts, strict=True))
+        if len(parts) == 2:
+            prediction = backend.tile_rows(prediction, 2)
+            parts = [[ops.concatenate(each) for each in zip(*parts, strict=True)]]
+        target, weight = parts[0]
         return target, prediction, weight
 
     def _with_share(self, kind, label, target, weight):
@@ -183,24 +179,8 @@ class _Pass:
             share = share * _with_rank(ops.cast(weight, "float32"), rank)
         return target, share
 
-    def _own_weight(self, target, weight):
-        weight = self._repeated(weight)
-        if not self._weighs_views:
-            return weight
-        if weight is None:
-            rows = ops.shape(target)[0] * self._rows.num_views
-            weight = ops.ones((rows,), dtype="float32")
-        return self._rows.weigh_views(weight)
-
-    def _of_partner(self, target, weight, own_weight):
-        target = backend.take_rows(target, self._partner)
-        if weight is None:
-            # Of views.
-            return target, own_weight
-        weight = backend.take_rows(weight, self._partner)
-        if self._weighs_views:
-            weight = self._rows.weigh_views(weight)
-        return target, weight
+    def _of_partner(self, tensor):
+        return None if tensor is None else backend.take_rows(tensor, self._partner)
 
     def _part(self, rows):
         """Of values for all rows those of this pass."""
