@@ -195,7 +195,7 @@ def test_class_memory_holds_the_clean_latents_of_the_batch(rng):
 
 def test_memory_keeps_the_losses_of_the_clean_view(rng):
     x, y = make_data(rng, 30)
-    model = modals_model(policy=STRONG, hardness="loss")
+    model = modals_model(policy=STRONG)
     compile_(model, keras.optimizers.SGD(0.0))
     expected = keras.losses.sparse_categorical_crossentropy(y, model(x))
     model.fit(x, y, batch_size=30, verbose=0, shuffle=False)

@@ -4,6 +4,7 @@ import textwrap
 from types import SimpleNamespace
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 from portable import array, tensor
@@ -20,6 +21,7 @@ from keras_modals.operations import (
     HardExtrapolation,
     HardInterpolation,
 )
+from keras_modals.tuners.policy_space import policy_from_values, policy_space
 
 ROWS, FEATURES = 5, 3
 
@@ -161,3 +163,11 @@ def test_an_unknown_one_says_what_to_do(tmp_path):
     """
     command = [sys.executable, "-c", textwrap.dedent(code), tmp_path / "policy.json"]
     subprocess.run(command, check=True)
+
+
+def test_policies_of_keras_tuner_keep_options():
+    hp = keras_tuner.HyperParameters()
+    chosen = (DifferenceTransform(donors="class"), "gaussian_noise", Shift())
+    policy = policy_space(hp, chosen, repeats=1)
+    assert policy.by_name["difference_transform"].donors == "class"
+    assert policy_from_values(hp.values) == policy

@@ -47,7 +47,8 @@ def policy_space(
     operations = [known.get(operation) for operation in operations]
     hp.Fixed(_COUNTS, ",".join(str(float(count)) for count in operation_counts))
     options = {each.name: each.get_config() for each in operations}
-    hp.Fixed(_OPTIONS, json.dumps(options))
+    if any(options.values()):
+        hp.Fixed(_OPTIONS, json.dumps(options))
 
     def number(operation, index, what):
         name = f"{PREFIX}{operation.name}/{index}/{what}"
@@ -78,10 +79,10 @@ def policy_from_values(values):
             operation, index, what = name[len(PREFIX) :].split("/")
             pair = operations.setdefault(operation, {}).setdefault(int(index), {})
             pair[what] = value / _TOP
-    options = json.loads(values[_OPTIONS])
+    options = json.loads(values.get(_OPTIONS, "{}"))
     return Policy(
         {
-            known.get(operation, options[operation]): [
+            known.get(operation, options.get(operation)): [
                 (pair["probability"], pair["magnitude"])
                 for _, pair in sorted(pairs.items())
             ]
