@@ -295,3 +295,12 @@ def test_state_is_float32_under_mixed_precision():
         "moments": "float32",
         "counters": "int32",
     }
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("number", [-(2**31), -1, 2**31 - 1])
+def test_counters_that_are_not_its_own_make_no_index_out_of_range(number):
+    memory = built(2, 5, 3)
+    memory.counters.assign(np.full(memory.counters.shape, number, "int32"))
+    counts = array(memory.counts(np.array([0, 1], "int32")))
+    np.testing.assert_array_equal(counts, [5 if number > 0 else 0] * 2)

@@ -82,7 +82,10 @@ class ClassMemory(keras.layers.Layer):
 
     def counts(self, labels):
         """How many latents each label's class holds, int32, shape of `labels`."""
-        return backend.take_rows(self.counters, self._class_rows(labels))[..., COUNT]
+        counters = backend.take_rows(self.counters, self._class_rows(labels))
+        # Who sets all weights to NaN, as a training that diverged, sets these to any
+        # number: no index may follow from it.
+        return ops.clip(counters[..., COUNT], 0, self.memory_size)
 
     def statistics(self, labels):
         """Count, mean and deviation of each label's class.
