@@ -52,7 +52,7 @@ class Operation:
     `Policy({"name": (0.5, 0.5)})`, in schedules, searches and files. Options are the
     fields of a frozen dataclass, with defaults, of types that JSON has.
 
-    Class attributes:
+    Attributes:
         name: The name in policies and files.
         keeps_labels: Whether a moved latent keeps its label. If not, the operation
             moves towards `batch.partner`, and `move` returns the partner's share.
