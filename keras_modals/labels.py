@@ -71,7 +71,7 @@ def count_labels(labels, indices, ignored=()):
         ignored: As in `class_indices`.
 
     Returns:
-        int32 tensor of shape `(4,)`; the last entry is 1 (step).
+        int32 tensor of shape `(4,)`; the last entry is 1, for the step.
     """
     labels = ops.convert_to_tensor(labels)
     wrong = without = indices == IGNORED

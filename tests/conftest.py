@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    # To collect garbage here as well would be a third of the time of all tests.
+    # To collect garbage here as well would take longer than most tests.
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
 

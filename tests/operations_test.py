@@ -171,3 +171,10 @@ def test_policies_of_keras_tuner_keep_options():
     policy = policy_space(hp, chosen, repeats=1)
     assert policy.by_name["difference_transform"].donors == "class"
     assert policy_from_values(hp.values) == policy
+
+
+def test_a_memory_has_one_hardness():
+    other = type("Other", (Operation,), {"name": "other", "hardness": "l2"})
+    policy = Policy.constant(0.5, 0.5, (HardInterpolation("margin"), other()))
+    with pytest.raises(ValueError, match="one `hardness`.*l2.*margin"):
+        keras_modals.LatentAugmentation(3, policy)

@@ -133,6 +133,12 @@ class LatentAugmentation(keras.layers.Layer):
         self.clean_view = bool(clean_view)
         #: The `Operation` of each name.
         self.operations = policy.by_name
+        hardness = {each.hardness for each in self.operations.values()} - {None}
+        if len(hardness) > 1:
+            raise ValueError(
+                "The memory keeps one number for how hard a latent is: give all "
+                f"operations one `hardness`. Received: {sorted(hardness)}"
+            )
         if gradient_to_encoder is None:
             keep_labels = [each.keeps_labels for each in self.operations.values()]
             gradient_to_encoder = not (any(keep_labels) and self.has_clean_view)
@@ -218,8 +224,8 @@ class LatentAugmentation(keras.layers.Layer):
     @property
     def _hardness(self):
         """What makes a remembered latent hard; `None` where no operation asks."""
-        kinds = [each.hardness for each in self.operations.values() if each.hardness]
-        return kinds[0] if kinds else None
+        kinds = {each.hardness for each in self.operations.values()} - {None}
+        return kinds.pop() if kinds else None
 
     @property
     def policy(self):

@@ -296,7 +296,8 @@ def own_objects(model):
         ]
     )
     values = {each if inspect.isroutine(each) else type(each) for each in used}
-    own = [v for v in values if v.__module__.split(".")[0] not in ("keras", "builtins")]
+    others = ("keras", "builtins")
+    own = [v for v in values if (v.__module__ or "").split(".")[0] not in others]
     names = [value.__name__ for value in own]
     return {value.__name__: value for value in own if names.count(value.__name__) == 1}
 

@@ -38,13 +38,12 @@ class DifferenceTransform(Operation):
         check_choice("donors", self.donors, ("class", "any"))
 
     def move(self, latents, magnitude, batch, draw):
-        labels, count = batch.labels, None
         if self.donors == "any":
             sample = uniform_index(draw.uniform[:, 0], batch.size)
             labels = backend.take_rows(batch.sample_labels, sample)
             count = batch.memory.counts(labels)
         else:
-            count = batch.counts
+            labels, count = batch.labels, batch.counts
         first = uniform_index(draw.uniform[:, 1], count)
         others = uniform_index(draw.uniform[:, 2], count - 1)
         second = (first + 1 + others) % ops.maximum(count, 1)
