@@ -176,5 +176,5 @@ def test_policies_of_keras_tuner_keep_options():
 def test_a_memory_has_one_hardness():
     other = type("Other", (Operation,), {"name": "other", "hardness": "l2"})
     policy = Policy.constant(0.5, 0.5, (HardInterpolation("margin"), other()))
-    with pytest.raises(ValueError, match="one `hardness`.*l2.*margin"):
+    with pytest.raises(ValueError, match=r"one `hardness`.*l2.*margin"):
         keras_modals.LatentAugmentation(3, policy)
