@@ -1,8 +1,16 @@
+import keras
 import numpy as np
 import pytest
+from keras import ops
 
-from keras_modals.labels import IGNORED, check_label_array, class_indices
+from keras_modals import LatentAugmentation, TripletSelector
+from keras_modals.evaluation.splits import make_loader
+from keras_modals.evaluation.trial import Trial
+from keras_modals.labels import IGNORED, Classes
+from keras_modals.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
+from keras_modals.search.member_scores import error_measure
 
+CLASSES = Classes(3)
 INDICES = np.array([2, 0, 1, 2])
 
 
@@ -22,26 +30,26 @@ INDICES = np.array([2, 0, 1, 2])
     ids=lambda labels: f"{labels.dtype}{labels.shape}",
 )
 def test_forms(labels):
-    indices = class_indices(labels, 3)
+    indices = CLASSES.groups(labels)
     assert indices.shape == (4,)
     assert np.asarray(indices).dtype == "int32"
     np.testing.assert_array_equal(indices, INDICES)
-    check_label_array(labels, 3)
+    CLASSES.check(labels)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "float32", "int32"])
 def test_binary(dtype):
     labels = np.array([0, 1, 1, 0]).astype(dtype)
-    np.testing.assert_array_equal(class_indices(labels, 2), [0, 1, 1, 0])
-    np.testing.assert_array_equal(class_indices(labels[:, None], 2), [0, 1, 1, 0])
-    check_label_array(labels, 2)
+    np.testing.assert_array_equal(Classes(2).groups(labels), [0, 1, 1, 0])
+    np.testing.assert_array_equal(Classes(2).groups(labels[:, None]), [0, 1, 1, 0])
+    Classes(2).check(labels)
 
 
 def test_what_is_no_class_is_ignored():
     labels = np.array([0.0, -1.0, 3.0, 0.5, np.nan, np.inf, 2.0])
-    np.testing.assert_array_equal(class_indices(labels, 3), [0] + [IGNORED] * 5 + [2])
+    np.testing.assert_array_equal(CLASSES.groups(labels), [0] + [IGNORED] * 5 + [2])
     rows = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 1.0]])
-    np.testing.assert_array_equal(class_indices(rows, 3), [0, IGNORED, IGNORED, 2])
+    np.testing.assert_array_equal(CLASSES.groups(rows), [0, IGNORED, IGNORED, 2])
 
 
 @pytest.mark.parametrize(
@@ -59,9 +67,88 @@ def test_what_is_no_class_is_ignored():
 )
 def test_refuses_arrays(labels, message):
     with pytest.raises(ValueError, match=message):
-        check_label_array(labels, 3)
+        CLASSES.check(labels)
 
 
 def test_refuses_shapes_in_a_stream():
     with pytest.raises(ValueError, match=r"shape \(4, 2\)"):
-        class_indices(np.zeros((4, 2)), 3)
+        CLASSES.groups(np.zeros((4, 2)))
+
+
+# Every reader -----------------------------------------------------------------
+
+ROWS = np.array(
+    [
+        [0.0, 0.6, 0.4],
+        [0.0, 0.0, 0.0],
+        [1.0, 1.0, 0.0],
+        [0.0, 0.0, 1.0],
+        [0.8, 0.1, 0.1],
+    ]
+)
+ROW_GROUPS = [1, IGNORED, IGNORED, 2, 0]
+
+
+def selects_by(targets, groups):
+    """Whether the triplet loss takes targets for these groups."""
+    embeddings = np.random.default_rng(0).normal(size=(len(groups), 4))
+    loss = TripletSelector(mining="all")
+    np.testing.assert_array_equal(
+        loss(targets, embeddings), loss(np.array(groups, "int32"), embeddings)
+    )
+
+
+def test_all_readers_agree_on_soft_rows_and_rows_of_another_sum():
+    np.testing.assert_array_equal(CLASSES.groups(ROWS), ROW_GROUPS)
+    selects_by(ROWS, ROW_GROUPS)
+    counts = CLASSES.count(ROWS, CLASSES.groups(ROWS))
+    expected = {SAMPLES: 5, WITHOUT_LABEL: 2, WRONG: 2, STEPS: 1}
+    np.testing.assert_array_equal(counts, [expected[i] for i in range(4)])
+    errors = error_measure(CLASSES)(ROWS, np.eye(3)[[1, 0, 0, 2, 1]])
+    np.testing.assert_array_equal(errors, [0, 1, 1, 0, 1])
+    trial = Trial((None, ROWS), (None, ROWS), 3, seed=0, epochs=1, batch_size=1)
+    np.testing.assert_array_equal(trial.labels, ROW_GROUPS)
+    np.testing.assert_allclose(trial.classes.shares(ROWS), ROWS, rtol=1e-6)
+    for reader in (CLASSES.check, lambda rows: make_loader((ROWS, rows), (0.2, 0.2))):
+        with pytest.raises(ValueError, match=r"row 1 is \[0. 0. 0.\]"):
+            reader(ROWS)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32", "uint16"])
+def test_all_readers_agree_on_many_classes_in_half_precision(dtype):
+    groups = np.array([255, 256, 257, 258, 257, 999])
+    targets = groups.astype(dtype)
+    classes = Classes(1000)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        np.testing.assert_array_equal(classes.groups(targets), groups)
+        selects_by(targets, groups)
+        errors = error_measure(classes)(targets, np.eye(1000)[groups])
+        np.testing.assert_array_equal(errors, np.zeros(6))
+        layer = LatentAugmentation(1000)
+        np.testing.assert_array_equal(layer.labels.groups(targets), groups)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    trial = Trial((None, targets), (None, targets), 1000, 0, 1, 1)
+    np.testing.assert_array_equal(trial.labels, groups)
+    assert Classes.of_arrays(targets).num_classes == 1000
+
+
+def test_groups_in_the_form_of_targets():
+    np.testing.assert_array_equal(
+        CLASSES.like(INDICES, INDICES[:1, None]).shape, (4, 1)
+    )
+    np.testing.assert_array_equal(CLASSES.like(INDICES, np.eye(3)), np.eye(3)[INDICES])
+
+
+def test_what_a_head_says():
+    outputs = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
+    np.testing.assert_array_equal(CLASSES.predicted(ops.array(outputs)), [1, 0])
+    of_second = np.array([[0.2], [0.9]])
+    np.testing.assert_array_equal(Classes(2).predicted(ops.array(of_second)), [0, 1])
+    np.testing.assert_allclose(
+        Classes(2).probabilities(of_second), [[0.8, 0.2], [0.1, 0.9]], rtol=1e-6
+    )
+    logits = np.log(outputs) + 3.0
+    probabilities = CLASSES.probabilities(logits, from_logits=True)
+    np.testing.assert_allclose(probabilities, outputs, rtol=1e-5)

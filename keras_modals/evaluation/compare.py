@@ -31,16 +31,15 @@ from keras_modals.evaluation.comparison import (
 from keras_modals.evaluation.scores import SCORES, all_scores
 from keras_modals.evaluation.splits import (
     checksum,
-    count_classes,
+    classes_of,
     is_split,
     make_loader,
 )
 from keras_modals.evaluation.trial import (
     NotApplicableError,
     Trial,
-    as_indices,
-    as_probabilities,
     knows_own_objects,
+    takes_logits,
 )
 from keras_modals.session import forget_models
 
@@ -198,7 +197,7 @@ def compare(
         trial = Trial(
             train=parts["train"],
             validation=parts["validation"],
-            num_classes=count_classes(parts),
+            num_classes=classes_of(parts).num_classes,
             seed=seed,
             epochs=epochs,
             batch_size=batch_size,
@@ -294,9 +293,9 @@ def _run(method, setting, model, trial, parts):
     for split in ("validation", "test"):
         x, y = parts[split]
         outputs = trained.predict(x, batch_size=500, verbose=0)
-        outputs = as_probabilities(outputs, model.loss)
+        outputs = trial.classes.probabilities(outputs, takes_logits(model.loss))
         _check_probabilities(outputs)
-        scores = all_scores(as_indices(y), outputs)
+        scores = all_scores(trial.classes.groups_of_array(y), outputs)
         values |= {(split, name): score for name, score in scores.items()}
     values["test", TEST_TO_TRAIN] = len(parts["test"][1]) / len(parts["train"][1])
     values["test", TEST_SAMPLES] = checksum(parts.get("test_id", parts["test"]))

@@ -5,8 +5,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from keras_modals.evaluation.trial import as_probabilities
-from keras_modals.labels import class_indices
+from keras_modals.evaluation.trial import takes_logits
 from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.models.copying import copy_values, split
 from keras_modals.models.graph import plain
@@ -79,8 +78,7 @@ class LatentProbe:
                 layer = self.model.get_layer(copy.name)
                 copy_values(copy.variables, layer.variables)
         latents, *others = keras.tree.flatten(self._predict(self.encoder, x))
-        labels = class_indices(np.asarray(y), self.layer.num_classes)
-        labels = ops.convert_to_numpy(labels)
+        labels = self.layer.labels.groups_of_array(y)
         frames = []
         for name, magnitude in {CLEAN: 0.0, **operations}.items():
             moved = latents
@@ -96,7 +94,8 @@ class LatentProbe:
     def _classes(self, latents, others):
         outputs = self._predict(self.head, [latents, *others] if others else latents)
         outputs = keras.tree.flatten(outputs)[0]
-        return as_probabilities(outputs, self.model.loss).argmax(-1)
+        logits = takes_logits(self.model.loss)
+        return self.layer.labels.probabilities(outputs, logits).argmax(-1)
 
     def _move(self, operation, magnitude, latents, labels):
         config = self.layer.get_config()

@@ -17,7 +17,6 @@ from keras_modals.evaluation.trial import (
     check_compiled,
     compile_settings,
     knows_own_objects,
-    one_hot,
     only_loss,
     take,
 )
@@ -59,10 +58,8 @@ def none(trial, model):
 
 def label_smoothing(trial, model, smoothing):
     _compile_for_soft_labels(model)
-    soft = (
-        one_hot(trial.labels, trial.num_classes) * (1 - smoothing)
-        + smoothing / trial.num_classes
-    )
+    shares = trial.classes.shares(trial.train[1])
+    soft = shares * (1 - smoothing) + smoothing / trial.num_classes
     return _fit_soft(trial, model, trial.train[0], _as_targets(model, soft))
 
 
@@ -94,7 +91,7 @@ def mixup(trial, model, alpha):
     """Mixes inputs and labels of two samples (Zhang et al., 2018)."""
     _compile_for_soft_labels(model)
     x = trial.continuous_inputs
-    shares = one_hot(trial.labels, trial.num_classes)
+    shares = trial.classes.shares(trial.train[1])
     batches = _MixedBatches(x, _as_targets(model, shares), trial, alpha)
     return _fit_soft(trial, model, batches)
 
@@ -218,8 +215,8 @@ def _as_targets(model, shares):
 
 
 def _fit_soft(trial, model, *data):
-    x, _ = trial.validation
-    shares = one_hot(trial.validation_labels, trial.num_classes)
+    x, targets = trial.validation
+    shares = trial.classes.shares(targets)
     validation = (x, _as_targets(model, shares))
     return trial.fit(model, *data, validation_data=validation)
 

@@ -10,8 +10,8 @@ from scipy import sparse
 from sklearn.model_selection import train_test_split
 
 from keras_modals.evaluation.checks import check_data_fn, described
-from keras_modals.evaluation.trial import as_indices, take
-from keras_modals.labels import check_label_array
+from keras_modals.evaluation.trial import take
+from keras_modals.labels import Classes
 
 PARTS = ("train", "validation", "test")
 
@@ -26,7 +26,7 @@ def make_loader(data, splits):
         return lambda seed: parts
     _check_splits(splits)
     _check_pair("data", data)
-    labels = as_indices(data[1])
+    labels = Classes.of_arrays(data[1]).groups_of_array(data[1])
 
     def split(seed):
         rest, test = train_test_split(
@@ -98,11 +98,7 @@ def _check_pair(name, pair):
             f"{described(y)}"
         )
     _check_inputs(name, x, len(y))
-    targets = np.asarray(y)
-    if targets.dtype.kind in "biuf" and np.all(np.isfinite(targets)):
-        check_label_array(targets, _width(targets))
-    else:
-        check_label_array(targets, 2)
+    Classes.of_arrays(y).check(y)
 
 
 def _may_be_arrays(value):
@@ -161,15 +157,9 @@ def _check_dtype(name, array):
         )
 
 
-def _width(targets):
-    """The number of classes that an array of targets knows of, at least 2."""
-    if targets.ndim == 2 and targets.shape[1] > 1:
-        return targets.shape[1]
-    return max(2, 1 + int(targets.max(initial=0)))
-
-
-def count_classes(parts):
-    return max(_width(np.asarray(parts[name][1])) for name in PARTS)
+def classes_of(parts):
+    """The `Classes` that the targets of all parts know of."""
+    return Classes.of_arrays(*(parts[name][1] for name in PARTS))
 
 
 def is_split(data):

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy import special
 
+from keras_modals.labels import Classes
 from keras_modals.models.augment import own_objects
 
 
@@ -118,20 +118,18 @@ class Trial:
         return "min" if is_error else "max"
 
     @property
-    def labels(self):
-        """The training samples' class indices, `(samples,)`."""
-        return as_indices(self.train[1])
+    def classes(self):
+        """The `Classes` that read targets."""
+        return Classes(self.num_classes)
 
     @property
-    def validation_labels(self):
-        return as_indices(self.validation[1])
+    def labels(self):
+        """The training samples' class indices, `(samples,)`."""
+        return self.classes.groups_of_array(self.train[1])
 
     def targets_like(self, labels):
         """Class indices in the form of the training targets."""
-        targets = np.asarray(self.train[1])
-        if targets.ndim == 2 and targets.shape[1] > 1:
-            return one_hot(labels, targets.shape[1])
-        return np.reshape(labels, (-1, *targets.shape[1:]))
+        return self.classes.like(labels, self.train[1])
 
     @property
     def continuous_inputs(self):
@@ -144,37 +142,17 @@ class Trial:
         return self.train[0]
 
 
-def as_indices(targets):
-    """Class indices, int `(samples,)`, of class indices or one-hot rows."""
-    targets = np.asarray(targets)
-    if targets.ndim == 2 and targets.shape[1] > 1:
-        return targets.argmax(-1)
-    return targets.reshape(-1).astype("int64")
-
-
 def only_loss(losses):
     """The loss of a model with one output, which may be in a list or a dict."""
     (loss,) = keras.tree.flatten(losses)
     return keras.losses.get(loss)
 
 
-def as_probabilities(outputs, loss):
-    """Probabilities of the classes, float32 `(samples, classes)`, of a model's outputs,
-    which may be logits of its loss, or the second class's alone."""
-    outputs = np.asarray(outputs, "float32")
+def takes_logits(loss):
+    """Whether the loss of a model with one output takes logits."""
     loss = only_loss(loss)
     settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
-    from_logits = settings.get("from_logits", False)
-    if outputs.shape[-1] == 1:
-        if from_logits:
-            outputs = special.expit(outputs)
-        return np.concatenate([1 - outputs, outputs], axis=-1)
-    return special.softmax(outputs, axis=-1) if from_logits else outputs
-
-
-def one_hot(labels, num_classes):
-    """float32 `(samples, num_classes)`."""
-    return np.eye(num_classes, dtype="float32")[labels]
+    return settings.get("from_logits", False)
 
 
 def take(inputs, indices):

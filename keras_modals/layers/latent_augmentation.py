@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_modals import backend
 from keras_modals.arguments import check_bounds, check_integer
-from keras_modals.labels import IGNORED, class_indices
+from keras_modals.labels import IGNORED, Classes
 from keras_modals.layers.draw import draw_steps
 from keras_modals.layers.gradients import scale_gradient
 from keras_modals.layers.step_scope import current_scope
@@ -129,6 +129,8 @@ class LatentAugmentation(keras.layers.Layer):
         if dropout is not None:
             dropout = float(check_bounds("dropout", dropout))
         self.num_classes = check_integer("num_classes", num_classes, 2)
+        #: What reads labels, a `Labels`.
+        self.labels = Classes(self.num_classes)
         self.num_views = check_integer("num_views", num_views, 1)
         self.clean_view = bool(clean_view)
         #: The `Operation` of each name.
@@ -274,7 +276,7 @@ class LatentAugmentation(keras.layers.Layer):
             return latents
         scope = current_scope()
         if labels is not None:
-            labels = class_indices(labels, self.num_classes)
+            labels = self.labels.groups(labels)
         elif scope is not None:
             labels = scope.labels
         else:

@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 from keras_modals import backend
+from keras_modals.labels import IGNORED, Classes
 
 MINING = ("random", "semihard", "hardest", "all")
 DISTANCES = ("squared_euclidean", "cosine")
@@ -61,8 +62,9 @@ class TripletSelector(keras.losses.Loss):
         name: Name of the loss.
 
     Call arguments:
-        y_true: Class indices, `(batch,)` or `(batch, 1)`, or one-hot rows. A sample
-            with a negative index, or a row of zeros, takes no part.
+        y_true: Class indices, `(batch,)` or `(batch, 1)`, or rows of shares, which
+            count for their largest entry. A sample with a negative index, or a row
+            that does not sum to 1, takes no part.
         y_pred: Embeddings, `(batch, ...)`; all axes but the first are features.
 
     Reference:
@@ -114,12 +116,12 @@ class TripletSelector(keras.losses.Loss):
     def call(self, y_true, y_pred):
         embeddings = ops.cast(y_pred, "float32")
         embeddings = ops.reshape(embeddings, (ops.shape(embeddings)[0], -1))
-        labels = _flat_labels(y_true)
+        labels = Classes().groups(y_true)
         finite = ops.all(ops.abs(embeddings) < _LARGEST, axis=-1)
         embeddings = ops.where(finite[:, None], embeddings, 0.0)
         if self.distance == "cosine":
             finite = finite & _has_direction(embeddings)
-        labels = ops.where(finite, labels, -1)
+        labels = ops.where(finite, labels, IGNORED)
         embeddings = ops.where(finite[:, None], embeddings, 0.0)
 
         order = ops.arange(ops.shape(labels)[0], dtype="int32")
@@ -235,13 +237,6 @@ def pairwise_distances(embeddings, distance):
     return ops.maximum(squares[:, None] + squares[None, :] - 2.0 * products, 0.0)
 
 
-def _flat_labels(y_true):
-    if len(y_true.shape) == 2 and y_true.shape[1] != 1:
-        is_class = ops.any(y_true > 0, axis=1)
-        return ops.where(is_class, ops.cast(ops.argmax(y_true, axis=1), "int32"), -1)
-    return ops.cast(ops.reshape(y_true, (-1,)), "int32")
-
-
 class _Pairs:
     """The batch's pairs of a class and their negatives, in an order of the batch.
 
@@ -260,7 +255,7 @@ class _Pairs:
         self.size = ops.cast(size, "int32")
         self.indices = ops.arange(size, dtype="int32")
         self.places = backend.invert(order)
-        known = labels >= 0
+        known = labels != IGNORED
         same = labels[:, None] == labels[None, :]
         is_later = order[None, :] > order[:, None]
         self.positive = same & is_later & known[:, None]

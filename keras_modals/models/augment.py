@@ -3,11 +3,11 @@ import warnings
 
 import keras
 
+from keras_modals.labels import Classes
 from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.models.copying import copy_graph
 from keras_modals.models.graph import find_layers, plain
 from keras_modals.models.modals_model import ModalsModel
-from keras_modals.models.task import check_output
 from keras_modals.training.outputs import by_output, check_outputs, output_names
 
 
@@ -67,7 +67,7 @@ def augment(
     # An unknown name is refused by `ModalsModel`, which knows several outputs as well.
     label_name = label_output if label_output in names else names[0]
     output = by_output(graph.output, names)[label_name]
-    check_output(label_name, output.shape, 2)
+    Classes(2).check_output(label_name, output.shape)
     if num_classes is None:
         num_classes = _infer_num_classes(output)
     augmentation = LatentAugmentation(num_classes, **layer_arguments)

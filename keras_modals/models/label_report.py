@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_modals.labels import SAMPLES, STEPS, WITHOUT_CLASS, WRONG
+from keras_modals.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
 
 
 class LabelReport(keras.callbacks.Callback):
@@ -30,8 +30,8 @@ class LabelReport(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         model = self._counting
         counts = ops.convert_to_numpy(model.label_counts)
-        if counts[WITHOUT_CLASS] and logs is not None:
-            logs["ignored_labels"] = float(counts[WITHOUT_CLASS] / counts[SAMPLES])
+        if counts[WITHOUT_LABEL] and logs is not None:
+            logs["ignored_labels"] = float(counts[WITHOUT_LABEL] / counts[SAMPLES])
         if model.has_reported_labels or not counts[STEPS]:
             return
         model.has_reported_labels = True

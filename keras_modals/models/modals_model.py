@@ -7,7 +7,6 @@ import numpy as np
 from keras import ops
 
 from keras_modals.arguments import check_bounds
-from keras_modals.labels import check_label_array
 from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.losses.triplet_selector import TripletSelector
 from keras_modals.metrics.gaussian_distance import GaussianDistance
@@ -17,7 +16,6 @@ from keras_modals.models.graph import downstream, find_layers
 from keras_modals.models.label_report import LabelReport, fit_arguments
 from keras_modals.models.task import (
     check_loss,
-    check_output,
     check_stream_of_labels,
 )
 from keras_modals.training import train_step
@@ -127,7 +125,7 @@ class ModalsModel(keras.Model):
             )
         name = label_output or names[0]
         shape = by_output(self.output, names)[name].shape
-        check_output(name, shape, layers[0].num_classes)
+        layers[0].labels.check_output(name, shape)
         if isinstance(discriminator, dict):
             discriminator = keras.saving.deserialize_keras_object(discriminator)
         if not (
@@ -418,10 +416,8 @@ class ModalsModel(keras.Model):
                 f"There are no labels for the output '{name}'. "
                 f"Received: targets for {names}"
             )
-        check_label_array(
-            ops.convert_to_numpy(labels),
-            self.latent_augmentation.num_classes,
-            may_be_unlabeled(losses_of(self, name)),
+        self.latent_augmentation.labels.check(
+            ops.convert_to_numpy(labels), may_be_unlabeled(losses_of(self, name))
         )
 
     # Saving ---------------------------------------------------------------

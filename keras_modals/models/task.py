@@ -24,23 +24,6 @@ _REGRESSION = (
 _SEVERAL_LABELS = ("binary_crossentropy", "binary_focal_crossentropy")
 
 
-def check_output(name, shape, num_classes):
-    """Refuses an output that has a label for each position, or a number."""
-    if len(shape) > 2:
-        raise ValueError(
-            f"The output '{name}' has a label for each position, and "
-            "`LatentAugmentation` takes one label per sample: pool or flatten the "
-            "positions before the head, or train this model without it. "
-            f"Received: an output of shape {tuple(shape)}"
-        )
-    if shape[-1] == 1 and num_classes > 2:
-        raise ValueError(
-            "An output of width 1 is one of two classes, or a regression, which is "
-            "not supported: use one of width `num_classes` with a softmax. Received: "
-            f"an output of width 1, num_classes={num_classes}"
-        )
-
-
 def check_loss(model):
     """Refuses a loss of regression on the output of the class labels."""
     name = label_output(model)

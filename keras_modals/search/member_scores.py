@@ -3,7 +3,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_modals.labels import class_indices
 from keras_modals.training.losses import LossKinds
 
 
@@ -75,14 +74,11 @@ def loss_measure(losses, output):
     return measure
 
 
-def error_measure(num_classes):
+def error_measure(labels):
+    """The error of each sample, by the kind of its labels."""
+
     def measure(targets, predictions):
-        labels = class_indices(targets, num_classes)
-        if predictions.shape[-1] == 1:
-            # As Keras's accuracy of a single output does.
-            predicted = ops.cast(predictions[:, 0] > 0.5, "int32")
-        else:
-            predicted = ops.cast(ops.argmax(predictions, axis=-1), "int32")
-        return ops.cast(predicted != labels, "float32")
+        is_wrong = labels.predicted(predictions) != labels.groups(targets)
+        return ops.cast(is_wrong, "float32")
 
     return measure

@@ -227,9 +227,7 @@ class SharedEncoderSearch(ModalsModel):
             output = by_output(self.output, output_names(self))[name]
             self.member_scores.measure = loss_measure(losses, output)
         else:
-            self.member_scores.measure = error_measure(
-                self.latent_augmentation.num_classes
-            )
+            self.member_scores.measure = error_measure(self.latent_augmentation.labels)
         self._start_population()
 
     def _start_population(self):

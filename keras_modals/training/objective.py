@@ -5,7 +5,6 @@ from collections import namedtuple
 from keras import ops
 
 from keras_modals import backend
-from keras_modals.labels import class_indices, count_labels
 from keras_modals.layers.step_scope import StepScope
 from keras_modals.memory.class_memory import is_finite
 from keras_modals.training.losses import ignored_classes
@@ -46,7 +45,7 @@ Attributes:
     logs: Dict of the other terms by their names in the logs.
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
     memory: Arguments `(latents, labels, losses)` for the layer's `remember`.
-    label_counts: What `count_labels` says of the batch.
+    label_counts: What `Labels.count` says of the batch.
 """
 
 
@@ -58,8 +57,8 @@ def compute_objective(model, x, y, sample_weight):
     label_targets = by_output(y, target_names(model, y))[label_name]
     losses = losses_of(model, label_name)
     layer, ignored = model.latent_augmentation, ignored_classes(losses)
-    labels = class_indices(label_targets, layer.num_classes, ignored)
-    label_counts = count_labels(label_targets, labels, ignored)
+    labels = layer.labels.groups(label_targets, ignored)
+    label_counts = layer.labels.count(label_targets, labels, ignored)
     with StepScope(labels) as scope:
         y_pred = model(x, training=True)
     labels = scope.labels

@@ -1,10 +1,10 @@
 """What loss and metrics see of a step: passes over the head's rows, with the targets
 and weights that match them."""
 
-import keras
 from keras import ops
 
 from keras_modals import backend
+from keras_modals.labels.mixing import drawn, is_mixable, mixed, with_rank
 from keras_modals.training.outputs import (
     by_output,
     like,
@@ -153,9 +153,12 @@ class _Pass:
             return own[0], prediction, own[1]
         partner = self._of_partner(target), self._of_partner(weight)
         if not kind.takes_weights:
-            is_soft = _is_float(own[0]) and len(own[0].shape) == len(prediction.shape)
-            combine = self._mixed if is_soft else self._drawn
-            target, weight = (combine(*both) for both in zip(own, partner, strict=True))
+            target, weight = (
+                mixed(*both, self._share)
+                if is_mixable(own[0], prediction)
+                else drawn(*both, self._share, self._uniform)
+                for both in zip(own, partner, strict=True)
+            )
             return target, prediction, weight
         both = own, partner
         parts = [self._with_share(kind, label, *both[label]) for label in self._labels]
@@ -174,9 +177,9 @@ class _Pass:
             # Of what is not mixed, both labels' passes have the sample's own.
             share = ops.where(self._share > 0, share, 1.0)
         rank = kind.rank if weight is None else max(kind.rank, len(weight.shape))
-        share = _with_rank(share, rank)
+        share = with_rank(share, rank)
         if weight is not None:
-            share = share * _with_rank(ops.cast(weight, "float32"), rank)
+            share = share * with_rank(ops.cast(weight, "float32"), rank)
         return target, share
 
     def _of_partner(self, tensor):
@@ -192,24 +195,3 @@ class _Pass:
         if tensor is None or self._view is not None:
             return tensor
         return self._rows.tile(tensor)
-
-    def _mixed(self, own, partner):
-        if own is None:
-            return None
-        own, partner = ops.cast(own, "float32"), ops.cast(partner, "float32")
-        return own + _with_rank(self._share, len(own.shape)) * (partner - own)
-
-    def _drawn(self, own, partner):
-        if own is None:
-            return None
-        is_partner = _with_rank(self._uniform < self._share, len(own.shape))
-        return ops.where(is_partner, partner, own)
-
-
-def _with_rank(tensor, rank):
-    missing = rank - len(tensor.shape)
-    return ops.reshape(tensor, (*ops.shape(tensor), *[1] * missing))
-
-
-def _is_float(tensor):
-    return "float" in keras.backend.standardize_dtype(tensor.dtype)

@@ -1,0 +1,72 @@
+import keras
+import numpy as np
+from keras import ops
+
+#: The group of a sample that has no label.
+IGNORED = -1
+
+#: Columns of what `Labels.count` returns.
+SAMPLES, WITHOUT_LABEL, WRONG, STEPS = range(4)
+
+
+class Labels:
+    """A kind of labels: the base class of all of them.
+
+    A plain value without state. Targets come as users give them, with the labels of
+    all samples on the first axis.
+
+    """
+
+    @property
+    def num_groups(self):
+        """The number of groups that samples fall into; `None` where not known."""
+        raise NotImplementedError
+
+    def check(self, targets, ignored=()):
+        """Raises a `ValueError` where an array of targets is of another kind.
+
+        Args:
+            targets: NumPy array.
+            ignored: Labels that the loss ignores.
+        """
+        raise NotImplementedError
+
+    def groups(self, targets, ignored=()):
+        """Each sample's group, int32 `(batch,)`; `IGNORED` where it has none."""
+        raise NotImplementedError
+
+    def is_unlabeled(self, targets, ignored=()):
+        """Where targets say that a sample has no label, boolean `(batch,)`; `None` for
+        a form of targets that cannot say so."""
+        raise NotImplementedError
+
+    def predicted(self, outputs):
+        """The group that each row of a head's outputs stands for, int32 `(batch,)`."""
+        raise NotImplementedError
+
+    def check_output(self, name, shape):
+        """Refuses an output of a head that predicts another kind of labels."""
+        raise NotImplementedError
+
+    def count(self, targets, groups, ignored=()):
+        """Counts a batch's samples, those without a group, and those of them whose
+        target does not say so: it is wrong.
+
+        Returns:
+            int32 tensor of shape `(4,)`; the last entry is 1, for the step.
+        """
+        wrong = without = groups == IGNORED
+        unlabeled = self.is_unlabeled(targets, ignored)
+        if unlabeled is not None:
+            wrong = wrong & ops.logical_not(unlabeled)
+        is_first = ops.arange(ops.shape(groups)[0], dtype="int32") == 0
+        masks = ops.stack([ops.ones_like(without), without, wrong, is_first])
+        return ops.sum(ops.cast(masks, "int32"), axis=1)
+
+    def groups_of_array(self, targets):
+        """As `groups`, from and to NumPy."""
+        return ops.convert_to_numpy(self.groups(np.asarray(targets)))
+
+
+def is_float(tensor):
+    return "float" in keras.backend.standardize_dtype(tensor.dtype)
