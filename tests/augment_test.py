@@ -230,6 +230,8 @@ def test_refuses(rng):
         augment(twice)
     with pytest.raises(ValueError, match="num_views=0"):
         augment(plain_model(), num_views=0)
+    with pytest.raises(ValueError, match="nothing is augmented"):
+        augment(plain_model(), num_views=1, clean_view=True)
 
 
 # What the plain model has, and no config ------------------------------------------

@@ -315,7 +315,7 @@ def test_overrides_are_not_dropped(name):
     with pytest.raises(ValueError, match=f"`Mine` overrides: {name}. Derive the class"):
         keras_modals.augment(model)
     ours = type("Mine", (keras_modals.ModalsModel,), {name: override})
-    latents = keras_modals.LatentAugmentation(3, **ZERO)(L.Dense(4)(inputs))
+    latents = keras_modals.LatentAugmentation(3)(L.Dense(4)(inputs))
     if name != "fit":
         with pytest.raises(ValueError, match=f"overrides: {name}"):
             keras_modals.SharedEncoderSearch(ours(inputs, L.Dense(3)(latents)), 1)

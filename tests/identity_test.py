@@ -214,7 +214,7 @@ class CountsInMetrics:
 OVERRIDES = {"none": None, "loss": AddsToLoss, "metrics": CountsInMetrics}
 
 
-def make_model(case, augmentation=None):
+def make_model(case, augmentation=None, **options):
     """The model of a case, plain or with a `LatentAugmentation`, not compiled."""
     keras.utils.set_random_seed(1)
     regularizer, outputs = case["regularizer"], case["outputs"]
@@ -248,7 +248,6 @@ def make_model(case, augmentation=None):
     override = OVERRIDES[case["override"]]
     if override is not None:
         base = type(override.__name__, (override, base), {})
-    options = {}
     if augmentation is not None and outputs != "one":
         options["label_output"] = "kind"
     return base(inputs, results, **options)
@@ -437,15 +436,16 @@ def augmented(case):
     num_views = 2 if case["way"] == "mixing_2" else 1
     if case["way"] in ("zero", "search"):
         policy = keras_modals.Policy.zero(repeats=1)
-    layer = {"policy": policy, "num_views": num_views, "seed": 0}
+    layer = {"policy": policy, "seed": 0}
     if case["override"] != "none":
         classes = 2 if LOSSES[case["loss"]][1] == "binary" else CLASSES
         augmentation = keras_modals.LatentAugmentation(classes, **layer)
-        return compile_(make_model(case, augmentation), case)
+        return compile_(make_model(case, augmentation, num_views=num_views), case)
     model = keras_modals.augment(
         compile_(make_model(case), case),
         layer="latents",
         label_output=None if case["outputs"] == "one" else "kind",
+        num_views=num_views,
         **layer,
     )
     if not model.compiled:

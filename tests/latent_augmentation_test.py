@@ -16,6 +16,7 @@ from keras_modals.memory.class_memory import ClassStatistics
 from keras_modals.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
 from keras_modals.operations import DifferenceTransform, HardInterpolation
 from keras_modals.operations.hard_interpolation import CANDIDATE_POOL, CANDIDATES
+from keras_modals.rows import RowMap
 
 NUM_CLASSES, FEATURES, BATCH = 3, 4, 6
 NAMES = (*operations.PAPER_OPERATIONS, "class_mixing")
@@ -27,7 +28,7 @@ def one(operation, magnitude=0.5):
 
 def filled(rng, policy, per_class=10, **arguments):
     """A layer whose classes have `per_class` latents, around different centres."""
-    arguments = {"num_views": 1, "memory_size": 20, "seed": 0, **arguments}
+    arguments = {"memory_size": 20, "seed": 0, **arguments}
     layer = LatentAugmentation(NUM_CLASSES, policy, **arguments)
     layer.build((None, FEATURES))
     labels = np.repeat(np.arange(NUM_CLASSES), per_class).astype("int32")
@@ -49,14 +50,19 @@ def injected(rng, num_rows, sub_policy=0, magnitude=0.5):
     return Draws([step], uniform())
 
 
-def apply(layer, latents, labels, *draws):
+#: Of a step with one moved view, or with a clean one beside one or more.
+ONE = RowMap(BATCH)
+TWO = RowMap(BATCH, 2, True)
+
+
+def apply(layer, latents, labels, *draws, rows=ONE):
     """`layer.apply` on tensors, with draws in NumPy, one after the other; the first one
     has the partner."""
     steps = [step for draw in draws for step in draw.steps]
     draws = keras.tree.map_structure(
         ops.convert_to_tensor, Draws(steps, draws[0].partner)
     )
-    return layer.apply(tensor(latents), tensor(labels, "int32"), draws)
+    return layer.apply(tensor(latents), tensor(labels, "int32"), draws, rows)
 
 
 def another(index, uniform, size):
@@ -209,7 +215,7 @@ def test_identity_at_inference(shape, rng):
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "mixed_bfloat16"])
 def test_by_hand(shape, dtype, rng):
     layer = LatentAugmentation(
-        NUM_CLASSES, Policy.constant(1.0, 1.0), num_views=1, dtype=dtype, seed=0
+        NUM_CLASSES, Policy.constant(1.0, 1.0), dtype=dtype, seed=0
     )
     labels = np.array([0, 1, 2, 0, 2, 1])
     for step in range(3):
@@ -227,24 +233,31 @@ def test_by_hand(shape, dtype, rng):
 
 
 def test_views(rng):
-    layer, _, _ = filled(rng, one("hard_extrapolation"), num_views=4)
+    layer, _, _ = filled(rng, one("hard_extrapolation"))
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
-    labels = np.array([0, 1, 2, 0, 2, 1])
-    outputs = array(layer(latents, labels=labels, training=True))
+    labels = tensor([0, 1, 2, 0, 2, 1], "int32")
+
+    def outputs_of(layer, rows):
+        with StepScope(labels, rows) as scope:
+            outputs = array(layer(latents, training=True))
+        assert scope.rows == rows
+        return outputs
+
+    outputs = outputs_of(layer, RowMap(BATCH, 4, True))
     outputs = outputs.reshape(4, BATCH, FEATURES)
     np.testing.assert_array_equal(outputs[0], latents)
     assert np.all(outputs[1:] != latents)
     np.testing.assert_array_equal(outputs[1], outputs[2])
-    layer, _, _ = filled(rng, one("gaussian_noise"), num_views=2, clean_view=False)
-    outputs = array(layer(latents, labels=labels, training=True))
+    layer, _, _ = filled(rng, one("gaussian_noise"))
+    outputs = outputs_of(layer, RowMap(BATCH, 2, False))
     outputs = outputs.reshape(2, BATCH, FEATURES)
     assert np.all(outputs != latents)
     assert np.all(outputs[0] != outputs[1])
 
 
-def gradient(layer, latents, labels, draw, upstream):
+def gradient(layer, latents, labels, draw, upstream, rows):
     def total(points):
-        outputs, _ = apply(layer, points, labels, draw)
+        outputs, _ = apply(layer, points, labels, draw, rows=rows)
         return ops.sum(outputs * tensor(upstream))
 
     _, (result,) = gradients(total, latents)
@@ -260,56 +273,53 @@ def test_gradient_to_encoder(rng):
     upstream = rng.normal(size=(2, BATCH, FEATURES)).astype("float32")
     flat = upstream.reshape(-1, FEATURES)
 
-    layer, _, _ = filled(rng, policy, num_views=2, gradient_to_encoder=True)
-    result = gradient(layer, latents, labels, draw, flat)
+    layer, _, _ = filled(rng, policy, gradient_to_encoder=True)
+    result = gradient(layer, latents, labels, draw, flat, TWO)
     np.testing.assert_allclose(result, upstream[0] + 1.5 * upstream[1], rtol=1e-5)
 
-    layer, _, _ = filled(rng, policy, num_views=2)
-    result = gradient(layer, latents, labels, draw, flat)
+    layer, _, _ = filled(rng, policy)
+    result = gradient(layer, latents, labels, draw, flat, TWO)
     np.testing.assert_allclose(result, 2 * upstream[0], rtol=1e-5)
 
-    layer, _, _ = filled(rng, policy, num_views=1, gradient_to_encoder=False)
+    layer, _, _ = filled(rng, policy, gradient_to_encoder=False)
     draw.steps[0].sub_policy[:2] = NO_OPERATION
     labels[2] = IGNORED
-    result = gradient(layer, latents, labels, draw, upstream[0])
+    result = gradient(layer, latents, labels, draw, upstream[0], ONE)
     np.testing.assert_array_equal(result[:3], upstream[0, :3])
     np.testing.assert_array_equal(result[3:], np.zeros((3, FEATURES)))
 
 
 def test_gradient_to_encoder_defaults_to_what_trains_it():
     noise = one("gaussian_noise")
-    for policy, arguments, expected in (
-        (noise, {}, False),
-        (noise, {"num_views": 1}, True),
-        (noise, {"num_views": 3, "clean_view": False}, True),
-        (noise, {"num_views": 1, "gradient_to_encoder": False}, False),
-        (one("class_mixing"), {}, True),
-        (one("class_mixing"), {"gradient_to_encoder": False}, False),
-        (Policy.constant(0.5, 0.5, NAMES), {}, False),
+    for policy, argument, rows, expected in (
+        (noise, None, TWO, False),
+        (noise, None, ONE, True),
+        (noise, None, RowMap(BATCH, 3, False), True),
+        (noise, False, ONE, False),
+        (one("class_mixing"), None, TWO, True),
+        (one("class_mixing"), False, TWO, False),
+        (Policy.constant(0.5, 0.5, NAMES), None, TWO, False),
     ):
-        layer = LatentAugmentation(NUM_CLASSES, policy, **arguments)
-        assert layer.gradient_to_encoder == expected
+        layer = LatentAugmentation(NUM_CLASSES, policy, gradient_to_encoder=argument)
+        assert layer.trains_encoder(rows) == expected
 
 
 def test_defaults():
     layer = LatentAugmentation(NUM_CLASSES)
     assert layer.policy == keras_modals.DEFAULT_POLICY
     assert layer.policy == Policy.single("class_mixing", 0.5)
-    assert (layer.num_views, layer.gradient_to_encoder, layer.dropout) == (
-        2,
-        True,
-        None,
-    )
+    assert layer.gradient_to_encoder is None
+    assert layer.dropout is None
 
 
 def test_class_mixing_weights_compose(rng):
     policy = Policy({"class_mixing": (1.0, 1.0), "gaussian_noise": (1.0, 0.5)})
-    layer, _, _ = filled(rng, policy, num_views=2)
+    layer, _, _ = filled(rng, policy)
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
     draw = injected(rng, BATCH, sub_policy=1, magnitude=0.25)
     draw.steps[0].uniform["class_mixing"][:] = 1.0
-    outputs, targets = apply(layer, latents, labels, draw, draw)
+    outputs, targets = apply(layer, latents, labels, draw, draw, rows=TWO)
     partner = [another(i, u, BATCH) for i, u in enumerate(draw.partner)]
     np.testing.assert_array_equal(targets.partner, [*range(BATCH), *partner])
     expected = np.repeat([0.0, 1 - 0.75**2], BATCH)
@@ -376,7 +386,8 @@ def test_hard_examples_are_drawn_in_proportion(rng):
     layer.remember(latents, np.zeros(2, "int32"), np.array([np.log(4), 0], "float32"))
     size = 20_000
     batch, labels = tensor(np.full((size, FEATURES), 0.3)), tensor([0] * size, "int32")
-    outputs, _ = layer.apply(batch, labels, layer.draw(labels))
+    rows = RowMap(size)
+    outputs, _ = layer.apply(batch, labels, layer.draw(rows), rows)
     harder = np.mean(array(outputs)[:, 0] == 1.0)
     numbers = rng.integers(0, 2, (size, CANDIDATES, CANDIDATE_POOL))
     score = np.where(numbers == 0, np.log(4), 0) + rng.gumbel(size=numbers.shape)
@@ -392,7 +403,7 @@ def test_policy_is_a_variable(rng):
     latents, labels = tensor(latents), tensor(labels, "int32")
 
     def augment():
-        return layer.apply(latents, labels, layer.draw(labels))[0]
+        return layer.apply(latents, labels, layer.draw(ONE), ONE)[0]
 
     variables = [*layer.variables, layer.seed_generator.state]
     augment = compiled(augment, variables)
@@ -482,8 +493,6 @@ OPTIONS = (
         (
             {
                 "policy": Policy.random(0, OPTIONS),
-                "num_views": 2,
-                "clean_view": False,
                 "gradient_to_encoder": True,
                 "memory_size": 7,
                 "memory_limit": 10**6,
@@ -511,7 +520,6 @@ def test_contract(arguments, memory, shape):
     [
         ({"num_classes": 1}, "num_classes=1"),
         ({"num_classes": 2.5}, "num_classes=2.5"),
-        ({"num_views": 0}, "num_views=0"),
         ({"memory_size": 1}, "memory_size=1"),
         ({"policy": "random"}, "policy='random'"),
     ],
@@ -548,7 +556,7 @@ def test_a_step_never_reads_the_memory_whole(rng):
 
     @tf.function(autograph=False)
     def step(latents, labels):
-        outputs, _ = layer.apply(latents, labels, layer.draw(labels))
+        outputs, _ = layer.apply(latents, labels, layer.draw(ONE), ONE)
         layer.remember(latents, labels)
         return outputs
 
@@ -566,7 +574,7 @@ def test_a_step_never_reads_the_memory_whole(rng):
 
 
 def test_dropout_keeps_the_mean_and_follows_its_variable():
-    layer = LatentAugmentation(2, policy=Policy.zero(), num_views=2, dropout=0.25)
+    layer = LatentAugmentation(2, policy=Policy.zero(), dropout=0.25)
     layer.build((None, FEATURES))
     latents, labels = np.ones((500, FEATURES), "float32"), np.zeros(500, "int32")
     for rate in (0.25, 0.0, 0.6):
@@ -589,9 +597,7 @@ def test_refuses_dropout(dropout):
 def test_labels_by_hand_are_exact_in_half_precision(policy, dtype):
     keras.config.set_dtype_policy(policy)
     try:
-        layer = LatentAugmentation(
-            5000, Policy.single("gaussian_noise", 0.1), num_views=1
-        )
+        layer = LatentAugmentation(5000, Policy.single("gaussian_noise", 0.1))
     finally:
         keras.config.set_dtype_policy("float32")
     labels = np.array([257, 2049, 4001], dtype)
@@ -607,7 +613,7 @@ def test_a_mask_of_mixed_sequences_has_the_positions_of_both():
     latents = keras.ops.ones((2, 3, 2))
     assert layer.compute_mask(latents, mask) is mask
     labels = keras.ops.convert_to_tensor(np.array([0, 1], "int32"))
-    with StepScope(labels):
+    with StepScope(labels, RowMap(2, 2, True)):
         layer(latents, training=True)
         found = array(layer.compute_mask(latents, mask))
     np.testing.assert_array_equal(found[:2], array(mask))

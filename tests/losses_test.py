@@ -74,7 +74,7 @@ class _Kinds(LossKinds):
 def mixed_targets(num_views=1):
     partner = tensor(np.tile(PARTNER, num_views), "int32")
     share = np.concatenate([SHARE] * num_views)
-    return RowMap(num_views, partner, tensor(share))
+    return RowMap(BATCH, num_views, partner=partner, share=tensor(share))
 
 
 def loss_of(loss, targets, y, weights=None, views=1):
@@ -224,7 +224,7 @@ def test_metrics_see_each_sample_once():
 
 def test_of_a_population_metrics_see_each_members_first_view():
     views = np.concatenate([PREDICTIONS * k for k in (1, 2, 3, 4)])
-    targets = RowMap(4, members=2)
+    targets = RowMap(BATCH, 2, members=2)
     model = model_with(sparse())
     y, seen, weights = metric_data(
         model, targets, tensor(LABELS), tensor(views), tensor(WEIGHTS)

@@ -273,7 +273,8 @@ def test_class_mixing_loss_sees_both_labels_and_metrics_the_true_ones(rng):
     before = array(state)
     encoder = keras.Model(model.input, model.get_layer("latents").output)
     labels = tensor(y, "int32")
-    outputs, targets = layer.apply(tensor(encoder(x)), labels, layer.draw(labels))
+    rows = model.rows(24)
+    outputs, targets = layer.apply(tensor(encoder(x)), labels, layer.draw(rows), rows)
     prediction = array(model.get_layer("head")(outputs))
     share = array(targets.share)
     partner = array(targets.partner)
@@ -382,7 +383,7 @@ def test_labels_given_to_the_layer_in_the_graph(rng):
 def test_a_layer_used_twice_is_refused(rng):
     x, y = make_data(rng)
     inputs = keras.Input((FEATURES,))
-    layer = LatentAugmentation(NUM_CLASSES, STRONG, num_views=1)
+    layer = LatentAugmentation(NUM_CLASSES, STRONG)
     outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(layer(layer(inputs)))
     model = compile_(ModalsModel(inputs, outputs))
     with pytest.raises(ValueError, match="called twice"):
@@ -564,7 +565,7 @@ def test_dict_inputs_and_several_outputs(structure, policy, rng):
     first, second = keras.Input((4,), name="first"), keras.Input((4,), name="second")
     hidden = keras.layers.Concatenate()([first, second])
     hidden = keras.layers.Dense(6, "relu")(hidden)
-    latents = LatentAugmentation(NUM_CLASSES, policy, num_views=3)(hidden)
+    latents = LatentAugmentation(NUM_CLASSES, policy)(hidden)
     outputs = {
         "kind": keras.layers.Dense(NUM_CLASSES, "softmax", name="kind")(latents),
         "size": keras.layers.Dense(1, name="size")(latents),
@@ -694,11 +695,11 @@ def test_refuses_a_branch_that_meets_several_views(clean, rng):
     bypass = keras.layers.Dense(4)(hidden)
 
     def build(num_views):
-        latents = LatentAugmentation(
-            NUM_CLASSES, STRONG, num_views=num_views, clean_view=clean
-        )(hidden)
+        latents = LatentAugmentation(NUM_CLASSES, STRONG)(hidden)
         merged = keras.layers.Add(name="meeting")([latents, bypass])
-        return ModalsModel(inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(merged))
+        outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(merged)
+        has_clean = clean and num_views > 1
+        return ModalsModel(inputs, outputs, num_views=num_views, clean_view=has_clean)
 
     with pytest.raises(ValueError, match=r"meets it in: \['meeting'\]"):
         build(2)
@@ -712,14 +713,11 @@ def test_nested_layer(rng):
     x, y = make_data(rng)
 
     def build(num_views):
-        latents = LatentAugmentation(
-            NUM_CLASSES, STRONG, num_views=num_views, name="inner"
-        )
+        latents = LatentAugmentation(NUM_CLASSES, STRONG, name="inner")
         inner = keras.Model(inner_inputs, latents(inner_inputs))
         inputs = keras.Input((FEATURES,))
-        return ModalsModel(
-            inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(inner(inputs))
-        )
+        outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(inner(inputs))
+        return ModalsModel(inputs, outputs, num_views=num_views)
 
     with pytest.raises(ValueError, match="'inner' lies in a nested model"):
         build(2)

@@ -547,9 +547,9 @@ def test_several_outputs(data, structure):
     hidden = layers.Dense(16, "relu")(inputs)
     size = layers.Dense(1, name="size")(hidden)
     latents = layers.Dense(6)(hidden)
-    latents = keras_modals.LatentAugmentation(
-        problems.NUM_CLASSES, ZERO, num_views=2, seed=0
-    )(latents)
+    latents = keras_modals.LatentAugmentation(problems.NUM_CLASSES, ZERO, seed=0)(
+        latents
+    )
     kind = layers.Dense(problems.NUM_CLASSES, "softmax", name="kind")(latents)
     sign = layers.Dense(1, "sigmoid", name="sign")(latents)
     outputs = [size, kind, sign]
@@ -603,7 +603,7 @@ def test_heads_of_any_kind(data, head):
     x, y = data
     inputs = keras.Input((problems.FEATURES,))
     latents = layers.Dense(problems.NUM_CLASSES)(inputs)
-    latents = keras_modals.LatentAugmentation(3, ZERO, num_views=2, seed=0)(latents)
+    latents = keras_modals.LatentAugmentation(3, ZERO, seed=0)(latents)
     outputs = head(latents)
     targets, label_output = y, None
     if isinstance(outputs, list):
@@ -643,10 +643,10 @@ def test_an_output_of_its_own_precision(data):
 def test_a_layer_on_both_sides():
     shared = layers.Dense(6)
     inputs = keras.Input((6,))
-    latents = keras_modals.LatentAugmentation(3, ZERO, num_views=1)(shared(inputs))
+    latents = keras_modals.LatentAugmentation(3, ZERO)(shared(inputs))
     outputs = layers.Dense(3, "softmax")(shared(latents))
     with pytest.raises(ValueError, match="before and after"):
-        SharedEncoderSearch(keras_modals.ModalsModel(inputs, outputs))
+        SharedEncoderSearch(keras_modals.ModalsModel(inputs, outputs, num_views=1))
 
 
 def test_a_training_step_of_its_own():
@@ -655,7 +655,7 @@ def test_a_training_step_of_its_own():
             return {}
 
     inputs = keras.Input((6,))
-    latents = keras_modals.LatentAugmentation(3, ZERO, num_views=1)(inputs)
+    latents = keras_modals.LatentAugmentation(3, ZERO)(inputs)
     outputs = layers.Dense(3, "softmax")(latents)
     with pytest.raises(ValueError, match="`OtherStep` overrides: train_step"):
         SharedEncoderSearch(OtherStep(inputs, outputs))
@@ -745,12 +745,12 @@ def test_optimizers_that_would_couple_members(optimizer):
 
 def test_a_layer_in_a_nested_model():
     inner_inputs = keras.Input((6,))
-    layer = keras_modals.LatentAugmentation(3, ZERO, num_views=1)
+    layer = keras_modals.LatentAugmentation(3, ZERO)
     inner = keras.Model(inner_inputs, layer(inner_inputs))
     inputs = keras.Input((8,))
     outputs = layers.Dense(3, "softmax")(inner(layers.Dense(6)(inputs)))
     with pytest.raises(ValueError, match="nested"):
-        SharedEncoderSearch(keras_modals.ModalsModel(inputs, outputs))
+        SharedEncoderSearch(keras_modals.ModalsModel(inputs, outputs, num_views=1))
 
 
 def test_no_schedule_before_fit():

@@ -118,7 +118,7 @@ def shift(magnitude):
 @pytest.mark.backend
 def test_one_of_the_users_own(rng, tmp_path):
     """In a policy, a file, a schedule, and after `load_model`."""
-    layer = keras_modals.LatentAugmentation(3, shift(0.5), num_views=1, seed=0)
+    layer = keras_modals.LatentAugmentation(3, shift(0.5), seed=0)
     latents = tensor(rng.normal(size=(4, 6)))
     labels = tensor([0, 1, -1, 2], "int32")
     moved = array(layer(latents, labels=labels, training=True))

@@ -209,7 +209,7 @@ def test_values_have_the_bounds_of_compile_and_of_the_layer():
             if name in ("triplet_weight", "prior_weight"):
                 compile_(modals_model(), **{name: value})
             else:
-                keras_modals.LatentAugmentation(2, num_views=4, **{name: value})
+                keras_modals.LatentAugmentation(2, **{name: value})
         except ValueError:
             return True
         return False

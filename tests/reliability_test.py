@@ -12,7 +12,9 @@ from portable import BACKEND, array, tensor
 from problems import compile_, make_data, modals_model
 
 from keras_modals import LatentAugmentation, ModalsModel, Policy, operations
+from keras_modals.layers.step_scope import StepScope
 from keras_modals.operations import DifferenceTransform, HardInterpolation
+from keras_modals.rows import RowMap
 
 EVERYTHING = {"triplet_weight": 0.2, "prior_weight": 0.1}
 STRONG = Policy.constant(0.8, 0.5)
@@ -58,8 +60,6 @@ def cases(draw):
     layer = {
         "num_classes": num_classes,
         "policy": draw(policies),
-        "num_views": draw(st.integers(1, 3)),
-        "clean_view": draw(st.booleans()),
         "memory_size": draw(st.integers(2, 5)),
         "dtype": draw(st.sampled_from(["float32", "mixed_float16", "mixed_bfloat16"])),
     }
@@ -70,7 +70,9 @@ def cases(draw):
     )
     form = draw(st.sampled_from(["classes", "column", "floats"]))
     scale = draw(st.sampled_from([1e-6, 1.0, 1e3]))
-    return layer, shape, np.array(labels), form, scale
+    num_views = draw(st.integers(1, 3))
+    rows = RowMap(batch, num_views, num_views > 1 and draw(st.booleans()))
+    return layer, rows, shape, np.array(labels), form, scale
 
 
 def in_form(labels, form):
@@ -80,7 +82,7 @@ def in_form(labels, form):
 @settings
 @hypothesis.given(cases())
 def test_any_batch(case):
-    arguments, shape, labels, form, scale = case
+    arguments, rows, shape, labels, form, scale = case
     layer = LatentAugmentation(**arguments, seed=0)
     rng = np.random.default_rng(0)
     num_classes = arguments["num_classes"]
@@ -89,9 +91,12 @@ def test_any_batch(case):
     for _ in range(steps):
         latents = rng.normal(size=(len(labels), *shape)) * scale
         latents = tensor(latents, layer.compute_dtype)
-        outputs = layer(latents, labels=in_form(labels, form), training=True)
+        targets = tensor(in_form(labels, form))
+        with StepScope(layer.labels.groups(targets), rows) as scope:
+            outputs = layer(latents, training=True)
+        layer.remember(scope.latents, scope.labels)
         outputs = array(ops.cast(outputs, "float32"))
-        assert outputs.shape == (arguments["num_views"] * len(labels), *shape)
+        assert outputs.shape == (rows.num_views * len(labels), *shape)
         assert np.all(np.isfinite(outputs))
         still = array(ops.cast(layer(latents), "float32"))
         np.testing.assert_array_equal(still, array(ops.cast(latents, "float32")))
@@ -121,7 +126,7 @@ def test_odd_latents(odd, rng):
     x, y = make_data(rng, 30)
     x = ODD[odd](x).astype("float32")
     inputs = keras.Input((8,))
-    layer = LatentAugmentation(3, ALL, num_views=2)
+    layer = LatentAugmentation(3, ALL)
     outputs = keras.layers.Dense(3, "softmax")(layer(inputs))
     # Compiling would take most of the time; on JAX, not compiling.
     eager = {"run_eagerly": BACKEND == "tensorflow"}
@@ -132,8 +137,9 @@ def test_odd_latents(odd, rng):
     for name in ("triplet_loss", "adversarial_loss", "prior_distance"):
         assert np.isfinite(logs[name]), name
     labels = tensor(y, "int32")
-    rows, _ = layer.apply(tensor(x), labels, layer.draw(labels))
-    finite = np.all(np.isfinite(array(rows)), axis=1).reshape(2, 30)
+    rows = model.rows(30)
+    outputs, _ = layer.apply(tensor(x), labels, layer.draw(rows), rows)
+    finite = np.all(np.isfinite(array(outputs)), axis=1).reshape(2, 30)
     np.testing.assert_array_equal(finite, np.tile(weight == 1, (2, 1)))
     for variable in layer.memory.weights:
         assert np.all(np.isfinite(array(variable)))

@@ -9,6 +9,7 @@ from keras import layers as L
 from portable import BACKEND
 
 import keras_modals
+from keras_modals.rows import RowMap
 
 pytestmark = [
     pytest.mark.backend,
@@ -198,15 +199,14 @@ def test_batches_of_one_are_warned_of(rng):
 
 def test_no_row_meets_itself(rng):
     """In a batch of two, each is mixed with the other."""
-    layer = keras_modals.LatentAugmentation(
-        2, keras_modals.Policy.single("class_mixing", 1.0), num_views=1, seed=0
-    )
+    policy = keras_modals.Policy.single("class_mixing", 1.0)
+    layer = keras_modals.LatentAugmentation(2, policy, seed=0)
+    rows = RowMap(2)
     latents = keras.ops.convert_to_tensor(rng.normal(size=(2, 4)).astype("float32"))
     layer.build((None, 4))
     labels = keras.ops.convert_to_tensor(np.array([0, 1], "int32"))
     for _ in range(20):
-        draw = layer.draw(labels)
-        _, targets = layer.apply(latents, labels, draw)
+        _, targets = layer.apply(latents, labels, layer.draw(rows), rows)
         share = keras.ops.convert_to_numpy(targets.share)
         partner = keras.ops.convert_to_numpy(targets.partner)
         np.testing.assert_array_equal(partner[share > 0], np.array([1, 0])[share > 0])

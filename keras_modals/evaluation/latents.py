@@ -10,6 +10,7 @@ from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.models.copying import copy_values, split
 from keras_modals.models.graph import plain
 from keras_modals.policies.policy import Policy
+from keras_modals.rows import RowMap
 
 CLEAN = "none"
 
@@ -101,7 +102,6 @@ class LatentProbe:
         config = self.layer.get_config()
         config.update(
             policy=Policy.single(operation, magnitude),
-            num_views=1,
             dropout=None,
             dtype="float32",
         )
@@ -113,7 +113,8 @@ class LatentProbe:
             single.remember(flat, labels)
         elif single.memory is not None:
             copy_values(single.memory.variables, self.layer.memory.variables)
-        moved, _ = single.apply(flat, labels, single.draw(labels))
+        rows = RowMap(len(latents))
+        moved, _ = single.apply(flat, labels, single.draw(rows), rows)
         return np.reshape(ops.convert_to_numpy(moved), latents.shape)
 
 

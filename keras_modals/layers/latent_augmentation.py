@@ -52,17 +52,12 @@ class LatentAugmentation(keras.layers.Layer):
     Args:
         num_classes: Integer, the number of classes, at least 2.
         policy: A `keras_modals.Policy`. Defaults to `keras_modals.DEFAULT_POLICY`.
-        num_views: Integer, how many latents to hand to the head per sample. More
-            than 1 needs `ModalsModel`, which repeats labels and weights to match,
-            or attention to the output shape. Defaults to `2`, a clean and a moved one.
-        clean_view: Boolean, whether the first view is the latent itself. Ignored for
-            `num_views=1`. Defaults to `True`.
         gradient_to_encoder: Boolean, whether augmented latents send gradient to the
             encoder or train the head alone. In the latter case the encoder learns
             from the clean view, which carries its whole gradient, or else from what
-            no operation moved. Defaults to `None`: `True` without a clean view or where
-            `class_mixing`, which moves the label along, is the only operation, else
-            `False`.
+            no operation moved. Defaults to `None`: `True` where the model has no
+            clean view or where `class_mixing`, which moves the label along, is the
+            only operation, else `False`.
         memory_size: Integer, how many latents to remember per class, at least 2.
             Defaults to `100`.
         memory_limit: Integer, a bound in bytes on the memory, on each device. Where
@@ -87,8 +82,8 @@ class LatentAugmentation(keras.layers.Layer):
         `(batch, ...)`, every axis but the first of known size.
 
     Output shape:
-        The input's at inference; `(num_views * batch, ...)` in training: all of the
-        first view, then all of the second, and so on.
+        The input's. In training in a `ModalsModel`, `(num_views * batch, ...)`: all of
+        the first view, then all of the second, and so on.
 
     Reference:
 
@@ -98,7 +93,7 @@ class LatentAugmentation(keras.layers.Layer):
     Example:
 
     >>> policy = keras_modals.Policy.single("gaussian_noise", 0.3)
-    >>> layer = keras_modals.LatentAugmentation(2, policy, num_views=1, seed=0)
+    >>> layer = keras_modals.LatentAugmentation(2, policy, seed=0)
     >>> latents = keras.random.normal((8, 16), seed=0)
     >>> labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
     >>> layer(latents, labels=labels, training=True).shape
@@ -110,8 +105,6 @@ class LatentAugmentation(keras.layers.Layer):
         num_classes,
         policy=None,
         *,
-        num_views=2,
-        clean_view=True,
         gradient_to_encoder=None,
         memory_size=100,
         memory_limit=2**29,
@@ -131,8 +124,6 @@ class LatentAugmentation(keras.layers.Layer):
         self.num_classes = check_integer("num_classes", num_classes, 2)
         #: What reads labels, a `Labels`.
         self.labels = Classes(self.num_classes)
-        self.num_views = check_integer("num_views", num_views, 1)
-        self.clean_view = bool(clean_view)
         #: The `Operation` of each name.
         self.operations = policy.by_name
         hardness = {each.hardness for each in self.operations.values()} - {None}
@@ -141,10 +132,7 @@ class LatentAugmentation(keras.layers.Layer):
                 "The memory keeps one number for how hard a latent is: give all "
                 f"operations one `hardness`. Received: {sorted(hardness)}"
             )
-        if gradient_to_encoder is None:
-            keep_labels = [each.keeps_labels for each in self.operations.values()]
-            gradient_to_encoder = not (any(keep_labels) and self.has_clean_view)
-        self.gradient_to_encoder = bool(gradient_to_encoder)
+        self.gradient_to_encoder = gradient_to_encoder
         self.memory_size = check_integer("memory_size", memory_size, 2)
         self.memory_limit = check_integer("memory_limit", memory_limit, 1)
         self.dropout = dropout
@@ -204,19 +192,21 @@ class LatentAugmentation(keras.layers.Layer):
         )
 
     @property
-    def has_clean_view(self):
-        """Whether the first of several views is the latent itself."""
-        return self.clean_view and self.num_views > 1
+    def members(self):
+        """How many members of a population it augments for."""
+        return 1
 
     @property
     def mixes_classes(self):
         """Whether an operation moves the label along."""
         return not all(each.keeps_labels for each in self.operations.values())
 
-    @property
-    def changes_rows(self):
-        """Whether outputs in training are not one row per sample with its label."""
-        return self.num_views > 1 or self.mixes_classes
+    def trains_encoder(self, rows):
+        """Whether moved latents send gradient to the encoder."""
+        if self.gradient_to_encoder is not None:
+            return self.gradient_to_encoder
+        keep_labels = any(each.keeps_labels for each in self.operations.values())
+        return not (keep_labels and rows.has_clean_view)
 
     @property
     def needs_losses(self):
@@ -284,11 +274,16 @@ class LatentAugmentation(keras.layers.Layer):
             return latents
 
         flat = ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
-        outputs, rows = self.apply(flat, labels, self.draw(labels))
+        if scope is None:
+            rows = RowMap(ops.shape(labels)[0])
+        else:
+            scope.claim(self)
+            rows = scope.rows
+        outputs, rows = self.apply(flat, labels, self.draw(rows), rows)
         if self.dropout is not None:
             outputs = self._drop(outputs)
         if scope is not None:
-            scope.record(self, flat, labels, rows)
+            scope.record(flat, labels, rows)
         elif rows.partner is not None:
             raise ValueError(
                 "`class_mixing` mixes labels as well, which a call by hand cannot "
@@ -323,67 +318,69 @@ class LatentAugmentation(keras.layers.Layer):
         latents, labels, hardness = backend.gather((latents, labels, hardness))
         self.memory.update(latents, labels, hardness, after)
 
-    def draw(self, labels):
-        """Draws all randomness of one application, as `Draws`."""
+    def draw(self, rows):
+        """Draws all randomness of one application on the rows of a `RowMap`, as
+        `Draws`."""
         return draw_steps(
             self._policy,
             self.probabilities,
             self.magnitudes,
-            ops.shape(labels)[0],
-            self._augmented_views(),
+            rows.batch,
+            rows.moved_copies,
             self.num_features,
             self.seed_generator,
         )
 
-    def apply(self, latents, labels, draw):
+    def apply(self, latents, labels, draw, rows):
         """Applies a draw. A function of its arguments and of the class memory.
 
         Args:
             latents: `(batch, features)`.
             labels: int32 class indices, `(batch,)`.
             draw: As returned by `draw`.
+            rows: The `RowMap` of the step.
 
         Returns:
-            Pair of the outputs, `(num_views * batch, features)`, and their `RowMap`.
+            Pair of the outputs, `(rows, features)`, and the map with their partners.
         """
-        views = self._augmented_views()
+        trains_encoder = self.trains_encoder(rows)
         source = ops.cast(latents, "float32")
-        if not self.gradient_to_encoder:
+        if not trains_encoder:
             source = ops.stop_gradient(source)
-        moved, touched, partner, weight = self._walk(source, labels, draw, views)
+        moved, touched, partner, share = self._walk(source, labels, draw, rows)
         moved = ops.cast(moved, latents.dtype)
-        if not self.has_clean_view:
-            if not self.gradient_to_encoder:
-                # What no operation moved trains the encoder.
-                moved = ops.where(
-                    touched[:, None], moved, backend.tile_rows(latents, views)
-                )
-            return moved, self._rows(partner, weight)
+        if not (trains_encoder or rows.has_clean_view):
+            # What no operation moved trains the encoder.
+            moved = ops.where(touched[:, None], moved, rows.tile_moved(latents))
+        outputs = moved
+        if trains_encoder or not rows.has_clean_view:
+            outputs = self._to_encoder(outputs, rows.members)
+        if rows.has_clean_view:
+            clean = self._to_encoder(latents, 1)
+            if not trains_encoder:
+                # The clean view, one of several, carries the encoder's whole gradient.
+                clean = scale_gradient(clean, rows.num_views)
+            outputs = rows.join(clean, outputs)
+        return outputs, rows.mixed(partner, share)
 
-        if not self.gradient_to_encoder:
-            # The clean view, one of several, carries the encoder's whole gradient.
-            latents = scale_gradient(latents, self.num_views)
-        if partner is not None:
-            partner = ops.concatenate([_row_indices(labels), partner])
-            weight = ops.concatenate([ops.zeros_like(source[:, 0]), weight])
-        return ops.concatenate([latents, moved]), self._rows(partner, weight)
+    def _to_encoder(self, latents, members):
+        """Rows of all members, whose gradient is the encoder's, of those of one, which
+        all share, or of all."""
+        return latents
 
-    def _rows(self, partner, share):
-        return RowMap(self.num_views, partner, share)
-
-    def _walk(self, source, labels, draw, views):
-        """Takes `views` copies of `source` through the operations of `draw`.
+    def _walk(self, source, labels, draw, rows):
+        """Takes copies of `source` through the operations of `draw`.
 
         Returns the moved rows, which of them an operation moved (where that decides
         about gradients) and, where classes are mixed, each row's partner in the batch
         and the partner's weight.
         """
-        batch = Batch(source, labels, views, self.memory, draw.partner)
-        moved = backend.tile_rows(source, views)
+        batch = Batch(source, labels, rows.moved_copies, self.memory, draw.partner)
+        moved = rows.tile_moved(source)
         weight = ops.zeros_like(moved[:, 0])
         has_label = batch.labels != IGNORED
         touched = ops.zeros_like(has_label)
-        tracks = not (self.gradient_to_encoder or self.has_clean_view)
+        tracks = not (self.trains_encoder(rows) or rows.has_clean_view)
         for step in draw.steps:
             before = moved
             for name, operation in self.operations.items():
@@ -424,9 +421,6 @@ class LatentAugmentation(keras.layers.Layer):
 
     # Keras ---------------------------------------------------------------
 
-    def _augmented_views(self):
-        return self.num_views - 1 if self.has_clean_view else self.num_views
-
     def _warn_without_labels(self):
         if not self._warned:
             self._warned = True
@@ -461,8 +455,6 @@ class LatentAugmentation(keras.layers.Layer):
         config.update(
             num_classes=self.num_classes,
             policy=keras.saving.serialize_keras_object(self.policy),
-            num_views=self.num_views,
-            clean_view=self.clean_view,
             gradient_to_encoder=self.gradient_to_encoder,
             memory_size=self.memory_size,
             memory_limit=self.memory_limit,
@@ -470,10 +462,6 @@ class LatentAugmentation(keras.layers.Layer):
             seed=self.seed,
         )
         return config
-
-
-def _row_indices(tensor):
-    return ops.arange(ops.shape(tensor)[0], dtype="int32")
 
 
 def _check_policy(policy):

@@ -14,31 +14,35 @@ class StepScope:
 
     Args:
         labels: int32 class indices of shape `(batch,)`.
+        rows: The `RowMap` of the step; `None` at inference.
 
     Attributes:
         labels: The labels that the layer used: as given, or passed to it by hand.
         layer: The `LatentAugmentation` that ran in this scope, or `None`.
         latents: Its clean latents, `(batch, features)`.
-        rows: The `RowMap` of its outputs.
+        rows: The `RowMap`, with partners and shares once the layer has run.
         member_outputs: What each head of a population says, at inference.
     """
 
-    def __init__(self, labels):
+    def __init__(self, labels, rows=None):
         self.labels = labels
+        self.rows = rows
         self.layer = None
         self.latents = None
-        self.rows = None
         self.member_outputs = None
 
-    def record(self, layer, latents, labels, rows):
-        """Called by the layer, with what the step needs of it."""
+    def claim(self, layer):
+        """Called by the layer that augments in this step, before it does."""
         if self.layer is not None:
             raise ValueError(
                 f"The layer '{layer.name}' was called twice in one training step. Use "
                 "it once, where the latents are."
             )
-        self.layer, self.latents = layer, latents
-        self.labels, self.rows = labels, rows
+        self.layer = layer
+
+    def record(self, latents, labels, rows):
+        """Called by the layer, with what the step needs of it."""
+        self.latents, self.labels, self.rows = latents, labels, rows
 
     def __enter__(self):
         self._outer = current_scope()

@@ -16,6 +16,8 @@ def augment(
     layer=None,
     num_classes=None,
     *,
+    num_views=2,
+    clean_view=None,
     discriminator="auto",
     label_output=None,
     **layer_arguments,
@@ -37,7 +39,7 @@ def augment(
             input of the last layer with weights, the classifier's head.
         num_classes: Integer. Defaults to the width of the (label) output, 2 for a
             width of 1.
-        discriminator, label_output: As in `ModalsModel`.
+        num_views, clean_view, discriminator, label_output: As in `ModalsModel`.
         **layer_arguments: Further arguments of `LatentAugmentation`.
 
     Returns:
@@ -80,6 +82,8 @@ def augment(
         copied.output,
         # On PyTorch, a variable's path cannot have a dot in it.
         name=model.name.replace(".", "_"),
+        num_views=num_views,
+        clean_view=clean_view,
         discriminator=discriminator,
         label_output=label_output,
     )

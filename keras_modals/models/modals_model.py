@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_modals.arguments import check_bounds
+from keras_modals.arguments import check_bounds, check_integer
 from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.losses.triplet_selector import TripletSelector
 from keras_modals.metrics.gaussian_distance import GaussianDistance
@@ -18,6 +18,7 @@ from keras_modals.models.task import (
     check_loss,
     check_stream_of_labels,
 )
+from keras_modals.rows import RowMap
 from keras_modals.training import train_step
 from keras_modals.training.losses import LossKinds, may_be_unlabeled
 from keras_modals.training.objective import NO_LABELS
@@ -72,6 +73,11 @@ class ModalsModel(keras.Model):
         outputs: Output tensor, or structure of them, of a graph that contains one
             `LatentAugmentation`.
         name: Name of the model.
+        num_views: Integer, how many latents the head gets of a sample in training.
+            Labels and weights are repeated to match. Defaults to `2`, a clean and a
+            moved one.
+        clean_view: Boolean, whether the first of several views is the latent itself.
+            Defaults to `None`: `True` where there are several.
         discriminator: A `GaussianDiscriminator`, `"auto"` (one with its defaults, made
             when `compile` asks for a prior) or `None`. Defaults to `"auto"`.
         label_output: Name of the output whose targets are the class labels. Needed
@@ -99,6 +105,8 @@ class ModalsModel(keras.Model):
         outputs,
         name=None,
         *,
+        num_views=2,
+        clean_view=None,
         discriminator="auto",
         label_output=None,
         **kwargs,
@@ -137,6 +145,13 @@ class ModalsModel(keras.Model):
                 '`GaussianDiscriminator`, "auto" or None. '
                 f"Received: discriminator={discriminator!r}"
             )
+        self.num_views = check_integer("num_views", num_views, 1)
+        self.clean_view = self.num_views > 1 if clean_view is None else bool(clean_view)
+        if self.clean_view and self.num_views == 1:
+            raise ValueError(
+                "A clean view needs another one beside it, or nothing is augmented. "
+                f"Received: clean_view={clean_view}, num_views={num_views}"
+            )
         self.label_output = label_output
         self.makes_discriminator = discriminator == "auto"
         self.discriminator: Any = None
@@ -172,6 +187,11 @@ class ModalsModel(keras.Model):
         """The model's `LatentAugmentation` layer."""
         return find_layers(self, LatentAugmentation)[0]
 
+    def rows(self, batch):
+        """The `RowMap` of a training step on a batch of as many samples."""
+        members = self.latent_augmentation.members
+        return RowMap(batch, self.num_views, self.clean_view, members)
+
     def _loss_weight(self, name):
         return self.add_weight(
             name=name, shape=(), initializer="zeros", trainable=False, autocast=False
@@ -190,24 +210,24 @@ class ModalsModel(keras.Model):
         self.discriminator = discriminator
 
     def _find_augmented_outputs(self, layer, names):
-        """The outputs whose rows the layer multiplies or mixes."""
-        if not layer.changes_rows:
+        """The outputs whose rows the step multiplies or mixes."""
+        if self.num_views * layer.members == 1 and not layer.mixes_classes:
             return []
         if layer not in self.layers:
             raise ValueError(
                 f"The layer '{layer.name}' lies in a nested model. There, its outputs "
                 "must have one row per sample, with one label. Insert it in the outer "
                 "model, or use `num_views=1` and a policy without `class_mixing`. "
-                f"Received: num_views={layer.num_views}"
+                f"Received: num_views={self.num_views}"
             )
         reached, merging = downstream(self, layer)
-        if merging and layer.num_views > 1:
+        if merging and self.num_views > 1:
             raise ValueError(
                 f"With several views, every input of a layer after '{layer.name}' must "
                 "come through it, since it has more rows. Another branch of the graph, "
                 f"or a mask, meets it in: {sorted(merging)}. Use `num_views=1`, or "
                 "insert the layer after they meet. "
-                f"Received: num_views={layer.num_views}"
+                f"Received: num_views={self.num_views}"
             )
         ids = [
             id(tensor)
@@ -492,6 +512,8 @@ class ModalsModel(keras.Model):
         config.update(
             discriminator=keras.saving.serialize_keras_object(discriminator),
             label_output=self.label_output,
+            num_views=self.num_views,
+            clean_view=self.clean_view,
         )
         return config
 

@@ -39,8 +39,8 @@ class MemberAugmentation(LatentAugmentation):
         return super()._variable(name, np.stack([values] * self.population_size))
 
     @property
-    def changes_rows(self):
-        return self.population_size > 1 or super().changes_rows
+    def members(self):
+        return self.population_size
 
     @LatentAugmentation.policy.setter  # type: ignore[attr-defined]
     def policy(self, policy):
@@ -54,33 +54,9 @@ class MemberAugmentation(LatentAugmentation):
         # Of the population, the best member is the first.
         return super()._policy_of(probabilities[0], magnitudes[0])
 
-    def apply(self, latents, labels, draw):
-        held = ops.stop_gradient(latents)
-        source = latents if self.gradient_to_encoder else held
-        moved, touched, partner, weight = self._walk(
-            ops.cast(source, "float32"), labels, draw, self._augmented_views()
-        )
-        rows = self._by_member(ops.cast(moved, latents.dtype))
-        if not (self.gradient_to_encoder or self.has_clean_view):
-            # What no operation moved trains the encoder.
-            clean = ops.tile(latents[None], (1, self.num_views, 1))
-            rows = ops.where(self._by_member(touched[:, None]), rows, clean)
-        if self.gradient_to_encoder or not self.has_clean_view:
-            rows = self.share(rows)
-        if self.has_clean_view:
-            clean = self.share(latents[None])
-            if not self.gradient_to_encoder:
-                # The clean view, one of several, carries the encoder's whole gradient.
-                clean = scale_gradient(clean, self.num_views)
-            rows = ops.concatenate([clean, rows], axis=1)
-        if partner is not None:
-            partner, weight = self._mixed(partner, weight, labels)
-        return self._flat(rows), self._rows(partner, weight)
-
-    def _rows(self, partner, share):
-        members = self.population_size
-        rows = super()._rows(partner, share)
-        return rows._replace(num_views=members * self.num_views, members=members)
+    def _to_encoder(self, latents, members):
+        shared = self.share(ops.reshape(latents, (members, -1, *latents.shape[1:])))
+        return ops.reshape(shared, (-1, *shared.shape[2:]))
 
     def share(self, tensor):
         """Repeats a tensor for each member, unless it has an axis for them, with the
@@ -95,30 +71,10 @@ class MemberAugmentation(LatentAugmentation):
         shares = ops.reshape(shares, (-1, *[1] * (len(tensor.shape) - 1)))
         return _finite_gradient(scale_gradient(tensor, shares))
 
-    def _mixed(self, partner, weight, labels):
-        if not self.has_clean_view:
-            return partner, weight
-        own = ops.arange(ops.shape(labels)[0], dtype="int32")[None]
-        own = ops.repeat(own, self.population_size, axis=0)
-        partner = ops.concatenate([own, self._by_member(partner)], axis=1)
-        weight = self._by_member(weight)
-        unmixed = ops.zeros(ops.shape(own), weight.dtype)
-        weight = ops.concatenate([unmixed, weight], axis=1)
-        return ops.reshape(partner, (-1,)), ops.reshape(weight, (-1,))
-
     def _dropout_keeps(self, outputs):
         keeps = super()._dropout_keeps(outputs)
         rows = ops.shape(outputs)[0] // self.population_size
         return ops.repeat(keeps, rows, axis=0)[:, None]
-
-    def _augmented_views(self):
-        return self.population_size * super()._augmented_views()
-
-    def _by_member(self, rows):
-        return ops.reshape(rows, (self.population_size, -1, *rows.shape[1:]))
-
-    def _flat(self, rows):
-        return ops.reshape(rows, (-1, *rows.shape[2:]))
 
     def get_config(self):
         return {**super().get_config(), "population_size": self.population_size}

@@ -13,7 +13,7 @@ from keras_modals.training.outputs import by_output, label_output, output_names
 def as_modals_model(model):
     """A `ModalsModel` of our own, with the weights of a model that may be plain."""
     if not isinstance(model, ModalsModel):
-        return augment(model, policy=Policy.zero(repeats=1), num_views=2, dropout=0.0)
+        return augment(model, policy=Policy.zero(repeats=1), dropout=0.0)
     names = overridden(model)
     if names:
         raise ValueError(
@@ -42,6 +42,8 @@ def copy_modals_model(model):
         name=model.name,
         discriminator=discriminator,
         label_output=model.label_output,
+        num_views=model.num_views,
+        clean_view=model.clean_view,
     )
 
 

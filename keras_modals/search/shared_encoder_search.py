@@ -173,6 +173,8 @@ class SharedEncoderSearch(ModalsModel):
             discriminator=template.discriminator
             or ("auto" if template.makes_discriminator else None),
             label_output=template.label_output,
+            num_views=template.num_views,
+            clean_view=template.clean_view,
         )
         self._template = Untracked(template)
         self.heads = heads

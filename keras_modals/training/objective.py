@@ -59,7 +59,7 @@ def compute_objective(model, x, y, sample_weight):
     layer, ignored = model.latent_augmentation, ignored_classes(losses)
     labels = layer.labels.groups(label_targets, ignored)
     label_counts = layer.labels.count(label_targets, labels, ignored)
-    with StepScope(labels) as scope:
+    with StepScope(labels, model.rows(ops.shape(labels)[0])) as scope:
         y_pred = model(x, training=True)
     labels = scope.labels
 

@@ -26,7 +26,7 @@ def metric_data(model, rows, y, y_pred, sample_weight):
     Returns:
         `(y, y_pred, sample_weight)`.
     """
-    if rows.num_views == 1:
+    if rows.copies == 1:
         return y, y_pred, sample_weight
     names = output_names(model)
 
@@ -69,7 +69,7 @@ def loss_passes(model, rows, y, y_pred, sample_weight, seed):
         List of pairs of a weight and arguments `(y, y_pred, sample_weight)`. Weights
         sum to 1.
     """
-    if rows.num_views == 1 and rows.partner is None:
+    if rows.copies == 1 and rows.partner is None:
         return [(1.0, (y, y_pred, sample_weight))]
     names = output_names(model)
     y_names = target_names(model, y)
@@ -113,7 +113,7 @@ OWN, PARTNER = 0, 1
 
 def _passes(rows, kinds, uniform):
     are_means = all(kind.is_mean for kind in kinds)
-    views = [None] if are_means else range(rows.num_views)
+    views = [None] if are_means else range(rows.copies)
     ranks = {kind.rank for kind in kinds if kind.takes_weights}
     labels: list[tuple[int, ...]]
     if rows.partner is None or not ranks:
