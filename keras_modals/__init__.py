@@ -2,7 +2,9 @@
 
 import importlib
 
+from keras_modals.callbacks.policy_scheduler import PolicyScheduler
 from keras_modals.layers.latent_augmentation import DEFAULT_POLICY, LatentAugmentation
+from keras_modals.layers.latent_dropout import LatentDropout
 from keras_modals.losses.triplet_selector import TripletSelector
 from keras_modals.metrics.gaussian_distance import GaussianDistance
 from keras_modals.models.augment import augment
@@ -15,7 +17,6 @@ from keras_modals.models.modals_model import (
 from keras_modals.operations.operation import Move, Operation
 from keras_modals.policies.policy import Policy
 from keras_modals.policies.policy_schedule import PolicySchedule
-from keras_modals.policies.policy_scheduler import PolicyScheduler
 from keras_modals.search.shared_encoder_search import SharedEncoderSearch
 from keras_modals.version import __version__
 
@@ -26,6 +27,7 @@ __all__ = [
     "GaussianDiscriminator",
     "GaussianDistance",
     "LatentAugmentation",
+    "LatentDropout",
     "ModalsModel",
     "Move",
     "Operation",

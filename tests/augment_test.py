@@ -61,6 +61,19 @@ def test_compiles_as_the_original():
     assert not augment(plain_model()).compiled
 
 
+def test_a_layer_by_name_index_or_itself():
+    model = plain_model()
+    places = ["latents", 2, -2, model.get_layer("latents")]
+    for place in places:
+        names = [layer.name for layer in augment(model, place).layers]
+        after = names[names.index("latents") + 1]
+        assert after.startswith("latent_augmentation")
+    foreign = keras.layers.Dense(3, name="latents")
+    for place in ("missing", 4, -5, 0, True, foreign):
+        with pytest.raises(ValueError, match="a name, an index"):
+            augment(model, place)
+
+
 class Halving(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         return 0.1 / (1.0 + keras.ops.cast(step, "float32"))

@@ -309,7 +309,6 @@ def test_defaults():
     assert layer.policy == keras_modals.DEFAULT_POLICY
     assert layer.policy == Policy.single("class_mixing", 0.5)
     assert layer.gradient_to_encoder is None
-    assert layer.dropout is None
 
 
 def test_class_mixing_weights_compose(rng):
@@ -571,25 +570,6 @@ def test_a_step_never_reads_the_memory_whole(rng):
         for size in tensor.shape
     }
     assert max(sizes) < 1009
-
-
-def test_dropout_keeps_the_mean_and_follows_its_variable():
-    layer = LatentAugmentation(2, policy=Policy.zero(), dropout=0.25)
-    layer.build((None, FEATURES))
-    latents, labels = np.ones((500, FEATURES), "float32"), np.zeros(500, "int32")
-    for rate in (0.25, 0.0, 0.6):
-        layer.dropout_rate.assign(rate)
-        outputs = array(layer(latents, labels=labels, training=True))
-        np.testing.assert_allclose(outputs[outputs != 0], 1 / (1 - rate), rtol=1e-6)
-        share = np.mean(outputs == 0)
-        assert abs(share - rate) < 4 * np.sqrt(rate * (1 - rate) / outputs.size) + 1e-9
-    np.testing.assert_array_equal(layer(latents), latents)
-
-
-@pytest.mark.parametrize("dropout", [1.0, -0.1, "a"])
-def test_refuses_dropout(dropout):
-    with pytest.raises(ValueError, match="argument `dropout`"):
-        LatentAugmentation(3, dropout=dropout)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "float32", "float64"])

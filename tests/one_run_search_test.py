@@ -6,6 +6,7 @@ from keras import layers
 
 import keras_modals
 from keras_modals import Policy, PolicyScheduler, SharedEncoderSearch
+from keras_modals.models.graph import find_layers
 
 #: Of one operation, which is quick to trace.
 ZERO = Policy({"difference_transform": (0.0, 0.0)}, operation_counts=(0.0, 1.0))
@@ -312,10 +313,11 @@ def test_what_differs_by_member_is_searched_and_scheduled(data):
         num_views=3,
     )
     fit(search, data, epochs=8)
-    layer = search.latent_augmentation
+    (dropout,) = find_layers(search.heads.head, keras_modals.LatentDropout)
     values = search.population.values
     assert len(np.unique(values, axis=0)) > 1
-    np.testing.assert_allclose(layer.dropout_rate, values[:, 2], atol=1e-6)
+    rates = search.heads.stack_of(dropout.rate)
+    np.testing.assert_allclose(rates, values[:, 2], atol=1e-6)
     schedule = search.best_schedule()
     assert schedule.epochs == 8
     assert set(schedule.segments[-1].values) == {"dropout"}
@@ -393,7 +395,7 @@ def test_the_given_model_is_left_as_it_is(data):
 def test_a_plain_model_is_augmented(data):
     search = SharedEncoderSearch(problems.compile_(problems.plain_model()), 3)
     assert len(search.latent_augmentation.policy.sub_policies) == 4
-    assert search.latent_augmentation.dropout == 0.0
+    assert find_layers(search.heads.head, keras_modals.LatentDropout)
     fit(search, data)
     assert search.best_schedule().epochs == 2
 

@@ -13,7 +13,8 @@ from problems import compile_, make_data, modals_model
 import keras_modals
 from keras_modals import Policy, PolicySchedule, PolicyScheduler
 from keras_modals.arguments import BOUNDS
-from keras_modals.policies.assignment import ASSIGNABLE, assign
+from keras_modals.models.assignment import ASSIGNABLE, assign
+from keras_modals.models.graph import find_layers
 
 ZERO, HALF = Policy.zero(), Policy.constant(0.5, 0.5)
 
@@ -209,7 +210,7 @@ def test_values_have_the_bounds_of_compile_and_of_the_layer():
             if name in ("triplet_weight", "prior_weight"):
                 compile_(modals_model(), **{name: value})
             else:
-                keras_modals.LatentAugmentation(2, **{name: value})
+                keras_modals.LatentDropout(value)
         except ValueError:
             return True
         return False
@@ -273,12 +274,12 @@ class Observer(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         model = self.model
-        layer = model.latent_augmentation
+        (dropout,) = find_layers(model, keras_modals.LatentDropout)
         self.seen.append(
             (
-                layer.policy,
+                model.latent_augmentation.policy,
                 round(float(model.triplet_weight), 6),
-                round(float(layer.dropout_rate), 6),
+                round(float(dropout.rate), 6),
                 round(float(model.optimizer.learning_rate), 6),
             )
         )
@@ -330,7 +331,7 @@ def test_no_dropout_is_a_dropout_of_zero(rng):
     model = compile_(modals_model(policy=ZERO))
     scheduler = PolicyScheduler(PolicySchedule([(1, ZERO, {"dropout": 0.0})]))
     model.fit(*make_data(rng), callbacks=[scheduler], verbose=0)
-    assert model.latent_augmentation.dropout is None
+    assert not find_layers(model, keras_modals.LatentDropout)
 
 
 @pytest.mark.parametrize(

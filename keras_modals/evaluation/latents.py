@@ -102,7 +102,6 @@ class LatentProbe:
         config = self.layer.get_config()
         config.update(
             policy=Policy.single(operation, magnitude),
-            dropout=None,
             dtype="float32",
         )
         single = LatentAugmentation.from_config(config)

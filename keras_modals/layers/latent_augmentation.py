@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_modals import backend
-from keras_modals.arguments import check_bounds, check_integer
+from keras_modals.arguments import check_integer
 from keras_modals.labels import IGNORED, Classes
 from keras_modals.layers.draw import draw_steps
 from keras_modals.layers.gradients import scale_gradient
@@ -65,10 +65,6 @@ class LatentAugmentation(keras.layers.Layer):
             12 latents each) do not fit, fewer latents per class are kept, down to 2;
             where even those do not fit, building the layer raises. Defaults to
             512 MiB.
-        dropout: Optional float in `[0, 1)`, the share of features set to zero in every
-            latent that the head receives in training, clean ones included. The rate
-            is a variable, `dropout_rate`, so that a search can change it. Defaults to
-            `None`, no dropout.
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
@@ -108,7 +104,6 @@ class LatentAugmentation(keras.layers.Layer):
         gradient_to_encoder=None,
         memory_size=100,
         memory_limit=2**29,
-        dropout=None,
         seed=None,
         **kwargs,
     ):
@@ -119,8 +114,6 @@ class LatentAugmentation(keras.layers.Layer):
         elif isinstance(policy, dict):
             policy = keras.saving.deserialize_keras_object(policy)
         _check_policy(policy)
-        if dropout is not None:
-            dropout = float(check_bounds("dropout", dropout))
         self.num_classes = check_integer("num_classes", num_classes, 2)
         #: What reads labels, a `Labels`.
         self.labels = Classes(self.num_classes)
@@ -135,7 +128,6 @@ class LatentAugmentation(keras.layers.Layer):
         self.gradient_to_encoder = gradient_to_encoder
         self.memory_size = check_integer("memory_size", memory_size, 2)
         self.memory_limit = check_integer("memory_limit", memory_limit, 1)
-        self.dropout = dropout
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy
@@ -165,8 +157,6 @@ class LatentAugmentation(keras.layers.Layer):
         _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
         self.probabilities = self._variable("probabilities", probabilities)
         self.magnitudes = self._variable("magnitudes", magnitudes)
-        if self.dropout is not None:
-            self.dropout_rate = self._variable("dropout_rate", self.dropout)
 
     def _fitting_memory_size(self):
         fixed, per_latent = memory_bytes(self.num_classes, self.num_features)
@@ -280,8 +270,6 @@ class LatentAugmentation(keras.layers.Layer):
             scope.claim(self)
             rows = scope.rows
         outputs, rows = self.apply(flat, labels, self.draw(rows), rows)
-        if self.dropout is not None:
-            outputs = self._drop(outputs)
         if scope is not None:
             scope.record(flat, labels, rows)
         elif rows.partner is not None:
@@ -402,15 +390,6 @@ class LatentAugmentation(keras.layers.Layer):
         partner = ops.where(weight > 0, batch.partner, batch.samples)
         return moved, touched, partner, weight
 
-    def _drop(self, outputs):
-        keeps = self._dropout_keeps(outputs)
-        kept = backend.uniform(ops.shape(outputs), self.seed_generator) < keeps
-        scale = ops.cast(1.0 / keeps, outputs.dtype)
-        return ops.where(kept, outputs * scale, ops.zeros_like(outputs))
-
-    def _dropout_keeps(self, outputs):
-        return 1.0 - ops.convert_to_tensor(self.dropout_rate)
-
     def _is_chosen(self, name, step):
         # A policy keeps the sub-policies of one operation together.
         first = self._sub_policies.index(name)
@@ -458,7 +437,6 @@ class LatentAugmentation(keras.layers.Layer):
             gradient_to_encoder=self.gradient_to_encoder,
             memory_size=self.memory_size,
             memory_limit=self.memory_limit,
-            dropout=self.dropout,
             seed=self.seed,
         )
         return config

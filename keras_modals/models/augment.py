@@ -1,10 +1,12 @@
 import inspect
+import numbers
 import warnings
 
 import keras
 
 from keras_modals.labels import Classes
 from keras_modals.layers.latent_augmentation import LatentAugmentation
+from keras_modals.layers.latent_dropout import LatentDropout
 from keras_modals.models.copying import copy_graph
 from keras_modals.models.graph import find_layers, plain
 from keras_modals.models.modals_model import ModalsModel
@@ -16,6 +18,7 @@ def augment(
     layer=None,
     num_classes=None,
     *,
+    dropout=None,
     num_views=2,
     clean_view=None,
     discriminator="auto",
@@ -35,10 +38,14 @@ def augment(
 
     Args:
         model: A built Functional or Sequential classifier.
-        layer: Name of the layer whose output is to be augmented. Defaults to the
-            input of the last layer with weights, the classifier's head.
+        layer: The layer whose output is to be augmented: its name, its index in
+            `model.layers`, or the layer itself. Defaults to `None`: the input of the
+            last layer with weights, the classifier's head.
         num_classes: Integer. Defaults to the width of the (label) output, 2 for a
             width of 1.
+        dropout: Optional float in `[0, 1)`, the rate of a `LatentDropout` behind the
+            `LatentAugmentation`, which a schedule or search can change. Defaults to
+            `None`, no such layer.
         num_views, clean_view, discriminator, label_output: As in `ModalsModel`.
         **layer_arguments: Further arguments of `LatentAugmentation`.
 
@@ -72,11 +79,15 @@ def augment(
     Classes(2).check_output(label_name, output.shape)
     if num_classes is None:
         num_classes = _infer_num_classes(output)
-    augmentation = LatentAugmentation(num_classes, **layer_arguments)
+    layers = [LatentAugmentation(num_classes, **layer_arguments)]
+    if dropout is not None:
+        # Another seed, so that what is dropped does not follow what is moved.
+        seed = layer_arguments.get("seed")
+        layers.append(LatentDropout(dropout, None if seed is None else seed + 1))
     if layer is None:
-        copied = _insert_before(graph, _find_head(graph, output), augmentation)
+        copied = _insert_before(graph, _find_head(graph, output), layers)
     else:
-        copied = _insert_after(graph, layer, augmentation)
+        copied = _insert_after(graph, _layer_name(model, graph, layer), layers)
     result = ModalsModel(
         copied.input,
         copied.output,
@@ -195,20 +206,30 @@ def _layer_names(model):
     ]
 
 
-def _insert_after(model, name, augmentation):
-    if name not in _layer_names(model):
+def _layer_name(model, graph, layer):
+    """The name of a layer in the graph of a model, given it, its index or its name."""
+    name = layer
+    if isinstance(layer, keras.layers.Layer):
+        name = layer.name if any(each is layer for each in model.layers) else None
+    elif isinstance(layer, numbers.Integral) and not isinstance(layer, bool):
+        index, count = int(layer), len(model.layers)
+        name = model.layers[index].name if -count <= index < count else None
+    if name not in _layer_names(graph):
         raise ValueError(
-            f"No such layer. Expected one of {_layer_names(model)}. "
-            f"Received: layer={name!r}"
+            "No such layer. Expected a name, an index in `model.layers` or a layer, of "
+            f"{_layer_names(graph)}. Received: layer={layer!r}"
         )
+    return name
 
+
+def _insert_after(model, name, layers):
     def insert(augment, layer, *args, **kwargs):
         return augment(_latents(layer(*args, **kwargs), name))
 
-    return _insert_at(model, name, augmentation, insert)
+    return _insert_at(model, name, layers, insert)
 
 
-def _insert_before(model, name, augmentation):
+def _insert_before(model, name, layers):
     def insert(augment, layer, *args, **kwargs):
         tensors = [
             value
@@ -224,7 +245,7 @@ def _insert_before(model, name, augmentation):
             )
         return layer(augment(_latents(args[0], name)), *args[1:], **kwargs)
 
-    return _insert_at(model, name, augmentation, insert)
+    return _insert_at(model, name, layers, insert)
 
 
 def _latents(tensor, name):
@@ -237,21 +258,26 @@ def _latents(tensor, name):
     return tensor
 
 
-def _insert_at(model, name, augmentation, insert):
-    """A copy of a model with a layer like `augmentation` at the call of another."""
+def _insert_at(model, name, layers, insert):
+    """A copy of a model with layers like `layers` at the call of another."""
 
     def make_call():
-        copy = LatentAugmentation.from_config(augmentation.get_config())
+        copies = [type(layer).from_config(layer.get_config()) for layer in layers]
+
+        def augment(tensor):
+            for copy in copies:
+                tensor = copy(tensor)
+            return tensor
 
         def call(layer, *args, **kwargs):
             if layer.name != name:
                 return layer(*args, **kwargs)
-            if copy.built:
+            if copies[0].built:
                 raise ValueError(
                     f"The layer '{name}' is used several times in the model. Pass as "
                     f"`layer` one that is used once. Received: layer={name!r}"
                 )
-            return insert(copy, layer, *args, **kwargs)
+            return insert(augment, layer, *args, **kwargs)
 
         return call
 

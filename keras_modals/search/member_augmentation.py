@@ -20,7 +20,6 @@ class MemberAugmentation(LatentAugmentation):
 
     Attributes:
         probabilities, magnitudes: float32 `(population_size, sub_policies)`.
-        dropout_rate: float32 `(population_size,)`, where there is dropout.
         encoder_shares: float32 `(population_size,)`, the weight of each member's
             gradient in the encoder's. Sums to 1.
     """
@@ -70,11 +69,6 @@ class MemberAugmentation(LatentAugmentation):
         shares = ops.cast(self.encoder_shares, tensor.dtype)
         shares = ops.reshape(shares, (-1, *[1] * (len(tensor.shape) - 1)))
         return _finite_gradient(scale_gradient(tensor, shares))
-
-    def _dropout_keeps(self, outputs):
-        keeps = super()._dropout_keeps(outputs)
-        rows = ops.shape(outputs)[0] // self.population_size
-        return ops.repeat(keeps, rows, axis=0)[:, None]
 
     def get_config(self):
         return {**super().get_config(), "population_size": self.population_size}

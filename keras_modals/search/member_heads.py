@@ -134,7 +134,7 @@ class MemberHeads(keras.layers.Layer):
             pairs = list(zip(self.head.variables, self._variables, strict=True))
             outputs, changed = call_stacked(self.head, pairs, inputs, training)
             for variable, value in changed:
-                self._stack_of(variable).assign(value)
+                self.stack_of(variable).assign(value)
             return outputs, self._regularization(
                 self.population_size if training else 1
             )
@@ -153,14 +153,14 @@ class MemberHeads(keras.layers.Layer):
             for variable, *values in zip(
                 self.head.non_trainable_variables, *updates, strict=True
             ):
-                self._stack_of(variable).assign(ops.stack(values))
+                self.stack_of(variable).assign(ops.stack(values))
         outputs = tree.map_structure(lambda *tensors: ops.stack(tensors), *outputs)
         return outputs, losses
 
     def _call_one(self, member, inputs, training):
         """One member's outputs, new non-trainable variables and losses."""
         trainable, non_trainable = (
-            [self._stack_of(variable)[member] for variable in variables]
+            [self.stack_of(variable)[member] for variable in variables]
             for variables in (
                 self.head.trainable_variables,
                 self.head.non_trainable_variables,
@@ -176,7 +176,7 @@ class MemberHeads(keras.layers.Layer):
 
     def _regularization_of(self, member):
         return [
-            variable.regularizer(self._stack_of(variable)[member])
+            variable.regularizer(self.stack_of(variable)[member])
             for variable in self.head.trainable_variables
             if getattr(variable, "regularizer", None) is not None
         ]
@@ -185,14 +185,15 @@ class MemberHeads(keras.layers.Layer):
         """The first members' lists of losses of their weights."""
         return [self._regularization_of(member) for member in range(members)]
 
-    def _stack_of(self, variable):
+    def stack_of(self, variable):
+        """All members' values of a variable of the head."""
         return self._variables[self._places[id(variable)]]
 
     @property
     def member_variables(self):
         """Variables that follow a member to where it is copied. Seeds stay."""
         weights = {id(weight) for weight in self.head.weights}
-        return [self._stack_of(v) for v in self.head.variables if id(v) in weights]
+        return [self.stack_of(v) for v in self.head.variables if id(v) in weights]
 
     def reseed(self, seed):
         """Gives every member's copy of a seed a state that follows from `seed`."""
@@ -210,7 +211,7 @@ class MemberHeads(keras.layers.Layer):
             if layer.weights:
                 weights = model.get_layer(layer.name).weights
                 for target, variable in zip(weights, layer.weights, strict=True):
-                    yield target, self._stack_of(variable)[member]
+                    yield target, self.stack_of(variable)[member]
 
     def compute_output_spec(self, inputs, training=None):
         return self.head.compute_output_spec(inputs)

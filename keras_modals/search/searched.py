@@ -1,5 +1,8 @@
 """What a one-run search searches, as columns of numbers."""
 
+from keras_modals.layers.latent_dropout import LatentDropout
+from keras_modals.models.graph import find_layers
+from keras_modals.models.modals_model import shortest_float
 from keras_modals.search.population import Levels
 
 TENTHS = [level / 10 for level in range(11)]
@@ -16,12 +19,13 @@ class Searched:
 
     Args:
         layer: The `LatentAugmentation`.
+        heads: The `MemberHeads`, which may have `LatentDropout`.
 
     Attributes:
         levels: List of `Levels`: probabilities, magnitudes, other numbers.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer, heads):
         self._policy = layer.policy
         self._count = len(layer.policy.sub_policies)
         names = [
@@ -31,8 +35,11 @@ class Searched:
         ]
         self.levels = [Levels(name, TENTHS) for name in names]
         self._others = []
-        if layer.dropout is not None:
-            self._others.append(("dropout", layer.dropout))
+        self._heads = heads
+        self._dropouts = find_layers(heads.head, LatentDropout)
+        if self._dropouts:
+            rate = shortest_float(self._dropouts[0].rate)
+            self._others.append(("dropout", rate))
             self.levels.append(Levels("dropout", TENTHS[:-1]))
 
     def start(self, initial):
@@ -48,8 +55,8 @@ class Searched:
         count = self._count
         members.probabilities.assign(values[:, :count])
         members.magnitudes.assign(values[:, count : 2 * count])
-        if self._others:
-            members.dropout_rate.assign(values[:, 2 * count])
+        for layer in self._dropouts:
+            self._heads.stack_of(layer.rate).assign(values[:, 2 * count])
 
     def policy(self, values):
         """The policy that one member's values stand for."""

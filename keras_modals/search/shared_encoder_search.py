@@ -7,11 +7,11 @@ from keras import ops
 
 from keras_modals.arguments import check_choice, check_integer
 from keras_modals.layers.step_scope import StepScope, current_scope
+from keras_modals.models.assignment import assign
 from keras_modals.models.augment import compile_alike
 from keras_modals.models.copying import copy_values, split
 from keras_modals.models.label_report import fit_arguments
 from keras_modals.models.modals_model import ModalsModel, shortest_float
-from keras_modals.policies.assignment import assign
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.search.explore import pba_explore
 from keras_modals.search.member_augmentation import MemberAugmentation
@@ -63,10 +63,10 @@ class SharedEncoderSearch(ModalsModel):
     members. Compiling again begins a new search, on the weights as they are.
 
     Searched are, for each member, the probabilities and magnitudes of the policy, and
-    the layer's `dropout` where it is not `None`. The weights of
-    the triplet loss and of the prior act on the encoder, which members share; where
-    they are positive they are searched over time: changed for a generation, and
-    reverted unless the best score fell by as much as in the generation before.
+    the rate of a `LatentDropout` behind the layer. The weights of the triplet loss and
+    of the prior act on the encoder, which members share; where they are positive they
+    are searched over time: changed for a generation, and reverted unless the best score
+    fell by as much as in the generation before.
 
     Args:
         model: A `ModalsModel`, which is left as it is, or a model for
@@ -197,7 +197,7 @@ class SharedEncoderSearch(ModalsModel):
             trainable=False,
         )
         self.member_scores = MemberScores(population_size)
-        self._searched = Searched(layer)
+        self._searched = Searched(layer, heads)
         self._population: Any = None
         self._limits: dict[str, float] = {}
         if members.memory is not None:

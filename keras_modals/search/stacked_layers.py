@@ -8,6 +8,7 @@ without weights do so as they are.
 import keras
 from keras import layers, ops
 
+from keras_modals.layers.latent_dropout import LatentDropout, drop
 from keras_modals.models.graph import is_chain
 
 
@@ -39,6 +40,13 @@ def _batch_normalization(layer, weights, inputs, training):
     return _normalized(layer, weights, inputs, *moments), changed
 
 
+def _latent_dropout(layer, weights, inputs, training):
+    if not training:
+        return inputs, []
+    rates = ops.reshape(weights(layer.rate), (-1, 1, 1))
+    return drop(inputs, rates, layer.seed_generator), []
+
+
 def _precise(inputs):
     return ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
 
@@ -64,6 +72,7 @@ STACKED = {
     layers.GaussianDropout: None,
     layers.GaussianNoise: None,
     layers.Identity: None,
+    LatentDropout: _latent_dropout,
     layers.LayerNormalization: _layer_normalization,
     layers.LeakyReLU: None,
     layers.ReLU: None,

@@ -3,7 +3,7 @@
 import numpy as np
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_modals.policies.assignment import ASSIGNABLE
+from keras_modals.models.assignment import ASSIGNABLE
 from keras_modals.tuners.policy_space import policy_from_values
 
 #: What a worker needs to know of a trial travels among its values.

@@ -12,7 +12,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_modals.arguments import check_integer
-from keras_modals.policies.assignment import ASSIGNABLE
+from keras_modals.models.assignment import ASSIGNABLE
 from keras_modals.policies.files import write_json
 from keras_modals.search.exploit import exploit
 from keras_modals.search.explore import pba_explore, random_value

@@ -13,8 +13,8 @@ import keras_tuner
 import numpy as np
 
 from keras_modals.arguments import check_integer
+from keras_modals.models.assignment import ASSIGNABLE
 from keras_modals.models.modals_model import ModalsModel
-from keras_modals.policies.assignment import ASSIGNABLE
 from keras_modals.policies.files import write_json
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.search.explore import pba_explore

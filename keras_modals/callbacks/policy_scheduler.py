@@ -3,7 +3,7 @@ import os
 import keras
 
 from keras_modals.arguments import shown
-from keras_modals.policies.assignment import assign
+from keras_modals.models.assignment import assign
 from keras_modals.policies.policy_schedule import PolicySchedule
 
 

@@ -1,6 +1,8 @@
 """Numbers of a compiled model that change without tracing it again."""
 
 from keras_modals.arguments import check_bounds
+from keras_modals.layers.latent_dropout import LatentDropout
+from keras_modals.models.graph import find_layers
 
 
 def _assign_loss_weight(name, part):
@@ -18,14 +20,15 @@ def _assign_loss_weight(name, part):
 
 def _assign_dropout(model, value):
     value = check_bounds("dropout", value)
-    layer = model.latent_augmentation
-    if layer.dropout is None and value:
+    layers = find_layers(model, LatentDropout)
+    if not layers and value:
         raise ValueError(
-            f"The layer '{layer.name}' was made without dropout. Make it with "
-            f"`dropout=0.0`, or another rate. Received: dropout={value}"
+            "The model has no `LatentDropout` layer: make it with "
+            "`augment(model, dropout=0.0)`, or another rate. "
+            f"Received: dropout={value}"
         )
-    if layer.dropout is not None:
-        layer.dropout_rate.assign(value)
+    for layer in layers:
+        layer.rate.assign(value)
 
 
 def _assign_learning_rate(model, value):

@@ -1,0 +1,3 @@
+from keras_modals.callbacks.policy_scheduler import PolicyScheduler
+
+__all__ = ["PolicyScheduler"]
