@@ -33,7 +33,8 @@ class LatentDropout(keras.layers.Layer):
     >>> layer = keras_modals.LatentDropout(0.5, seed=0)
     >>> layer(np.ones((2, 4), "float32"), training=True).shape
     TensorShape([2, 4])
-    >>> layer.rate.assign(0.2)
+    >>> float(layer.rate)
+    0.5
     """
 
     def __init__(self, rate=0.0, seed=None, **kwargs):
