@@ -8,22 +8,22 @@ from keras_modals.layers.latent_dropout import LatentDropout
 from keras_modals.losses.triplet_selector import TripletSelector
 from keras_modals.metrics.gaussian_distance import GaussianDistance
 from keras_modals.models.augment import augment
-from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
-from keras_modals.models.modals_model import (
-    DEFAULT_PRIOR_WEIGHT,
-    DEFAULT_TRIPLET_WEIGHT,
-    ModalsModel,
-)
+from keras_modals.models.modals_model import ModalsModel
 from keras_modals.operations.operation import Move, Operation
 from keras_modals.policies.policy import Policy
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.search.shared_encoder_search import SharedEncoderSearch
+from keras_modals.terms import (
+    GaussianDiscriminator,
+    Prior,
+    Term,
+    TermLosses,
+    Triplets,
+)
 from keras_modals.version import __version__
 
 __all__ = [
     "DEFAULT_POLICY",
-    "DEFAULT_PRIOR_WEIGHT",
-    "DEFAULT_TRIPLET_WEIGHT",
     "GaussianDiscriminator",
     "GaussianDistance",
     "LatentAugmentation",
@@ -34,8 +34,12 @@ __all__ = [
     "Policy",
     "PolicySchedule",
     "PolicyScheduler",
+    "Prior",
     "SharedEncoderSearch",
+    "Term",
+    "TermLosses",
     "TripletSelector",
+    "Triplets",
     "__version__",
     "augment",
 ]

@@ -6,10 +6,8 @@ import numbers
 import numpy as np
 
 #: Numbers that may change while a model trains: name to what is expected, and whether a
-#: number is that.
+#: number is that. Terms add their weights.
 BOUNDS = {
-    "triplet_weight": ("a float in [0, 1)", lambda value: 0 <= value < 1),
-    "prior_weight": ("a finite float of at least 0", lambda v: 0 <= v < math.inf),
     "dropout": ("a float in [0, 1)", lambda value: 0 <= value < 1),
     "learning_rate": ("a positive finite float", lambda v: 0 < v < math.inf),
 }

@@ -42,7 +42,6 @@ def make_model(policy=None):
     model = keras_modals.augment(
         plain_model(),
         "latents",
-        discriminator=keras_modals.GaussianDiscriminator((8,)),
         **layer,
     )
     compile_(
@@ -55,7 +54,7 @@ def make_model(policy=None):
         run_eagerly=keras.backend.backend() == "tensorflow",
     )
     rng = np.random.default_rng(1)
-    variables = model.trainable_variables + model.discriminator_variables
+    variables = model.trainable_variables + model.terms[-1].own_variables
     for variable in variables:
         variable.assign(rng.normal(scale=0.3, size=variable.shape))
     return model
@@ -64,7 +63,7 @@ def make_model(policy=None):
 def results_of(model, logs):
     results = {f"log {name}": float(value) for name, value in logs.items()}
     layer = model.latent_augmentation
-    variables = model.trainable_variables + model.discriminator_variables
+    variables = model.trainable_variables + model.terms[-1].own_variables
     variables += layer.memory.weights
     for index, variable in enumerate(variables):
         name = f"{index} {variable.path}"

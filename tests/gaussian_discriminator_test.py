@@ -12,6 +12,7 @@ from keras_modals import (
     LatentAugmentation,
     ModalsModel,
     Policy,
+    Prior,
 )
 
 
@@ -105,15 +106,13 @@ def test_draws_an_encoder_to_the_prior(rng):
     latents = keras.layers.Dense(4, name="latents")(hidden)
     augmented = LatentAugmentation(3, Policy.zero())(latents)
     outputs = keras.layers.Dense(3, "softmax")(augmented)
-    model = ModalsModel(
-        inputs, outputs, discriminator=GaussianDiscriminator((64, 32), seed=0)
-    )
+    model = ModalsModel(inputs, outputs)
+    discriminator = GaussianDiscriminator((64, 32), seed=0)
+    optimizer = keras.optimizers.Adam(2e-3, beta_1=0.5)
     model.compile(
         keras.optimizers.Adam(5e-4, beta_1=0.5),
         "sparse_categorical_crossentropy",
-        triplet_loss=None,
-        prior_weight=1.0,
-        discriminator_optimizer=keras.optimizers.Adam(2e-3, beta_1=0.5),
+        terms=[Prior(1.0, discriminator, optimizer)],
     )
     encoder = keras.Model(inputs, latents)
 
@@ -162,10 +161,11 @@ def test_the_prior_is_finite_where_the_plain_model_is(policy, scale, rng):
         latents = LatentAugmentation(NUM_CLASSES, seed=0)(latents)
         outputs = keras.layers.Dense(NUM_CLASSES, "softmax", dtype="float32")(latents)
         discriminator = GaussianDiscriminator((8,), seed=0)
-        model = ModalsModel(inputs, outputs, discriminator=discriminator)
+        model = ModalsModel(inputs, outputs)
     finally:
         keras.config.set_dtype_policy("float32")
-    compile_(model, keras.optimizers.Adam(1e-3), prior_weight=0.1)
+    terms = [Prior(0.1, discriminator)]
+    compile_(model, keras.optimizers.Adam(1e-3), terms=terms)
     history = model.fit(scale * x, y, epochs=3, verbose=0).history
     # A feature of 1e14 is 309 after compression, and so are the logits at most by some
     # factor of the weights, which are below 1.

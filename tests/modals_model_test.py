@@ -14,7 +14,15 @@ from problems import (
 from sklearn.datasets import load_digits
 
 import keras_modals
-from keras_modals import LatentAugmentation, ModalsModel, Policy, TripletSelector
+from keras_modals import (
+    GaussianDiscriminator,
+    LatentAugmentation,
+    ModalsModel,
+    Policy,
+    Prior,
+    Triplets,
+    TripletSelector,
+)
 
 OFF = {"triplet_weight": 0.0, "prior_weight": 0.0}
 EVERYTHING = {"triplet_weight": 0.1, "prior_weight": 0.1}
@@ -69,9 +77,8 @@ def test_switched_off_parts_are_absent(rng):
     x, y = make_data(rng)
     model = compile_(modals_model(), **OFF)
     assert set(model.fit(x, y, verbose=0).history) == {"accuracy", "loss"}
-    assert model.discriminator_variables == []
-    without = compile_(modals_model(), triplet_loss=None, triplet_weight=0.5)
-    assert set(without.fit(x, y, verbose=0).history) == {"accuracy", "loss"}
+    assert model.terms == []
+    assert len(model.variables) == len(model.weights) + len(model._seeds())
 
 
 @tensorflow_only
@@ -83,14 +90,6 @@ def test_switched_off_parts_are_not_in_the_graph(rng):
     names = " ".join(operation.name for operation in step.graph.get_operations())
     assert "triplet" not in names
     assert "discriminator" not in names
-
-
-def test_zero_weight_none_and_no_discriminator_can_be_combined(rng):
-    model = ModalsModel(*_graph(), discriminator=None)
-    compile_(model, triplet_loss=None)
-    assert not model.uses_prior
-    with pytest.raises(ValueError, match="discriminator=None"):
-        compile_(model, prior_weight=0.1)
 
 
 def _graph(policy=STRONG, **layer):
@@ -110,13 +109,14 @@ def test_one_step_matches_the_written_objective(rng):
     compile_(
         model,
         keras.optimizers.SGD(0.1),
-        triplet_loss=TripletSelector(5.0, "all"),
-        triplet_weight=0.2,
-        prior_weight=0.3,
-        discriminator_optimizer=keras.optimizers.SGD(0.2),
+        terms=[
+            Triplets(0.2, TripletSelector(5.0, "all")),
+            Prior(0.3, GaussianDiscriminator((8,), seed=0), keras.optimizers.SGD(0.2)),
+        ],
     )
     encoder = keras.Model(model.input, model.get_layer("latents").output)
-    head, discriminator = model.get_layer("head"), model.discriminator
+    triplets, prior_term = model.terms
+    head, discriminator = model.get_layer("head"), prior_term.discriminator
     state = discriminator.seed_generator.state
     before = array(state)
     prior = discriminator.sample_prior(24)
@@ -129,7 +129,7 @@ def test_one_step_matches_the_written_objective(rng):
         terms["loss"] = ops.mean(
             keras.losses.sparse_categorical_crossentropy(tensor(y), prediction)
         )
-        terms["triplet_loss"] = model.triplet_loss(y, z)
+        terms["triplet_loss"] = triplets.loss(y, z)
         terms["adversarial_loss"] = ops.mean(ops.softplus(-discriminator(z)))
         scaled = zip((0.8, 0.2, 0.3), terms.values(), strict=True)
         return sum(scale * term for scale, term in scaled)
@@ -394,7 +394,7 @@ def test_refuses_a_discriminator_of_another_shape():
     discriminator = keras_modals.GaussianDiscriminator()
     discriminator.build((None, 2, 3))
     with pytest.raises(ValueError, match=r"latents of shape \(2, 3\)"):
-        ModalsModel(*_graph(), discriminator=discriminator)
+        compile_(ModalsModel(*_graph()), terms=[Prior(0.1, discriminator)])
 
 
 def test_refuses_a_regression_head():
@@ -549,7 +549,7 @@ def test_mixed_precision(dtype, rng):
     assert abs(accuracy - expected) < 2 * np.sqrt(2 * 0.9 * 0.1 / len(y_test))
     assert expected > 0.85
     scaled = keras.optimizers.LossScaleOptimizer
-    for optimizer in (model.optimizer, model.discriminator_optimizer):
+    for optimizer in model.optimizers:
         assert isinstance(optimizer, scaled) == (dtype == "mixed_float16")
     memory = model.latent_augmentation.memory
     assert {str(weight.dtype) for weight in memory.weights} == {"float32", "int32"}
@@ -640,8 +640,8 @@ def test_assigning_a_policy_or_weight_traces_nothing_again(rng):
     compile_(model, run_eagerly=False, **EVERYTHING)
     assert 0 < train(model) <= train(plain)
     model.latent_augmentation.policy = Policy.constant(0.1, 0.9)
-    model.triplet_weight.assign(0.3)
-    model.prior_weight.assign(0.0)
+    model.term_weights["triplet_weight"].assign(0.3)
+    model.term_weights["prior_weight"].assign(0.0)
     assert train(model) == 0
 
 
@@ -770,7 +770,8 @@ def test_labels_out_of_range_in_a_stream_touch_no_memory(rng):
         ({"triplet_weight": -0.1}, "triplet_weight=-0.1"),
         ({"prior_weight": float("nan")}, "prior_weight=nan"),
         ({"prior_weight": -1}, "prior_weight=-1"),
-        ({"triplet_loss": "contrastive"}, "triplet_loss='contrastive'"),
+        ({"terms": ["triplet"]}, r"terms=\['triplet'\]"),
+        ({"terms": [Triplets(0.1)], "triplet_weight": 0.2}, "one term of a kind"),
     ],
 )
 def test_refuses_compile_arguments(arguments, message):
@@ -782,4 +783,6 @@ def test_refuses_constructor_arguments():
     with pytest.raises(ValueError, match="label_output='kind'"):
         ModalsModel(*_graph(), label_output="kind")
     with pytest.raises(ValueError, match="discriminator='none'"):
-        ModalsModel(*_graph(), discriminator="none")
+        Prior(discriminator="none")
+    with pytest.raises(ValueError, match="loss='contrastive'"):
+        Triplets(loss="contrastive")

@@ -337,7 +337,8 @@ def test_weights_that_members_share_are_tried_over_time(data):
     assert len(set(tried)) > 1
     weights = [s.values["triplet_weight"] for s in search.best_schedule().segments]
     assert set(weights) == {float(value) for value in tried}
-    assert float(search.triplet_weight) == pytest.approx(search.population.shared[0])
+    (weight,) = search.term_weights.values()
+    assert float(weight) == pytest.approx(search.population.shared[0])
 
 
 def test_nothing_is_traced_again(data):

@@ -12,8 +12,7 @@ from problems import compile_, make_data, modals_model
 
 import keras_modals
 from keras_modals import Policy, PolicySchedule, PolicyScheduler
-from keras_modals.arguments import BOUNDS
-from keras_modals.models.assignment import ASSIGNABLE, assign
+from keras_modals.models.assignment import assign
 from keras_modals.models.graph import find_layers
 
 ZERO, HALF = Policy.zero(), Policy.constant(0.5, 0.5)
@@ -190,7 +189,7 @@ OUT = {
 NEVER = (math.nan, math.inf, -math.inf, True, False, "0.5", None, [0.5])
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", WITHIN)
 def test_values_have_bounds(name, tmp_path):
     for value in WITHIN[name]:
         schedule = PolicySchedule([(1, ZERO, {name: value})])
@@ -203,8 +202,6 @@ def test_values_have_bounds(name, tmp_path):
 
 
 def test_values_have_the_bounds_of_compile_and_of_the_layer():
-    assert list(BOUNDS) == list(ASSIGNABLE)
-
     def refuses(name, value):
         try:
             if name in ("triplet_weight", "prior_weight"):
@@ -221,7 +218,7 @@ def test_values_have_the_bounds_of_compile_and_of_the_layer():
         assert all(refuses(name, value) for value in OUT[name][:2])
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", WITHIN)
 def test_what_is_assigned_has_bounds_too(name):
     model = compile_(
         modals_model(policy=ZERO, dropout=0.1),
@@ -278,7 +275,7 @@ class Observer(keras.callbacks.Callback):
         self.seen.append(
             (
                 model.latent_augmentation.policy,
-                round(float(model.triplet_weight), 6),
+                round(float(model.term_weights["triplet_weight"]), 6),
                 round(float(dropout.rate), 6),
                 round(float(model.optimizer.learning_rate), 6),
             )

@@ -141,7 +141,7 @@ class FirstLoss(keras.callbacks.Callback):
             {
                 "loss": keras.ops.convert_to_numpy(loss).mean(),
                 "steps": int(optimizer.iterations),
-                "prior_steps": int(self.model.discriminator_optimizer.iterations),
+                "prior_steps": int(self.model.optimizers[-1].iterations),
                 "rate": float(optimizer.learning_rate),
                 "policy": self.model.latent_augmentation.policy,
                 "memory": int(keras.ops.sum(memory.counters[:, 0])),

@@ -28,10 +28,9 @@ def plain_model(dropout=0.0):
     return keras.Model(inputs, outputs)
 
 
-def modals_model(model=None, discriminator=None, **layer):
+def modals_model(model=None, **layer):
     return keras_modals.augment(
         model or plain_model(),
-        discriminator=discriminator or keras_modals.GaussianDiscriminator((8,), seed=0),
         **{"seed": 0, "policy": POLICY, "num_views": 4, **layer},
     )
 
@@ -41,6 +40,12 @@ def compile_(model, optimizer="adam", **arguments):
     time on TensorFlow, so that they are eager there unless asked. On JAX, eager steps
     take longer."""
     backend = keras.backend.backend()
+    if arguments.get("prior_weight"):
+        # A small one.
+        discriminator = keras_modals.GaussianDiscriminator((8,), seed=0)
+        weight = arguments.pop("prior_weight")
+        terms = arguments.setdefault("terms", [])
+        terms.append(keras_modals.Prior(weight, discriminator))
     is_jitted = arguments.setdefault("jit_compile", backend == "jax")
     arguments.setdefault("run_eagerly", backend == "tensorflow" and not is_jitted)
     model.compile(

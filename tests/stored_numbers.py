@@ -120,14 +120,17 @@ def optimizer():
 
 
 def make_model(layer, compile):
+    plain = plain_model(dropout=0.2)
+    discriminator = keras_modals.GaussianDiscriminator((8,), seed=0)
     model = keras_modals.augment(
-        plain_model(dropout=0.2),
-        discriminator=keras_modals.GaussianDiscriminator((8,), seed=0),
+        plain,
         memory_size=20,
         seed=0,
         **layer,
     )
-    return compile_(model, optimizer(), **compile)
+    weight = compile.pop("prior_weight", 0.0)
+    terms = [keras_modals.Prior(weight, discriminator)]
+    return compile_(model, optimizer(), terms=terms, **compile)
 
 
 def digest(array):
@@ -171,7 +174,7 @@ def numbers(name):
         for table in ("latents", "hardness"):
             state[f"memory {table}"] = digest(getattr(layer.memory, table))
     if "discriminator_loss" in history:
-        for index, weight in enumerate(model.discriminator.weights):
+        for index, weight in enumerate(model.terms[-1].discriminator.weights):
             state[f"discriminator {index}"] = digest(weight)
     logs = {f"log {key}": [values[0], values[-1]] for key, values in history.items()}
     return {**logs, **state}

@@ -1,5 +1,4 @@
 from keras_modals.models.augment import augment
-from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
 from keras_modals.models.modals_model import ModalsModel
 
-__all__ = ["GaussianDiscriminator", "ModalsModel", "augment"]
+__all__ = ["ModalsModel", "augment"]

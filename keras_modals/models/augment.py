@@ -21,7 +21,6 @@ def augment(
     dropout=None,
     num_views=2,
     clean_view=None,
-    discriminator="auto",
     label_output=None,
     **layer_arguments,
 ):
@@ -46,7 +45,7 @@ def augment(
         dropout: Optional float in `[0, 1)`, the rate of a `LatentDropout` behind the
             `LatentAugmentation`, which a schedule or search can change. Defaults to
             `None`, no such layer.
-        num_views, clean_view, discriminator, label_output: As in `ModalsModel`.
+        num_views, clean_view, label_output: As in `ModalsModel`.
         **layer_arguments: Further arguments of `LatentAugmentation`.
 
     Returns:
@@ -95,7 +94,6 @@ def augment(
         name=model.name.replace(".", "_"),
         num_views=num_views,
         clean_view=clean_view,
-        discriminator=discriminator,
         label_output=label_output,
     )
     if not model.trainable:
@@ -305,6 +303,8 @@ def compile_alike(result, model):
     arguments["auto_scale_loss"] = scaled
     _copy_exclusions(arguments.get("optimizer"), result, model)
     result.compile(**arguments, loss=getattr(model, "loss", None))
+    for term, other in zip(result.terms, getattr(model, "terms", ())):
+        term.take_state(other)
     result.optimizer.build(result.trainable_variables)
 
 

@@ -1,6 +1,5 @@
 import functools
 import inspect
-from typing import Any
 
 import keras
 import numpy as np
@@ -8,10 +7,7 @@ from keras import ops
 
 from keras_modals.arguments import check_bounds, check_integer
 from keras_modals.layers.latent_augmentation import LatentAugmentation
-from keras_modals.losses.triplet_selector import TripletSelector
-from keras_modals.metrics.gaussian_distance import GaussianDistance
 from keras_modals.models.copying import copy_graph
-from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
 from keras_modals.models.graph import downstream, find_layers
 from keras_modals.models.label_report import LabelReport, fit_arguments
 from keras_modals.models.task import (
@@ -19,6 +15,7 @@ from keras_modals.models.task import (
     check_stream_of_labels,
 )
 from keras_modals.rows import RowMap
+from keras_modals.terms.term import TERMS, Term
 from keras_modals.training import train_step
 from keras_modals.training.losses import LossKinds, may_be_unlabeled
 from keras_modals.training.objective import NO_LABELS
@@ -31,26 +28,14 @@ from keras_modals.training.outputs import (
     target_names,
 )
 
-#: Chosen by measurement: `python -m benchmarks.accuracy report --study tuning`.
-DEFAULT_TRIPLET_WEIGHT = 0.0
-DEFAULT_PRIOR_WEIGHT = 0.0
-
-TRIPLET_LOGS = ("triplet_loss",)
-PRIOR_LOGS = (
-    "adversarial_loss",
-    "discriminator_loss",
-    "discriminator_accuracy",
-    "prior_distance",
-)
-
 
 @keras.saving.register_keras_serializable("keras_modals")
 class ModalsModel(keras.Model):
     """A Functional model that trains with MODALS around its `LatentAugmentation`.
 
     In `fit`, the layer's labels are those of the batch; the head learns from augmented
-    latents; a triplet loss separates the classes of the clean latents; and a
-    discriminator can draw them towards `N(0, I)`. Encoder and head minimize
+    latents; and terms act on the clean ones: triplets separate the classes, a prior
+    draws latents towards `N(0, I)`. Encoder and head minimize
 
     `(1 - triplet_weight) * task + triplet_weight * triplet
     + prior_weight * adversarial`
@@ -58,8 +43,8 @@ class ModalsModel(keras.Model):
     where `task` is whatever `compile` was given. Everything else is as in
     `keras.Model`: data, callbacks, metrics, `evaluate`, `predict`, `save`. `loss` and
     `val_loss` in the logs are the task's loss, so that they compare with each other
-    and with those of a plain model; the other terms have names of their own. Metrics
-    see each sample once, as its first view.
+    and with those of a plain model; terms have names of their own. Metrics see each
+    sample once, as its first view.
 
     A loss is given what it can take. A row of two mixed labels counts for both, by
     their shares, where the loss weights rows. Where it does not (it returns one number
@@ -78,8 +63,6 @@ class ModalsModel(keras.Model):
             moved one.
         clean_view: Boolean, whether the first of several views is the latent itself.
             Defaults to `None`: `True` where there are several.
-        discriminator: A `GaussianDiscriminator`, `"auto"` (one with its defaults, made
-            when `compile` asks for a prior) or `None`. Defaults to `"auto"`.
         label_output: Name of the output whose targets are the class labels. Needed
             with several outputs.
 
@@ -107,7 +90,6 @@ class ModalsModel(keras.Model):
         *,
         num_views=2,
         clean_view=None,
-        discriminator="auto",
         label_output=None,
         **kwargs,
     ):
@@ -134,17 +116,6 @@ class ModalsModel(keras.Model):
         name = label_output or names[0]
         shape = by_output(self.output, names)[name].shape
         layers[0].labels.check_output(name, shape)
-        if isinstance(discriminator, dict):
-            discriminator = keras.saving.deserialize_keras_object(discriminator)
-        if not (
-            discriminator in (None, "auto")
-            or isinstance(discriminator, GaussianDiscriminator)
-        ):
-            raise ValueError(
-                "Invalid value received for argument `discriminator`. Expected a "
-                '`GaussianDiscriminator`, "auto" or None. '
-                f"Received: discriminator={discriminator!r}"
-            )
         self.num_views = check_integer("num_views", num_views, 1)
         self.clean_view = self.num_views > 1 if clean_view is None else bool(clean_view)
         if self.clean_view and self.num_views == 1:
@@ -153,10 +124,6 @@ class ModalsModel(keras.Model):
                 f"Received: clean_view={clean_view}, num_views={num_views}"
             )
         self.label_output = label_output
-        self.makes_discriminator = discriminator == "auto"
-        self.discriminator: Any = None
-        if isinstance(discriminator, GaussianDiscriminator):
-            self._add_discriminator(discriminator)
         self.augmented_outputs = self._find_augmented_outputs(layers[0], names)
         self.label_counts = self.add_weight(
             name="label_counts",
@@ -168,19 +135,9 @@ class ModalsModel(keras.Model):
             aggregation="sum",
         )
         self.has_reported_labels = False
-        self.triplet_weight = self._loss_weight("triplet_weight")
-        self.prior_weight = self._loss_weight("prior_weight")
-        self.uses_triplet = self.uses_prior = False
-        self.triplet_loss: Any = None
-        self.discriminator_optimizer: Any = None
-        self._triplet_seeds = None
-        self._loss_trackers = {
-            name: GaussianDistance(name)
-            if name == "prior_distance"
-            else keras.metrics.Mean(name)
-            for name in TRIPLET_LOGS + PRIOR_LOGS
-        }
-        self._loss_trackers["prior_distance"].build(layers[0].num_features)
+        #: The `Term`s that it was compiled with. Keras does not track them: a model's
+        #: weights are those of encoder and head.
+        self.terms = []
 
     @functools.cached_property
     def latent_augmentation(self):
@@ -191,23 +148,6 @@ class ModalsModel(keras.Model):
         """The `RowMap` of a training step on a batch of as many samples."""
         members = self.latent_augmentation.members
         return RowMap(batch, self.num_views, self.clean_view, members)
-
-    def _loss_weight(self, name):
-        return self.add_weight(
-            name=name, shape=(), initializer="zeros", trainable=False, autocast=False
-        )
-
-    def _add_discriminator(self, discriminator):
-        shape = (self.latent_augmentation.num_features,)
-        if not discriminator.built:
-            discriminator.build((None, *shape))
-        if discriminator.latents_shape != shape:
-            raise ValueError(
-                f"The discriminator must be built for latents of shape {shape}, all "
-                "axes but the first taken together. Received: a discriminator for "
-                f"latents of shape {discriminator.latents_shape}"
-            )
-        self.discriminator = discriminator
 
     def _find_augmented_outputs(self, layer, names):
         """The outputs whose rows the step multiplies or mixes."""
@@ -239,33 +179,25 @@ class ModalsModel(keras.Model):
 
     # Compile -------------------------------------------------------------
 
-    def compile(
-        self,
-        *args,
-        triplet_loss="triplet_selector",
-        triplet_weight=DEFAULT_TRIPLET_WEIGHT,
-        prior_weight=DEFAULT_PRIOR_WEIGHT,
-        discriminator_optimizer=None,
-        **kwargs,
-    ):
+    def compile(self, *args, terms=(), **kwargs):
         """Configures the model for training, as `keras.Model.compile` does.
 
         Args:
             *args, **kwargs: What `keras.Model.compile` takes: `optimizer`, `loss`,
-                `metrics` and so on.
-            triplet_loss: A `keras.losses.Loss` of (labels, clean latents), or `None`.
-                Defaults to `TripletSelector(0.5, "random", "cosine")`: on directions,
-                it suits latents of any scale.
-            triplet_weight: Float in `[0, 1)`. At 0, or with no `triplet_loss`, the
-                term is not computed. Defaults to `0.0`. Worth tuning: 0.3
-                gained on spoken digits and lost on two-class text.
-            prior_weight: Non-negative float. At 0 there is no discriminator step.
-                Defaults to `0.0`: a prior of the paper's weight of 1 fights the task.
-                A prior wants latents near unit scale: of 100 and more it ruins the
-                task's loss. Normalize inputs, or the latents, first.
-            discriminator_optimizer: The discriminator's optimizer. Defaults to the
-                paper's SGD, with a learning rate of 0.01 and momentum 0.9.
+                `metrics` and so on. Besides, the weights of terms, `<kind>_weight`:
+                `triplet_weight`, a float in `[0, 1)`, and `prior_weight`, a
+                non-negative float, as in `keras_modals.Triplets` and
+                `keras_modals.Prior`. At 0, their default, a term is not computed.
+                A triplet weight is worth tuning: 0.3 gained on spoken digits and lost
+                on two-class text.
+            terms: List of `keras_modals.Term`, those with arguments of their own.
         """
+        weights = {
+            kind: kwargs.pop(cls.weight_name())
+            for kind, cls in TERMS.items()
+            if cls.weight_name() in kwargs
+        }
+        terms = self._all_terms(terms, weights)
         super().compile(*args, **kwargs)
         check_loss(self)
         self.loss_kinds = LossKinds()
@@ -273,53 +205,41 @@ class ModalsModel(keras.Model):
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
         self.loss_arguments = {"training": True} if takes_training else {}
         self.has_reported_labels = False
-        self.triplet_loss = _get_triplet_loss(triplet_loss)
-        triplet_weight = check_bounds("triplet_weight", triplet_weight)
-        prior_weight = check_bounds("prior_weight", prior_weight)
-        self.triplet_weight.assign(triplet_weight)
-        self.prior_weight.assign(prior_weight)
-        # What is 0 now only for a while must not be left out after loading.
-        self._compiled_weights = {
-            "triplet_weight": triplet_weight,
-            "prior_weight": prior_weight,
-        }
-        self.uses_triplet = self.triplet_loss is not None and triplet_weight > 0
-        self.uses_prior = prior_weight > 0
-        # Tracked, so that its state is saved with the model's.
-        self._triplet_seeds = getattr(self.triplet_loss, "seed_generator", None)
+        for term in terms:
+            term.prepare(self.latent_augmentation.num_features, self.optimizer)
+        self.terms = terms
 
-        self.discriminator_optimizer = None
-        if self.uses_prior:
-            if self.discriminator is None:
-                if not self.makes_discriminator:
-                    raise ValueError(
-                        "A prior needs a discriminator, and the model was made with "
-                        f"`discriminator=None`. Received: prior_weight={prior_weight}"
-                    )
-                self._add_discriminator(GaussianDiscriminator())
-            self.discriminator_optimizer = self._get_discriminator_optimizer(
-                discriminator_optimizer
+    def _all_terms(self, terms, weights):
+        """The given terms, and one for each positive weight."""
+        terms = list(terms)
+        if not all(isinstance(term, Term) for term in terms):
+            raise ValueError(
+                "Invalid value received for argument `terms`. Expected a list of "
+                f"`keras_modals.Term`. Received: terms={terms}"
             )
-
-    def _get_discriminator_optimizer(self, optimizer):
-        if optimizer is None:
-            optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
-        optimizer = keras.optimizers.get(optimizer)
-        scaled = keras.optimizers.LossScaleOptimizer
-        if isinstance(self.optimizer, scaled) and not isinstance(optimizer, scaled):
-            optimizer = scaled(optimizer)
-        optimizer.build(self.discriminator.trainable_variables)
-        return optimizer
+        kinds = [term.kind for term in terms]
+        for kind, weight in weights.items():
+            weight = check_bounds(TERMS[kind].weight_name(), weight)
+            if not weight:
+                continue
+            kinds.append(kind)
+            # One that was compiled before keeps its variables.
+            term = next((t for t in self.terms if t.kind == kind), TERMS[kind]())
+            term.initial_weight = weight
+            terms.append(term)
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(
+                "A model has one term of a kind: give its weight, or the term itself. "
+                f"Received: {kinds}"
+            )
+        order = list(TERMS)
+        terms.sort(key=lambda term: (not term.is_share, order.index(term.kind)))
+        return [term for term in terms if term.initial_weight]
 
     def get_compile_config(self):
         config = super().get_compile_config()
         if config:
-            serialize = keras.saving.serialize_keras_object
-            config.update(
-                triplet_loss=serialize(self.triplet_loss),
-                **self._compiled_weights,
-                discriminator_optimizer=serialize(self.discriminator_optimizer),
-            )
+            config["terms"] = keras.saving.serialize_keras_object(list(self.terms))
         return config
 
     def compile_from_config(self, config):
@@ -329,37 +249,42 @@ class ModalsModel(keras.Model):
     # Training ------------------------------------------------------------
 
     @property
+    def training_terms(self):
+        """The terms that train variables of their own."""
+        return [term for term in self.terms if term.optimizer is not None]
+
+    @property
+    def term_weights(self):
+        """Dict from the names of terms' weights to their variables."""
+        return {term.weight_name(): term.weight for term in self.terms}
+
+    @property
+    def optimizers(self):
+        """The model's optimizer, and those of terms."""
+        return [self.optimizer, *(term.optimizer for term in self.training_terms)]
+
+    @property
+    def _term_variables(self):
+        terms = getattr(self, "terms", ())
+        return [variable for term in terms for variable in term.all_variables]
+
+    @property
+    def variables(self):
+        """All state but that of the optimizer and of metrics, terms' included."""
+        return [*super().variables, *self._term_variables]
+
+    @property
     def trainable_variables(self):
         """Those of encoder and head, which the model's own optimizer updates."""
-        return self._without_discriminator(super().trainable_variables)
-
-    @property
-    def trainable_weights(self):
-        return self._without_discriminator(super().trainable_weights)
-
-    @property
-    def discriminator_variables(self):
-        """Variables that the discriminator's optimizer updates; none without prior."""
-        return self.discriminator.trainable_variables if self.uses_prior else []
-
-    def _without_discriminator(self, variables):
-        if getattr(self, "discriminator", None) is None:
-            return variables
-        others = {id(variable) for variable in self.discriminator.variables}
-        return [variable for variable in variables if id(variable) not in others]
+        others = {id(variable) for variable in self._term_variables}
+        return [v for v in super().trainable_variables if id(v) not in others]
 
     @property
     def non_trainable_variables(self):
         """Those that the model's own optimizer leaves alone. JAX needs to know of all,
-        the discriminator's and its optimizer's included."""
-        variables = super().non_trainable_variables
-        if not getattr(self, "uses_prior", False):
-            return variables
-        return (
-            variables
-            + self.discriminator_variables
-            + self.discriminator_optimizer.variables
-        )
+        the terms' and their optimizers' included."""
+        others = {id(variable) for variable in self.trainable_variables}
+        return [v for v in self.variables if id(v) not in others]
 
     #: Whether `tf.distribute` may split a step among replicas.
     trains_on_replicas = True
@@ -384,26 +309,22 @@ class ModalsModel(keras.Model):
         self.label_counts.assign_add(objective.label_counts)
         loss_tracker = next(m for m in self.metrics if m.name == "loss")
         loss_tracker.update_state(objective.task_loss, sample_weight=batch_size)
-        for name, value in objective.logs.items():
-            self._loss_trackers[name].update_state(value, sample_weight=batch_size)
-        if self.uses_prior:
-            latents, _, _ = objective.memory
-            self._loss_trackers["prior_distance"].update_state(latents)
+        latents, _, _ = objective.memory
+        for term, logs in zip(self.terms, objective.logs, strict=True):
+            term.update_metrics(logs, latents, batch_size)
 
     @property
     def metrics(self):
-        unused: tuple[str, ...] = () if self.uses_triplet else TRIPLET_LOGS
-        if not self.uses_prior:
-            unused += PRIOR_LOGS
-        trackers = [id(self._loss_trackers[name]) for name in unused]
-        return [metric for metric in super().metrics if id(metric) not in trackers]
+        return super().metrics + self._term_metrics
+
+    @property
+    def _term_metrics(self):
+        terms = getattr(self, "terms", ())
+        return [metric for term in terms for metric in term.metrics]
 
     def _task_logs(self, logs):
-        return {
-            name: value
-            for name, value in logs.items()
-            if name not in TRIPLET_LOGS + PRIOR_LOGS
-        }
+        names = [metric.name for metric in self._term_metrics]
+        return {name: value for name, value in logs.items() if name not in names}
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`. Samples without a class are left alone; if there are
@@ -454,8 +375,12 @@ class ModalsModel(keras.Model):
                 variable.assign(store[name])
 
     def _own_state(self):
-        names = ("triplet_weight", "prior_weight", "label_counts")
-        return {**self._seeds(), **{name: getattr(self, name) for name in names}}
+        of_terms = {
+            f"{term.kind}_{index}": variable
+            for term in self.terms
+            for index, variable in enumerate(term.all_variables)
+        }
+        return {**self._seeds(), "label_counts": self.label_counts, **of_terms}
 
     def reseed(self, seed):
         """Gives every seed generator of the model a new state, which follows from
@@ -466,16 +391,14 @@ class ModalsModel(keras.Model):
             state.assign(ops.cast(numbers, state.dtype))
 
     def _seeds(self):
-        owners = {str(index): layer for index, layer in enumerate(self.layers)}
-        if self.discriminator is not None:
-            owners["discriminator"] = self.discriminator
         seeds = {
-            f"seed_{name}_{index}": seed
-            for name, layer in owners.items()
+            f"seed_{place}_{index}": seed
+            for place, layer in enumerate(self.layers)
             for index, seed in enumerate(seed_states(layer))
         }
-        if self._triplet_seeds is not None:
-            seeds["seed_triplet_loss"] = self._triplet_seeds.state
+        for term in self.terms:
+            for index, seed in enumerate(term.seeds):
+                seeds[f"seed_{term.kind}_{index}"] = seed
         return seeds
 
     # Leaving keras_modals -------------------------------------------------
@@ -506,11 +429,7 @@ class ModalsModel(keras.Model):
 
     def get_config(self):
         config = super().get_config()
-        discriminator = self.discriminator
-        if discriminator is None:
-            discriminator = "auto" if self.makes_discriminator else None
         config.update(
-            discriminator=keras.saving.serialize_keras_object(discriminator),
             label_output=self.label_output,
             num_views=self.num_views,
             clean_view=self.clean_view,
@@ -522,18 +441,6 @@ def seed_states(layer):
     """The states of a layer's seed generators: its variables that are no weights."""
     weights = {id(weight) for weight in layer.weights}
     return [v for v in layer.variables if id(v) not in weights]
-
-
-def _get_triplet_loss(loss):
-    if loss == "triplet_selector":
-        return TripletSelector(0.5, "random", "cosine")
-    if loss is None or isinstance(loss, keras.losses.Loss):
-        return loss
-    raise ValueError(
-        "Invalid value received for argument `triplet_loss`. Expected a "
-        '`keras.losses.Loss` of labels and latents, "triplet_selector" or None. '
-        f"Received: triplet_loss={loss!r}"
-    )
 
 
 def shortest_float(variable):

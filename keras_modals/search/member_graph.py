@@ -3,7 +3,7 @@
 import keras
 
 from keras_modals.models.augment import augment, overridden
-from keras_modals.models.copying import copy_layer, copy_model
+from keras_modals.models.copying import copy_model
 from keras_modals.models.graph import downstream
 from keras_modals.models.modals_model import ModalsModel
 from keras_modals.policies.policy import Policy
@@ -33,14 +33,10 @@ def as_modals_model(model):
 def copy_modals_model(model):
     """A copy of a `ModalsModel`, not compiled."""
     copy = copy_model(model)
-    discriminator = "auto" if model.makes_discriminator else None
-    if model.discriminator is not None:
-        discriminator = copy_layer(model.discriminator)
     return ModalsModel(
         copy.input,
         copy.output,
         name=model.name,
-        discriminator=discriminator,
         label_output=model.label_output,
         num_views=model.num_views,
         clean_view=model.clean_view,

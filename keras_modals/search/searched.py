@@ -7,12 +7,6 @@ from keras_modals.search.population import Levels
 
 TENTHS = [level / 10 for level in range(11)]
 
-#: Weights of losses that act on the shared encoder, from where they are compiled in.
-SHARED = {
-    "triplet_weight": ("uses_triplet", [level / 20 for level in range(11)]),
-    "prior_weight": ("uses_prior", [0.0, 0.001, 0.003, 0.01, 0.03, 0.1]),
-}
-
 
 class Searched:
     """The numbers of a `LatentAugmentation` that its members have their own of.

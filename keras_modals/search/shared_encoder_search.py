@@ -11,7 +11,7 @@ from keras_modals.models.assignment import assign
 from keras_modals.models.augment import compile_alike
 from keras_modals.models.copying import copy_values, split
 from keras_modals.models.label_report import fit_arguments
-from keras_modals.models.modals_model import ModalsModel, shortest_float
+from keras_modals.models.modals_model import ModalsModel
 from keras_modals.policies.policy_schedule import PolicySchedule
 from keras_modals.search.explore import pba_explore
 from keras_modals.search.member_augmentation import MemberAugmentation
@@ -32,7 +32,7 @@ from keras_modals.search.member_scores import (
     loss_measure,
 )
 from keras_modals.search.population import Levels, Population, start_values
-from keras_modals.search.searched import SHARED, Searched
+from keras_modals.search.searched import Searched
 from keras_modals.search.untracked import Untracked
 from keras_modals.training.outputs import (
     by_output,
@@ -170,8 +170,6 @@ class SharedEncoderSearch(ModalsModel):
             template.input,
             outputs,
             name=name or template.name,
-            discriminator=template.discriminator
-            or ("auto" if template.makes_discriminator else None),
             label_output=template.label_output,
             num_views=template.num_views,
             clean_view=template.clean_view,
@@ -236,11 +234,7 @@ class SharedEncoderSearch(ModalsModel):
         rng = None
         if self.initial == "random":
             rng = np.random.default_rng((self.seed, 0))
-        shared = {
-            name: Levels(name, levels)
-            for name, (is_used, levels) in SHARED.items()
-            if getattr(self, is_used)
-        }
+        shared = [term for term in self.terms if term.levels is not None]
         self._population = Population(
             self._searched.levels,
             start_values(
@@ -249,8 +243,8 @@ class SharedEncoderSearch(ModalsModel):
                 self.population_size,
                 rng,
             ),
-            list(shared.values()),
-            [shortest_float(getattr(self, name)) for name in shared],
+            [Levels(term.weight_name(), term.levels) for term in shared],
+            [term.initial_weight for term in shared],
             epochs_per_generation=self.epochs_per_generation,
             quantile=self.quantile,
             explore=self.explore,
@@ -267,8 +261,6 @@ class SharedEncoderSearch(ModalsModel):
             optimizer.get("inner_optimizer", {"config": optimizer})["config"].update(
                 self._limits
             )
-            # What the search began with: what it tries now may be 0.
-            config.update(self._population.shared_start)
         return config
 
     @property
@@ -357,7 +349,7 @@ class SharedEncoderSearch(ModalsModel):
         for levels, value in zip(
             population.shared_levels, population.shared, strict=True
         ):
-            getattr(self, levels.name).assign(value)
+            self.term_weights[levels.name].assign(value)
 
     def _of_labels(self, structure):
         names = target_names(self, structure)

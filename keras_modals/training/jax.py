@@ -4,41 +4,40 @@ import jax
 import keras
 
 from keras_modals.training.objective import Objective, compute_objective
+from keras_modals.training.optimizers import total_loss
 from keras_modals.training.outputs import first_tensor
 
 
 def train_step(model, state, data):
-    """One forward pass of the encoder, one backward pass, two optimizers."""
+    """One forward pass of the encoder, one backward pass, all optimizers."""
     trainable, others, optimizer_state, metrics_state = state
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
-    # The discriminator's weights and its optimizer's state are among them.
+    # The terms' variables and their optimizers' state are among them.
     other_variables = model.non_trainable_variables
-    optimizer, discriminator_optimizer = model.optimizer, model.discriminator_optimizer
+    optimizer, terms = model.optimizer, model.training_terms
     constant = [*zip(optimizer.variables, optimizer_state)]
     metrics = [*zip(model.metrics_variables, metrics_state)]
 
-    positions = _positions(model.discriminator_variables, other_variables)
+    places = [_positions(term.own_variables, other_variables) for term in terms]
 
-    def total_loss(trainable, discriminator):
-        values = _replaced(others, positions, discriminator)
+    def loss_of(trainable, own):
+        values = others
+        for positions, new in zip(places, own, strict=True):
+            values = _replaced(values, positions, new)
         mapping = [*constant, *metrics, *zip(variables, trainable)]
         mapping += zip(other_variables, values)
         with keras.StatelessScope(mapping, collect_losses=True) as scope:
             objective = compute_objective(model, x, y, sample_weight)
-            total = optimizer.scale_loss(objective.model_loss)
-            if model.uses_prior:
-                total += discriminator_optimizer.scale_loss(
-                    objective.discriminator_loss
-                )
+            total = total_loss(model, objective)
         kept = other_variables, model.metrics_variables
         return total, (tuple(objective), *(_values(scope, values) for values in kept))
 
-    discriminator = [others[position] for position in positions]
+    own = [[others[position] for position in positions] for positions in places]
     gradients, (objective, others, metrics_state) = jax.grad(
-        total_loss, argnums=(0, 1), has_aux=True
-    )(trainable, discriminator)
-    gradients, discriminator_gradients = gradients
+        loss_of, argnums=(0, 1), has_aux=True
+    )(trainable, own)
+    gradients, own_gradients = gradients
     objective = Objective(*objective)
 
     with keras.StatelessScope(constant):
@@ -46,14 +45,15 @@ def train_step(model, state, data):
     trainable, optimizer_state = optimizer.stateless_apply(
         optimizer_state, gradients, trainable
     )
-    if model.uses_prior:
-        slots = _positions(discriminator_optimizer.variables, other_variables)
-        discriminator, slot_values = discriminator_optimizer.stateless_apply(
-            [others[position] for position in slots],
-            discriminator_gradients,
-            discriminator,
+    for term, positions, values, slopes in zip(
+        terms, places, own, own_gradients, strict=True
+    ):
+        slots = _positions(term.optimizer.variables, other_variables)
+        slot_values = [others[position] for position in slots]
+        values, slot_values = term.optimizer.stateless_apply(
+            slot_values, slopes, values
         )
-        others = _replaced(others, positions, discriminator)
+        others = _replaced(others, positions, values)
         others = _replaced(others, slots, slot_values)
 
     mapping = [*zip(other_variables, others)]

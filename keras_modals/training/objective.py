@@ -6,7 +6,6 @@ from keras import ops
 
 from keras_modals import backend
 from keras_modals.layers.step_scope import StepScope
-from keras_modals.memory.class_memory import is_finite
 from keras_modals.training.losses import ignored_classes
 from keras_modals.training.outputs import (
     by_output,
@@ -26,7 +25,7 @@ Objective = namedtuple(
     "Objective",
     [
         "model_loss",
-        "discriminator_loss",
+        "own_losses",
         "task_loss",
         "logs",
         "metric_data",
@@ -38,11 +37,11 @@ Objective.__doc__ = """What a training step minimizes, and what it does afterwar
 
 Attributes:
     model_loss: Scalar to minimize over encoder and head.
-    discriminator_loss: Scalar to minimize over the discriminator, or `None`. Neither
-        scalar sends gradient to the other's variables: their sum can be
+    own_losses: List of a scalar for each term with variables of its own, to minimize
+        over these. No scalar sends gradient to another's variables: their sum can be
         differentiated once.
     task_loss: Scalar for the logs, what the user compiled, regularizers included.
-    logs: Dict of the other terms by their names in the logs.
+    logs: List of each term's dict from names in the logs to values.
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
     memory: Arguments `(latents, labels, losses)` for the layer's `remember`.
     label_counts: What `Labels.count` says of the batch.
@@ -69,24 +68,9 @@ def compute_objective(model, x, y, sample_weight):
     # Keras divides its losses by their number.
     replicas = backend.num_replicas()
     task_loss = _mean_loss(model, x, passes)
-    model_loss, discriminator_loss, logs = task_loss, None, {}
-    if model.uses_triplet:
-        triplet_loss = model.triplet_loss(labels, scope.latents)
-        logs["triplet_loss"] = replicas * triplet_loss
-        weight = ops.cast(model.triplet_weight, task_loss.dtype)
-        model_loss = (1 - weight) * task_loss + weight * ops.cast(
-            triplet_loss, task_loss.dtype
-        )
-    if model.uses_prior:
-        adversarial_loss, discriminator_loss, accuracy = _adversarial_terms(
-            model.discriminator, _without_nan(scope.latents)
-        )
-        logs["adversarial_loss"] = adversarial_loss
-        logs["discriminator_loss"] = discriminator_loss
-        logs["discriminator_accuracy"] = accuracy
-        weight = ops.cast(model.prior_weight, model_loss.dtype)
-        model_loss += weight * ops.cast(adversarial_loss / replicas, model_loss.dtype)
-        discriminator_loss = discriminator_loss / replicas
+    model_loss, own_losses, logs = _with_terms(
+        task_loss, model.terms, scope.latents, labels, replicas
+    )
 
     sample_loss = None
     if layer.needs_losses and losses:
@@ -94,7 +78,7 @@ def compute_objective(model, x, y, sample_weight):
         sample_loss = _sample_losses(model, losses[0], label_targets, predictions)
     return Objective(
         model_loss,
-        discriminator_loss,
+        own_losses,
         replicas * task_loss,
         logs,
         metric_data(*batch),
@@ -113,26 +97,20 @@ def _mean_loss(model, x, passes):
     return sum(ops.cast(weight, loss.dtype) * loss for weight, loss in losses)
 
 
-def _without_nan(latents):
-    """Zeros for a latent that is not finite: one does not spoil a mean over all."""
-    return ops.where(is_finite(latents)[:, None], latents, ops.zeros_like(latents))
-
-
-def _adversarial_terms(discriminator, latents):
-    """Adversarial loss of the encoder, loss and accuracy of the discriminator."""
-    frozen = [ops.stop_gradient(v) for v in discriminator.trainable_variables]
-    fooled, _ = discriminator.stateless_call(
-        frozen, [v.value for v in discriminator.non_trainable_variables], latents
-    )
-    prior = discriminator.sample_prior(ops.shape(latents)[0])
-    latents = ops.cast(ops.stop_gradient(latents), "float32")
-    both = ops.concatenate([latents, ops.cast(prior, "float32")], axis=0)
-    latent_logits, prior_logits = ops.split(discriminator(both), 2, axis=0)
-    return (
-        discriminator.encoder_loss(fooled),
-        discriminator.discriminator_loss(latent_logits, prior_logits),
-        discriminator.accuracy(latent_logits, prior_logits),
-    )
+def _with_terms(task_loss, terms, latents, labels, replicas):
+    """The loss of encoder and head with all terms, those of the terms' own variables,
+    and each term's logs."""
+    weights = [ops.cast(term.weight, task_loss.dtype) for term in terms]
+    shares = [w for w, term in zip(weights, terms, strict=True) if term.is_share]
+    model_loss = (1 - sum(shares)) * task_loss if shares else task_loss
+    own_losses, logs = [], []
+    for term, weight in zip(terms, weights, strict=True):
+        losses = term.losses(latents, labels)
+        model_loss += weight * ops.cast(losses.encoder / replicas, task_loss.dtype)
+        if losses.own is not None:
+            own_losses.append(losses.own / replicas)
+        logs.append(losses.logs or {f"{term.kind}_loss": losses.encoder})
+    return model_loss, own_losses, logs
 
 
 def _sample_losses(model, loss, targets, predictions):

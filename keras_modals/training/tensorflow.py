@@ -4,27 +4,21 @@ import keras
 import tensorflow as tf
 
 from keras_modals.training.objective import compute_objective
+from keras_modals.training.optimizers import apply_gradients, total_loss
 from keras_modals.training.outputs import first_tensor
 
 
 def train_step(model, data):
-    """One forward pass of the encoder, one backward pass, two optimizers."""
+    """One forward pass of the encoder, one backward pass, all optimizers."""
     _check_strategy(model, tf.distribute.get_strategy())
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
-    discriminator_variables = model.discriminator_variables
+    groups = [variables, *(term.own_variables for term in model.training_terms)]
     with tf.GradientTape() as tape:
         objective = compute_objective(model, x, y, sample_weight)
-        total = model.optimizer.scale_loss(objective.model_loss)
-        if discriminator_variables:
-            total += model.discriminator_optimizer.scale_loss(
-                objective.discriminator_loss
-            )
-    gradients = tape.gradient(total, variables + discriminator_variables)
-    count = len(variables)
-    model.optimizer.apply(model.clip_gradients(gradients[:count]), variables)
-    if discriminator_variables:
-        model.discriminator_optimizer.apply(gradients[count:], discriminator_variables)
+        total = total_loss(model, objective)
+    gradients = tape.gradient(total, [v for group in groups for v in group])
+    apply_gradients(model, groups, gradients)
     model.latent_augmentation.remember(*objective.memory, after=[objective.task_loss])
     model.update_logs(objective, tf.shape(first_tensor(x))[0])
     y, y_pred, sample_weight = objective.metric_data

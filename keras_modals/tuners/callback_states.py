@@ -146,8 +146,7 @@ class CallbackStates:
 
     def _places(self, callbacks, model):
         """Key to what is written as a reference."""
-        optimizers = [model.optimizer, model.discriminator_optimizer]
-        optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
+        optimizers = model.optimizers
         kinds = {
             "layer": list(_layers(model)),
             "variable": model.variables,

@@ -3,7 +3,7 @@
 import numpy as np
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_modals.models.assignment import ASSIGNABLE
+from keras_modals.arguments import BOUNDS
 from keras_modals.tuners.policy_space import policy_from_values
 
 #: What a worker needs to know of a trial travels among its values.
@@ -52,5 +52,5 @@ class Entry:
 def describe(values):
     """A trial's policy and what else is assigned, in a line."""
     policy = policy_from_values(values)
-    parts = [f"{n} {v:.3g}" for n, v in values.items() if n in ASSIGNABLE]
+    parts = [f"{n} {v:.3g}" for n, v in values.items() if n in BOUNDS]
     return ", ".join(([str(policy)] if policy else []) + parts)

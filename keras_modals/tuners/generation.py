@@ -105,12 +105,11 @@ class _Last(keras.callbacks.Callback):
 
 
 def optimizer_variables(model):
-    optimizers = (model.optimizer, model.discriminator_optimizer)
-    return [v for o in optimizers if o is not None for v in o.variables]
+    return [v for optimizer in model.optimizers for v in optimizer.variables]
 
 
 def _state(model):
-    return model.variables + optimizer_variables(model)
+    return model.variables + model.optimizer.variables
 
 
 def _values(variables):

@@ -11,8 +11,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_modals.arguments import check_integer
-from keras_modals.models.assignment import ASSIGNABLE
+from keras_modals.arguments import BOUNDS, check_integer
 from keras_modals.policies.files import write_json
 from keras_modals.search.exploit import exploit
 from keras_modals.search.explore import pba_explore, random_value
@@ -101,7 +100,7 @@ class PopulationBasedOracle(keras_tuner.Oracle):
         generations=20,
         quantile=0.25,
         explore=pba_explore,
-        explored=tuple(ASSIGNABLE),
+        explored=tuple(BOUNDS),
         initial="default",
         seed=None,
         **kwargs,

@@ -5,15 +5,15 @@ import os
 import pathlib
 import random
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
 
-from keras_modals.arguments import check_integer
-from keras_modals.models.assignment import ASSIGNABLE
+from keras_modals.arguments import BOUNDS, check_integer
+from keras_modals.models.assignment import assign_value
 from keras_modals.models.modals_model import ModalsModel
 from keras_modals.policies.files import write_json
 from keras_modals.policies.policy_schedule import PolicySchedule
@@ -159,7 +159,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         check_unused(_UNUSED, kwargs)
         check_integer("epochs_per_generation", epochs_per_generation, 1)
         self.epochs_per_generation = epochs_per_generation
-        self._assign = {**ASSIGNABLE, **(assign or {})}
+        assignable = {name: partial(_assign, name) for name in BOUNDS}
+        self._assign = {**assignable, **(assign or {})}
         self._model = self._model_key = None
         self._initial_state: list = []
         self._waited = True
@@ -408,7 +409,10 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             # Not `keras.utils.set_random_seed`: with it, TensorFlow forgets what it
             # has prepared, which costs most of a second per trial.
             random.seed(seed)
-            self._model.set_weights(self._build(hp).get_weights())
+            fresh = self._build(hp)
+            self._model.set_weights(fresh.get_weights())
+            for term, other in zip(self._model.terms, fresh.terms, strict=True):
+                term.take_state(other)
         self._assign_values(self._model, entry.values, names)
         return self._model
 
@@ -423,7 +427,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         hp = hp.copy()
         for parameter in hp.space:
             # A part that is off when the model is compiled cannot be turned on later.
-            if parameter.name in ("triplet_weight", "prior_weight"):
+            if parameter.name in BOUNDS and parameter.name.endswith("_weight"):
                 hp.values[parameter.name] = max(parameter.values)
         with temporary_files(self.project_dir):
             model = self.hypermodel.build(hp)
@@ -464,7 +468,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                     "The build function declared no policy. Use "
                     "`keras_modals.tuners.policy_space(hp)`."
                 )
-            others = {n: float(v) for n, v in values.items() if n in ASSIGNABLE}
+            others = {n: float(v) for n, v in values.items() if n in BOUNDS}
             epochs = Entry(trial).epochs(self.epochs_per_generation)
             if epochs:
                 segments.append((epochs, policy, others))
@@ -564,3 +568,7 @@ def _has_validation(fit_kwargs):
     if fit_kwargs.get("validation_data") is not None:
         return True
     return bool(fit_kwargs.get("validation_split"))
+
+
+def _assign(name, model, value):
+    assign_value(model, name, value)
