@@ -332,10 +332,80 @@ def test_class_mixing_weights_compose(rng):
     )
 
 
-def test_class_mixing_by_hand_is_refused(rng):
-    layer, latents, labels = filled(rng, one("class_mixing"))
-    with pytest.raises(ValueError, match="mixes labels"):
+SHARES = np.array([[0.0, 0.6, 0.4], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "float32")
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("form", ["indices", "shares"])
+def test_by_hand_with_a_dict_labels_are_mixed_as_latents_are(form, rng):
+    """As `keras.layers.MixUp` does, also with the defaults."""
+    layer = LatentAugmentation(3, seed=0)
+    latents = rng.normal(size=(3, 4)).astype("float32")
+    labels = {"indices": np.array([1, 0, 2]), "shares": SHARES}[form]
+    shares = np.eye(3)[[1, 0, 2]] if form == "indices" else SHARES
+    ids = np.arange(3)
+    inputs = {"latents": latents, "labels": labels, "ids": ids}
+    outputs = layer(inputs, training=True)
+    assert set(outputs) == {"latents", "labels", "ids"}
+    np.testing.assert_array_equal(array(outputs["ids"]), ids)
+    moved, mixed = array(outputs["latents"]), array(outputs["labels"])
+    assert moved.shape == (3, 4)
+    for sample in range(3):
+        step = moved[sample] - latents[sample]
+        found = []
+        for other in {0, 1, 2} - {sample}:
+            way = latents[other] - latents[sample]
+            weight = step @ way / (way @ way)
+            if np.allclose(weight * way, step, atol=1e-5):
+                found.append((other, weight))
+        ((other, weight),) = found
+        assert 0 < weight < 0.5
+        expected = shares[sample] + weight * (shares[other] - shares[sample])
+        np.testing.assert_allclose(mixed[sample], expected, atol=1e-5)
+    still = layer(inputs)
+    np.testing.assert_array_equal(array(still["latents"]), latents)
+    np.testing.assert_array_equal(array(still["labels"]), labels)
+
+
+def test_by_hand_a_sample_without_a_label_has_none_and_is_no_partner():
+    layer = LatentAugmentation(3, one("class_mixing"), seed=0)
+    latents = np.array([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]], "float32")
+    inputs = {"latents": latents, "labels": np.array([0, 1, -1])}
+    for _ in range(10):
+        outputs = layer(inputs, training=True)
+        np.testing.assert_array_equal(array(outputs["latents"])[2], latents[2])
+        np.testing.assert_array_equal(array(outputs["labels"])[2], [0, 0, 0])
+        # Between the first two.
+        np.testing.assert_allclose(array(outputs["latents"])[:2].sum(1), 1, rtol=1e-6)
+        np.testing.assert_allclose(array(outputs["labels"])[:2].sum(1), 1, rtol=1e-6)
+
+
+def test_by_hand_with_labels_what_moves_labels_is_left_out(rng):
+    policy = Policy({"class_mixing": (1.0, 0.9), "hard_extrapolation": (1.0, 0.5)})
+    layer, latents, labels = filled(rng, policy)
+    with pytest.warns(UserWarning, match="`class_mixing` is left out"):
+        outputs = array(layer(latents, labels=labels, training=True))
+    mean = np.stack([latents[labels == label].mean(0) for label in range(3)])[labels]
+    moved = np.any(outputs != latents, axis=1)
+    assert moved.any()
+    expected = latents + 0.5 * (latents - mean)
+    np.testing.assert_allclose(outputs[moved], expected[moved], rtol=1e-3, atol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         layer(latents, labels=labels, training=True)
+
+
+def test_by_hand_with_all_defaults(rng):
+    layer = LatentAugmentation(3)
+    latents = rng.normal(size=(6, 4)).astype("float32")
+    with pytest.warns(UserWarning, match="returns a dict of both"):
+        outputs = layer(latents, labels=np.arange(6) % 3, training=True)
+    np.testing.assert_array_equal(array(outputs), latents)
+
+
+def test_by_hand_a_dict_needs_both():
+    with pytest.raises(ValueError, match="images"):
+        LatentAugmentation(3)({"images": np.ones((2, 3)), "labels": np.zeros(2)})
 
 
 @pytest.mark.parametrize("kind", STATISTICAL_HARDNESS)

@@ -78,6 +78,13 @@ class Classes(Labels):
             unlabeled = unlabeled | (targets == index)
         return unlabeled
 
+    def mixable(self, targets):
+        """Shares of the classes, float32 `(batch, num_classes)`; a sample without a
+        class has zeros."""
+        if self._are_rows(tuple(targets.shape)):
+            return ops.cast(targets, "float32")
+        return ops.one_hot(self.groups(targets), self.num_classes, dtype="float32")
+
     def predicted(self, outputs):
         """The likeliest class; of outputs of width 1, the second above 0.5, as Keras's
         accuracy has it."""
@@ -137,10 +144,7 @@ class Classes(Labels):
 
     def shares(self, targets):
         """Shares of the classes, float32 NumPy array `(samples, num_classes)`."""
-        targets = np.asarray(targets)
-        if self._are_rows(targets.shape):
-            return targets.astype("float32")
-        return np.eye(self.num_classes, dtype="float32")[self.groups_of_array(targets)]
+        return ops.convert_to_numpy(self.mixable(np.asarray(targets)))
 
     def like(self, groups, targets):
         """Groups in the form of an array of targets."""

@@ -40,6 +40,10 @@ class Labels:
         a form of targets that cannot say so."""
         raise NotImplementedError
 
+    def mixable(self, targets):
+        """Targets as floats, of which two can be mixed."""
+        raise NotImplementedError
+
     def predicted(self, outputs):
         """The group that each row of a head's outputs stands for, int32 `(batch,)`."""
         raise NotImplementedError

@@ -8,6 +8,7 @@ from keras import ops
 from keras_modals import backend
 from keras_modals.arguments import check_integer
 from keras_modals.labels import IGNORED, Classes
+from keras_modals.labels.mixing import mixed
 from keras_modals.layers.draw import draw_steps
 from keras_modals.layers.gradients import scale_gradient
 from keras_modals.layers.step_scope import current_scope
@@ -69,17 +70,21 @@ class LatentAugmentation(keras.layers.Layer):
 
     Call arguments:
         latents: Tensor of rank 2 or more; all axes but the first are features, of
-            fixed size.
+            fixed size. By hand also a dict of `"latents"` and `"labels"`, as for
+            `keras.layers.MixUp`: the result is a dict of moved latents and of labels
+            as shares, `(batch, num_classes)`, mixed where the latents are. Other
+            entries stay as they are.
         labels: Class labels, in the forms that `ModalsModel` takes. Optional inside
-            `ModalsModel`, whose labels are used.
+            `ModalsModel`, whose labels are used. By hand, what moves labels is left
+            out.
         training: Boolean, whether to augment.
 
     Input shape:
         `(batch, ...)`, every axis but the first of known size.
 
     Output shape:
-        The input's. In training in a `ModalsModel`, `(num_views * batch, ...)`: all of
-        the first view, then all of the second, and so on.
+        The input's. Only in the training of a `ModalsModel` it is
+        `(num_views * batch, ...)`: all of the first view, then all of the second.
 
     Reference:
 
@@ -138,6 +143,9 @@ class LatentAugmentation(keras.layers.Layer):
     # State ---------------------------------------------------------------
 
     def build(self, latents_shape):
+        if isinstance(latents_shape, dict):
+            _check_entries(latents_shape)
+            latents_shape = latents_shape["latents"]
         features = latents_shape[1:]
         if len(latents_shape) < 2 or any(size is None for size in features):
             raise ValueError(
@@ -255,32 +263,54 @@ class LatentAugmentation(keras.layers.Layer):
         if not training:
             return latents
         scope = current_scope()
+        if isinstance(latents, dict):
+            return self._mix_by_hand(**latents)
         if labels is not None:
             labels = self.labels.groups(labels)
         elif scope is not None:
             labels = scope.labels
         else:
-            self._warn_without_labels()
-            return latents
-
-        flat = ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
-        if scope is None:
-            rows = RowMap(ops.shape(labels)[0])
-        else:
-            scope.claim(self)
-            rows = scope.rows
-        outputs, rows = self.apply(flat, labels, self.draw(rows), rows)
-        if scope is not None:
-            scope.record(flat, labels, rows)
-        elif rows.partner is not None:
-            raise ValueError(
-                "`class_mixing` mixes labels as well, which a call by hand cannot "
-                "return. Use `ModalsModel`, a policy without `class_mixing`, or call "
-                "`layer.draw` and `layer.apply`."
+            self._warn(
+                "was called in training without labels and does nothing. Make the "
+                "model a `keras_modals.ModalsModel`, or turn it into one with "
+                "`keras_modals.augment(model)`: its `fit` hands the labels to the "
+                "layer. By hand, call `layer(latents, labels=labels, training=True)`."
             )
-        else:
-            self.remember(flat, labels)
+            return latents
+        if scope is None:
+            return self._move_by_hand(latents, labels)
+        scope.claim(self)
+        flat = _flat(latents)
+        outputs, rows = self.apply(flat, labels, self.draw(scope.rows), scope.rows)
+        scope.record(flat, labels, rows)
         return ops.reshape(outputs, (-1, *latents.shape[1:]))
+
+    def _move_by_hand(self, latents, labels):
+        """Latents moved by what keeps their labels."""
+        if self.mixes_classes:
+            self._warn(
+                "was called by hand, where `class_mixing` is left out: it mixes labels "
+                'as well. Call `layer({"latents": latents, "labels": labels}, '
+                "training=True)`, which returns a dict of both."
+            )
+        flat, rows = _flat(latents), RowMap(ops.shape(labels)[0])
+        draw = self.draw(rows)
+        outputs, _ = self.apply(flat, labels, draw, rows, moves_labels=False)
+        self.remember(flat, labels)
+        return ops.reshape(outputs, ops.shape(latents))
+
+    def _mix_by_hand(self, latents, labels, **others):
+        """A dict of moved latents and of their labels, as shares, and other entries as
+        they are."""
+        groups = self.labels.groups(labels)
+        flat, rows = _flat(latents), RowMap(ops.shape(groups)[0])
+        outputs, rows = self.apply(flat, groups, self.draw(rows), rows)
+        self.remember(flat, groups)
+        labels = self.labels.mixable(labels)
+        if rows.partner is not None:
+            labels = mixed(labels, backend.take_rows(labels, rows.partner), rows.share)
+        outputs = ops.reshape(outputs, ops.shape(latents))
+        return {"latents": outputs, "labels": labels, **others}
 
     def remember(self, latents, labels, losses=None, after=()):
         """Updates the class memory, where there is one, with a batch of clean latents,
@@ -319,7 +349,7 @@ class LatentAugmentation(keras.layers.Layer):
             self.seed_generator,
         )
 
-    def apply(self, latents, labels, draw, rows):
+    def apply(self, latents, labels, draw, rows, moves_labels=True):
         """Applies a draw. A function of its arguments and of the class memory.
 
         Args:
@@ -327,6 +357,7 @@ class LatentAugmentation(keras.layers.Layer):
             labels: int32 class indices, `(batch,)`.
             draw: As returned by `draw`.
             rows: The `RowMap` of the step.
+            moves_labels: Whether to apply operations that move labels along.
 
         Returns:
             Pair of the outputs, `(rows, features)`, and the map with their partners.
@@ -335,7 +366,13 @@ class LatentAugmentation(keras.layers.Layer):
         source = ops.cast(latents, "float32")
         if not trains_encoder:
             source = ops.stop_gradient(source)
-        moved, touched, partner, share = self._walk(source, labels, draw, rows)
+        operations = {
+            name: operation
+            for name, operation in self.operations.items()
+            if moves_labels or operation.keeps_labels
+        }
+        batch = Batch(source, labels, rows.moved_copies, self.memory, draw.partner)
+        moved, touched, share = self._walk(operations, batch, draw, rows)
         moved = ops.cast(moved, latents.dtype)
         if not (trains_encoder or rows.has_clean_view):
             # What no operation moved trains the encoder.
@@ -349,6 +386,10 @@ class LatentAugmentation(keras.layers.Layer):
                 # The clean view, one of several, carries the encoder's whole gradient.
                 clean = scale_gradient(clean, rows.num_views)
             outputs = rows.join(clean, outputs)
+        if share is None:
+            return outputs, rows
+        # A loss that counts valid labels must count those of what is mixed only.
+        partner = ops.where(share > 0, batch.partner, batch.samples)
         return outputs, rows.mixed(partner, share)
 
     def _to_encoder(self, latents, members):
@@ -356,22 +397,20 @@ class LatentAugmentation(keras.layers.Layer):
         all share, or of all."""
         return latents
 
-    def _walk(self, source, labels, draw, rows):
-        """Takes copies of `source` through the operations of `draw`.
+    def _walk(self, operations, batch, draw, rows):
+        """Takes copies of the batch's latents through the operations of `draw`.
 
         Returns the moved rows, which of them an operation moved (where that decides
-        about gradients) and, where classes are mixed, each row's partner in the batch
-        and the partner's weight.
+        about gradients) and, where classes are mixed, the share of each row's partner.
         """
-        batch = Batch(source, labels, rows.moved_copies, self.memory, draw.partner)
-        moved = rows.tile_moved(source)
+        moved = rows.tile_moved(batch.latents)
         weight = ops.zeros_like(moved[:, 0])
         has_label = batch.labels != IGNORED
         touched = ops.zeros_like(has_label)
         tracks = not (self.trains_encoder(rows) or rows.has_clean_view)
         for step in draw.steps:
             before = moved
-            for name, operation in self.operations.items():
+            for name, operation in operations.items():
                 numbers = Draw(step.uniform[name], step.noise)
                 move = operation.move(before, step.magnitude[:, None], batch, numbers)
                 chosen = self._is_chosen(name, step) & has_label
@@ -384,11 +423,8 @@ class LatentAugmentation(keras.layers.Layer):
                     # A second mixing moves further towards the same partner.
                     share = move.share * (1.0 - weight)
                     weight = ops.where(chosen, weight + share, weight)
-        if not self.mixes_classes:
-            return moved, touched, None, None
-        # A loss that counts valid labels must count those of what is mixed only.
-        partner = ops.where(weight > 0, batch.partner, batch.samples)
-        return moved, touched, partner, weight
+        keeps_labels = all(each.keeps_labels for each in operations.values())
+        return moved, touched, None if keeps_labels else weight
 
     def _is_chosen(self, name, step):
         # A policy keeps the sub-policies of one operation together.
@@ -400,23 +436,19 @@ class LatentAugmentation(keras.layers.Layer):
 
     # Keras ---------------------------------------------------------------
 
-    def _warn_without_labels(self):
+    def _warn(self, what):
+        """Says what a call does, once."""
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"The layer '{self.name}' was called in training without labels and "
-                "does nothing. Make the model a `keras_modals.ModalsModel`, or turn "
-                "it into one with `keras_modals.augment(model)`: its `fit` hands the "
-                "labels to the layer. By hand, and with a policy without "
-                "`class_mixing`, call `layer(latents, labels=labels, training=True)`.",
-                stacklevel=2,
-            )
+            warnings.warn(f"The layer '{self.name}' {what}", stacklevel=2)
 
     def compute_output_shape(self, latents_shape, labels_shape=None):
         return latents_shape
 
     def compute_output_spec(self, latents, labels=None, training=None):
-        return keras.KerasTensor(latents.shape, latents.dtype)
+        return keras.tree.map_structure(
+            lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype), latents
+        )
 
     def compute_mask(self, latents, previous_mask=None):
         """The mask of the rows that the head receives. What is mixed has the positions
@@ -440,6 +472,18 @@ class LatentAugmentation(keras.layers.Layer):
             seed=self.seed,
         )
         return config
+
+
+def _flat(latents):
+    return ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
+
+
+def _check_entries(inputs):
+    if not {"latents", "labels"} <= inputs.keys():
+        raise ValueError(
+            'Expected a dict with "latents" and "labels". '
+            f"Received: a dict with {list(inputs)}"
+        )
 
 
 def _check_policy(policy):
