@@ -31,7 +31,8 @@ def test_inserts_and_keeps_weights(build, layer, after, rng):
     model.fit(x, y, verbose=0)
     before = model.get_weights()
     expected = model.predict(x, verbose=0)
-    augmented = augment(model, layer, memory_size=7)
+    policy = Policy.zero()
+    augmented = augment(model, layer, policy=policy, memory_size=7)
     assert isinstance(augmented, ModalsModel)
     names = [layer.name for layer in augmented.layers]
     added = augmented.latent_augmentation

@@ -10,6 +10,7 @@ from portable import array, compiled, gradients, tensor, tensorflow_only
 import keras_modals
 from keras_modals import LatentAugmentation, Policy, operations
 from keras_modals.labels import IGNORED
+from keras_modals.layers import latent_augmentation
 from keras_modals.layers.draw import NO_OPERATION, Draws, Step
 from keras_modals.layers.step_scope import StepScope
 from keras_modals.memory.class_memory import ClassStatistics
@@ -28,7 +29,9 @@ def one(operation, magnitude=0.5):
 
 def filled(rng, policy, per_class=10, **arguments):
     """A layer whose classes have `per_class` latents, around different centres."""
-    arguments = {"memory_size": 20, "seed": 0, **arguments}
+    if any(operation.needs_memory for operation in policy.by_name.values()):
+        arguments.setdefault("memory_size", 20)
+    arguments.setdefault("seed", 0)
     layer = LatentAugmentation(NUM_CLASSES, policy, **arguments)
     layer.build((None, FEATURES))
     labels = np.repeat(np.arange(NUM_CLASSES), per_class).astype("int32")
@@ -502,21 +505,26 @@ def test_policy_can_be_assigned_before_building():
     assert layer.policy == one("gaussian_noise", 0.7)
 
 
-def test_memory_limit_keeps_fewer_latents():
+def test_memory_limit_keeps_fewer_latents(monkeypatch):
     limit = 20_000
     policy = one("gaussian_noise")
-    layer = LatentAugmentation(10, policy, memory_size=100, memory_limit=limit)
+    monkeypatch.setattr(latent_augmentation, "MEMORY_LIMIT", limit)
+    layer = LatentAugmentation(10, policy)
     layer.build((None, 8))
     size = sum(4 * np.prod(weight.shape) for weight in layer.memory.weights)
     assert layer.memory.memory_size < 100
     assert limit - 10 * 9 * 4 < size <= limit
-    layer = LatentAugmentation(10, policy, memory_size=100, memory_limit=100)
-    with pytest.raises(ValueError, match="memory_limit=100"):
+    layer = LatentAugmentation(10, policy, memory_size=100)
+    layer.build((None, 8))
+    assert layer.memory.memory_size == 100
+    monkeypatch.setattr(latent_augmentation, "MEMORY_LIMIT", 100)
+    layer = LatentAugmentation(10, policy)
+    with pytest.raises(ValueError, match="pass `memory_size=2`"):
         layer.build((None, 8))
 
 
 def test_class_mixing_alone_needs_no_memory():
-    layer = LatentAugmentation(10, one("class_mixing"), memory_limit=100)
+    layer = LatentAugmentation(10, one("class_mixing"))
     layer.build((None, 8))
     assert layer.memory is None
     layer.remember(np.zeros((2, 8), "float32"), np.zeros(2, "int32"))
@@ -564,7 +572,6 @@ OPTIONS = (
                 "policy": Policy.random(0, OPTIONS),
                 "gradient_to_encoder": True,
                 "memory_size": 7,
-                "memory_limit": 10**6,
                 "seed": 3,
             },
             {"latents", "hardness", "moments", "means_and_deviations", "counters"},
@@ -589,7 +596,8 @@ def test_contract(arguments, memory, shape):
     [
         ({"num_classes": 1}, "num_classes=1"),
         ({"num_classes": 2.5}, "num_classes=2.5"),
-        ({"memory_size": 1}, "memory_size=1"),
+        ({"memory_size": 1, "policy": Policy.zero()}, "memory_size=1"),
+        ({"memory_size": 50}, "reads the memory.* memory_size=50"),
         ({"policy": "random"}, "policy='random'"),
     ],
 )

@@ -12,6 +12,7 @@ from portable import BACKEND, array, tensor
 from problems import compile_, make_data, modals_model
 
 from keras_modals import LatentAugmentation, ModalsModel, Policy, operations
+from keras_modals.layers import latent_augmentation
 from keras_modals.layers.step_scope import StepScope
 from keras_modals.operations import DifferenceTransform, HardInterpolation
 from keras_modals.rows import RowMap
@@ -149,10 +150,11 @@ def test_odd_latents(odd, rng):
 
 @pytest.mark.backend
 @pytest.mark.parametrize("num_classes", [1000, 20_000])
-def test_many_classes_in_bounded_memory(num_classes, rng):
+def test_many_classes_in_bounded_memory(num_classes, rng, monkeypatch):
     limit, features, batch = 2**25, 32, 64
     inputs = keras.Input((features,))
-    layer = LatentAugmentation(num_classes, STRONG, memory_limit=limit)
+    monkeypatch.setattr(latent_augmentation, "MEMORY_LIMIT", limit)
+    layer = LatentAugmentation(num_classes, STRONG)
     outputs = keras.layers.Dense(num_classes, "softmax")(layer(inputs))
     model = compile_(ModalsModel(inputs, outputs), "sgd", triplet_weight=0.2)
     size = sum(4 * np.prod(weight.shape) for weight in layer.memory.weights)

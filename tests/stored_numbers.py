@@ -124,7 +124,7 @@ def make_model(layer, compile):
     discriminator = keras_modals.GaussianDiscriminator((8,), seed=0)
     model = keras_modals.augment(
         plain,
-        memory_size=20,
+        memory_size=None if layer["policy"] == MIXING else 20,
         seed=0,
         **layer,
     )

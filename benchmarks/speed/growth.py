@@ -36,7 +36,6 @@ def ratio(rounds, classes, latents, memory, batch):
         plain,
         policy=keras_modals.Policy.constant(0.5, 0.5),
         memory_size=memory,
-        memory_limit=2**31,
     )
 
     def fit(model):

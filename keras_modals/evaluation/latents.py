@@ -102,6 +102,7 @@ class LatentProbe:
         config = self.layer.get_config()
         config.update(
             policy=Policy.single(operation, magnitude),
+            memory_size=None,
             dtype="float32",
         )
         single = LatentAugmentation.from_config(config)

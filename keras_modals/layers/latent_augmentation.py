@@ -22,6 +22,9 @@ from keras_modals.rows import RowMap
 #: Chosen by measurement: `python -m benchmarks.accuracy report --study tuning`.
 DEFAULT_POLICY = Policy.single("class_mixing", 0.5)
 
+#: How many latents of a class are remembered, if all fit into the limit in bytes.
+MEMORY_SIZE, MEMORY_LIMIT = 100, 2**29
+
 
 @keras.saving.register_keras_serializable("keras_modals")
 class LatentAugmentation(keras.layers.Layer):
@@ -59,13 +62,10 @@ class LatentAugmentation(keras.layers.Layer):
             no operation moved. Defaults to `None`: `True` where the model has no
             clean view or where `class_mixing`, which moves the label along, is the
             only operation, else `False`.
-        memory_size: Integer, how many latents to remember per class, at least 2.
-            Defaults to `100`.
-        memory_limit: Integer, a bound in bytes on the memory, on each device. Where
-            `num_classes * memory_size` latents and the classes' statistics (as much as
-            12 latents each) do not fit, fewer latents per class are kept, down to 2;
-            where even those do not fit, building the layer raises. Defaults to
-            512 MiB.
+        memory_size: Integer, how many latents to remember per class, at least 2, for
+            operations that read the memory. Defaults to `None`: 100, or as many as fit
+            into 512 MiB on each device, the classes' statistics (as much as 12 latents
+            each) included; where fewer than 2 fit, building the layer raises.
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
@@ -107,8 +107,7 @@ class LatentAugmentation(keras.layers.Layer):
         policy=None,
         *,
         gradient_to_encoder=None,
-        memory_size=100,
-        memory_limit=2**29,
+        memory_size=None,
         seed=None,
         **kwargs,
     ):
@@ -131,8 +130,16 @@ class LatentAugmentation(keras.layers.Layer):
                 f"operations one `hardness`. Received: {sorted(hardness)}"
             )
         self.gradient_to_encoder = gradient_to_encoder
-        self.memory_size = check_integer("memory_size", memory_size, 2)
-        self.memory_limit = check_integer("memory_limit", memory_limit, 1)
+        self._needs_memory = any(each.needs_memory for each in self.operations.values())
+        if memory_size is not None:
+            check_integer("memory_size", memory_size, 2)
+            if not self._needs_memory:
+                raise ValueError(
+                    "No operation of the policy reads the memory, which there is none "
+                    "of then: leave `memory_size` out. "
+                    f"Received: memory_size={memory_size}, policy={policy}"
+                )
+        self.memory_size = memory_size
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy
@@ -157,10 +164,9 @@ class LatentAugmentation(keras.layers.Layer):
         self.num_features = math.prod(features)
         #: The `ClassMemory`; `None` where no operation would read it.
         self.memory = None
-        if any(operation.needs_memory for operation in self.operations.values()):
-            self.memory = ClassMemory(
-                self.num_classes, self._fitting_memory_size(), name="memory"
-            )
+        if self._needs_memory:
+            size = self.memory_size or self._fitting_memory_size()
+            self.memory = ClassMemory(self.num_classes, size, name="memory")
             self.memory.build((None, self.num_features))
         _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
         self.probabilities = self._variable("probabilities", probabilities)
@@ -168,16 +174,16 @@ class LatentAugmentation(keras.layers.Layer):
 
     def _fitting_memory_size(self):
         fixed, per_latent = memory_bytes(self.num_classes, self.num_features)
-        fitting = (self.memory_limit - fixed) // per_latent
+        fitting = (MEMORY_LIMIT - fixed) // per_latent
         if fitting < 2:
             raise ValueError(
                 f"The latents have {self.num_features} features and there are "
                 f"{self.num_classes} classes: a memory of 2 latents per class takes "
                 f"{fixed + 2 * per_latent} bytes. Insert the layer where latents are "
-                "narrower, or raise `memory_limit`. "
-                f"Received: memory_limit={self.memory_limit}"
+                "narrower, or pass `memory_size=2` to take as many. "
+                "Received: memory_size=None"
             )
-        return min(self.memory_size, fitting)
+        return min(MEMORY_SIZE, fitting)
 
     def _variable(self, name, values):
         return self.add_weight(
@@ -468,7 +474,6 @@ class LatentAugmentation(keras.layers.Layer):
             policy=keras.saving.serialize_keras_object(self.policy),
             gradient_to_encoder=self.gradient_to_encoder,
             memory_size=self.memory_size,
-            memory_limit=self.memory_limit,
             seed=self.seed,
         )
         return config
