@@ -1,6 +1,6 @@
 """What a one-run search searches, as columns of numbers."""
 
-from keras_modals.search.population import Levels
+from keras_modals.population.levels import Levels
 
 TENTHS = [level / 10 for level in range(11)]
 

@@ -4,6 +4,7 @@ import numpy as np
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_modals.policies.assignment import ASSIGNABLE
+from keras_modals.population import results
 from keras_modals.tuners.policy_space import policy_from_values
 
 #: What a worker needs to know of a trial travels among its values.
@@ -27,6 +28,7 @@ class Entry:
         self.values = trial.hyperparameters.values
         self.member = self.values[MEMBER]
         self.generation = self.values[GENERATION]
+        self.parent = self.values.get(PARENT)
         self.completed = trial.status == TrialStatus.COMPLETED
         self.ended = self.completed or trial.status == TrialStatus.FAILED
 
@@ -51,6 +53,5 @@ class Entry:
 
 def describe(values):
     """A trial's policy and what else is assigned, in a line."""
-    policy = policy_from_values(values)
-    parts = [f"{n} {v:.3g}" for n, v in values.items() if n in ASSIGNABLE]
-    return ", ".join(([str(policy)] if policy else []) + parts)
+    others = {name: v for name, v in values.items() if name in ASSIGNABLE}
+    return results.describe(policy_from_values(values), others)
