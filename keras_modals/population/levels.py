@@ -24,7 +24,7 @@ class Levels:
         if not self.ordered:
             return value
         last = len(self.values) - 1
-        place = min(range(last + 1), key=lambda index: _gap(self.values[index], value))
+        place = min(range(last + 1), key=lambda index: abs(self.values[index] - value))
         return self.values[min(max(place + round(share * last), 0), last)]
 
 
@@ -45,9 +45,3 @@ class Range:
     def moved(self, value, share):
         """The value that is a share of the range further up; bounds stop it."""
         return self.at(min(max(self._place_of(value) + share, 0.0), 1.0))
-
-
-def _gap(level, value):
-    if isinstance(level, (int, float)) and isinstance(value, (int, float)):
-        return abs(level - value)
-    return level != value

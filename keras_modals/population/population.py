@@ -68,9 +68,13 @@ class Population:
 
     @property
     def shared_start(self):
-        """Dict of what members share, as it was in the first generation."""
+        """`shared`, as it was in the first generation."""
+        return self._start[1]
+
+    def named(self, shared):
+        """Dict from names to values of what members share."""
         names = [levels.name for levels in self.shared_levels]
-        return dict(zip(names, self._start[1].tolist(), strict=True))
+        return dict(zip(names, shared.tolist(), strict=True))
 
     def replay(self, scores):
         """Starts again, with the given scores of some epochs."""

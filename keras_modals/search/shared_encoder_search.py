@@ -269,7 +269,7 @@ class SharedEncoderSearch(ModalsModel):
                 self._limits
             )
             # What the search began with: what it tries now may be 0.
-            config.update(self._population.shared_start)
+            config.update(self._population.named(self._population.shared_start))
         return config
 
     @property
@@ -348,10 +348,8 @@ class SharedEncoderSearch(ModalsModel):
         shares = _shares(self.encoder_gradient, population.smoothed)
         self.latent_augmentation.encoder_shares.assign(shares)
         self._searched.assign(population.values, self.latent_augmentation)
-        for levels, value in zip(
-            population.shared_levels, population.shared, strict=True
-        ):
-            getattr(self, levels.name).assign(value)
+        for name, value in population.named(population.shared).items():
+            getattr(self, name).assign(value)
 
     def _of_labels(self, structure):
         names = target_names(self, structure)
@@ -373,7 +371,7 @@ class SharedEncoderSearch(ModalsModel):
         if self.compiled:
             compile_alike(model, self)
         values = self.population.values[0]
-        shared = self._shared_values(self.population.shared) if model.compiled else {}
+        shared = self.population.named(self.population.shared) if model.compiled else {}
         others = {**self._searched.others(values), **shared}
         assign(model, self._searched.policy(values), others)
         return model
@@ -400,17 +398,13 @@ class SharedEncoderSearch(ModalsModel):
             scores, values = record["smoothed"], record["values"][member]
             if self.objective == "val_accuracy":
                 scores = 1.0 - scores
-            shared = self._shared_values(record["shared"])
+            shared = self.population.named(record["shared"])
             others = {**self._searched.others(values), **shared}
             policy = self._searched.policy(values)
             steps.append(Step(1, policy, others, scores[member], scores))
         if not steps:
             raise ValueError("There is nothing found before the first epoch of `fit`.")
         return steps
-
-    def _shared_values(self, values):
-        names = [levels.name for levels in self.population.shared_levels]
-        return dict(zip(names, values.tolist(), strict=True))
 
     def reseed(self, seed):
         super().reseed(seed)

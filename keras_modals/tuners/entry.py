@@ -4,7 +4,6 @@ import numpy as np
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_modals.policies.assignment import ASSIGNABLE
-from keras_modals.population import results
 from keras_modals.tuners.policy_space import policy_from_values
 
 #: What a worker needs to know of a trial travels among its values.
@@ -37,6 +36,16 @@ class Entry:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @property
+    def policy(self):
+        """The policy that it is trained with, or `None`."""
+        return policy_from_values(self.values)
+
+    @property
+    def others(self):
+        """Dict of the other numbers that it is trained with."""
+        return {n: float(v) for n, v in self.values.items() if n in ASSIGNABLE}
+
     def score(self, objective):
         """Larger is better; that of a failed trial is the smallest."""
         if not self.completed:
@@ -49,9 +58,3 @@ class Entry:
         return (
             int(metrics.get_last_value(EPOCHS)) if metrics.exists(EPOCHS) else default
         )
-
-
-def describe(values):
-    """A trial's policy and what else is assigned, in a line."""
-    others = {name: v for name, v in values.items() if name in ASSIGNABLE}
-    return results.describe(policy_from_values(values), others)

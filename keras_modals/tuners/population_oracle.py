@@ -12,20 +12,13 @@ from keras_modals.arguments import check_integer
 from keras_modals.policies.assignment import ASSIGNABLE
 from keras_modals.population.exploit import exploit
 from keras_modals.population.explore import children, pba_explore
+from keras_modals.population.results import describe
 from keras_modals.population.scores import lineage, smooth
 from keras_modals.population.start import check_arguments, check_seed, start_values
 from keras_modals.tuners.arguments import ORACLE_UNUSED, check_unused
 from keras_modals.tuners.checkpoints import CheckpointFolder
 from keras_modals.tuners.cluster import MAX_LOSSES
-from keras_modals.tuners.entry import (
-    ERROR,
-    GENERATION,
-    MEMBER,
-    PARENT,
-    SEED,
-    Entry,
-    describe,
-)
+from keras_modals.tuners.entry import ERROR, GENERATION, MEMBER, PARENT, SEED, Entry
 from keras_modals.tuners.space import explored_levels, first_values, random_values
 from keras_modals.tuners.stored_oracle import StoredOracle
 
@@ -47,17 +40,12 @@ class PopulationBasedOracle(StoredOracle):
     Args:
         objective: Name of the validation metric to optimize, or a
             `keras_tuner.Objective`. Defaults to `"val_loss"`.
-        population_size: Positive integer. Defaults to `8`.
         generations: Positive integer. Defaults to `20`.
-        smoothing: Float in `[0, 1)`, the share of the parent's score in a member's, by
-            which it is compared: validation sets are small and noisy. Defaults to
-            `0.5`.
-        quantile: Float in `(0, 0.5]`, the worst and the best part of the population.
-            Defaults to `0.25`.
-        explore: `fn(levels, value, rng)` that returns a new value, one of
-            `levels.values`, or, of a number without steps, `levels.at(place)` for a
-            place in `[0, 1]`. Defaults to Population Based Augmentation's rule,
-            `keras_modals.population.pba_explore`.
+        population_size, quantile, seed: As in `keras_modals.SharedEncoderSearch`.
+        smoothing: As there. A member has one score in a generation, which is smoothed
+            along its lineage.
+        explore: As there. A number without steps has no `levels.values`, but
+            `levels.at(place)` for a place in `[0, 1]`.
         explored: Names of hyperparameters to perturb, besides the policy's. Others stay
             with a member, and with those that copy it: a checkpoint fits only a model
             like its own. Defaults to what can be assigned to a model that is
@@ -66,7 +54,6 @@ class PopulationBasedOracle(StoredOracle):
             have their defaults; `"policy"`, where the policy's have their defaults,
             too; or `"random"`, where all but the first begin with random values.
             Defaults to `"zero"`.
-        seed: Optional non-negative integer. Defaults to `None`, a random one.
         **kwargs: `hyperparameters`, `tune_new_entries` and `allow_new_entries`, as in
             `keras_tuner.Oracle`.
 
@@ -373,5 +360,5 @@ class PopulationBasedOracle(StoredOracle):
             best="no member completed"
             if best is None
             else f"best {self.objective.name} {best.trial.score:.4f} with "
-            f"{describe(best.values)}",
+            f"{describe(best.policy, best.others)}",
         )

@@ -29,7 +29,6 @@ from keras_modals.tuners.entry import EPOCHS, ERROR, SEED, Entry
 from keras_modals.tuners.folder import clear_temporary_files, read_json, temporary_files
 from keras_modals.tuners.generation import Generation
 from keras_modals.tuners.member_models import MemberModels
-from keras_modals.tuners.policy_space import policy_from_values
 from keras_modals.tuners.population_oracle import PopulationBasedOracle
 from keras_modals.tuners.progress import Progress
 from keras_modals.tuners.stored_oracle import VERSION
@@ -335,13 +334,12 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         oracle, steps = self.population, []
         for trial in oracle.lineage(self._final_best()):
             entry = Entry(trial)
-            others = {n: float(v) for n, v in entry.values.items() if n in ASSIGNABLE}
             ended = [e for e in oracle.entries(entry.generation) if e.ended]
             steps.append(
                 Step(
                     entry.epochs(self.epochs_per_generation),
-                    policy_from_values(entry.values),
-                    others,
+                    entry.policy,
+                    entry.others,
                     oracle.smoothed(entry),
                     np.array([oracle.smoothed(each) for each in ended]),
                 )
