@@ -37,6 +37,12 @@ class Entry:
     __hash__ = None  # type: ignore[assignment]
 
     @property
+    def seed(self):
+        """The seed of its initial weights and of what its layers draw."""
+        numbers = (self.values[SEED], self.generation, self.member)
+        return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
+
+    @property
     def policy(self):
         """The policy that it is trained with, or `None`."""
         return policy_from_values(self.values)

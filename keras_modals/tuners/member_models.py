@@ -31,14 +31,13 @@ class MemberModels:
         self._model = self._key = None
         self._initial_state: list = []
 
-    def begin(self, trial, parent, record, seed):
+    def begin(self, trial, parent, record):
         """The model of this process, as the trial's member starts.
 
         Args:
             trial: The trial.
             parent: The trial that it goes on from, or `None`.
             record: Dict that was saved with the parent's checkpoint.
-            seed: Integer, for initial weights.
         """
         hp, entry = trial.hyperparameters, Entry(trial)
         key = {
@@ -72,7 +71,7 @@ class MemberModels:
                 variable.assign(value)
             # Not `keras.utils.set_random_seed`: with it, TensorFlow forgets what it
             # has prepared, which costs most of a second per trial.
-            random.seed(seed)
+            random.seed(entry.seed)
             self._model.set_weights(self._build(hp).get_weights())
         self._assign_values(self._model, entry.values, names)
         return self._model

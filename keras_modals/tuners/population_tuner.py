@@ -25,7 +25,7 @@ from keras_modals.tuners.arguments import (
 from keras_modals.tuners.callback_states import CallbackStates, callback_list
 from keras_modals.tuners.checkpoints import CheckpointFolder
 from keras_modals.tuners.cluster import PatientClient, signs_of_life, watch_workers
-from keras_modals.tuners.entry import EPOCHS, ERROR, SEED, Entry
+from keras_modals.tuners.entry import EPOCHS, ERROR, Entry
 from keras_modals.tuners.folder import clear_temporary_files, read_json, temporary_files
 from keras_modals.tuners.generation import Generation
 from keras_modals.tuners.member_models import MemberModels
@@ -223,10 +223,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def _train(self, trial, parent, record, fit_args, fit_kwargs):
         """Trains the member of a trial for one generation."""
         entry = Entry(trial)
-        seed = _seed(entry.values[SEED], entry.generation, entry.member)
         originals = callback_list(fit_kwargs.get("callbacks"))
-        model = self.models.begin(trial, parent, record, seed)
-        model.reseed(seed)
+        model = self.models.begin(trial, parent, record)
+        model.reseed(entry.seed)
         start = entry.generation * self.epochs_per_generation
         generation = Generation(
             self._deepcopy_callbacks(originals),
@@ -401,7 +400,3 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def _get_tuner_fname(self):
         # One for all processes, so that any of them can go on with the search.
         return os.path.join(self.project_dir, "tuner.json")
-
-
-def _seed(*numbers):
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
