@@ -73,7 +73,7 @@ def search(arguments, folder):
     settings = {"directory": folder, "seed": 0}
     if arguments.tuner == "random":
         tuner = keras_tuner.RandomSearch(
-            build, "val_accuracy", max_trials=arguments.population, **settings
+            build, "val_loss", max_trials=arguments.population, **settings
         )
         tuner.search(
             x, y, validation_data=validation, epochs=arguments.epochs, verbose=0
@@ -92,7 +92,7 @@ def search(arguments, folder):
         x, y, validation_data=validation, batch_size=50, workers=arguments.workers
     )
     tuner.results_summary()
-    return tuner.get_best_schedule()
+    return tuner.best_schedule()
 
 
 def test_accuracies(schedule, seed, epochs):

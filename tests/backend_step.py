@@ -113,7 +113,7 @@ def tuner_scores(x, y):
         values = [trial.hyperparameters.values for trial in trials]
         order = [(v["tuner/generation"], v["tuner/member"]) for v in values]
         scores = [score for _, score in sorted(zip(order, [t.score for t in trials]))]
-        schedule = tuner.get_best_schedule()
+        schedule = tuner.best_schedule()
     model = make_model(schedule.segments[0].policy)
     scheduler = PolicyScheduler(schedule)
     model.fit(x, y, batch_size=30, epochs=3, verbose=0, callbacks=[scheduler])

@@ -385,6 +385,23 @@ def test_the_best_model_predicts_saves_and_trains(data, tmp_path):
     assert not np.allclose(given[0], search.get_layer("hidden").get_weights()[0])
 
 
+@pytest.mark.parametrize("objective", ["val_loss", "val_accuracy"])
+def test_results_are_printed_for_each_generation(objective, data, capsys):
+    settings = {"epochs_per_generation": 2, "objective": objective, "smoothing": 0.0}
+    search = make_search(None, 3, search=settings)
+    history = fit(search, data, epochs=5).history
+    search.results_summary()
+    title, _, *lines = capsys.readouterr().out.splitlines()
+    assert title.startswith(f"smoothed {objective}, ")
+    assert [line.split()[0] for line in lines] == ["1", "2", "3"]
+    best, mean, worst = (float(number) for number in lines[0].split()[1:4])
+    sign = 1 if objective == "val_accuracy" else -1
+    assert sign * best >= sign * mean >= sign * worst
+    if objective == "val_accuracy":
+        # Nothing is moved yet, and members are alike.
+        assert best == pytest.approx(history["val_accuracy"][1], abs=1e-4)
+
+
 def test_the_given_model_is_left_as_it_is(data):
     model = problems.compile_(problems.modals_model())
     before = [np.array(weight) for weight in model.get_weights()]

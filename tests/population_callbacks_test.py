@@ -175,7 +175,7 @@ def test_a_training_that_is_stopped_is_over(tmp_path, data):
     score = loaded.evaluate(*data["validation_data"], verbose=0)
     assert score == pytest.approx(third.score, rel=1e-5)
     # There is a policy for each epoch that was trained.
-    assert tuner.get_best_schedule().epochs == 3
+    assert tuner.best_schedule().epochs == 3
 
 
 def test_what_training_made_of_a_value_stays(tmp_path, data):

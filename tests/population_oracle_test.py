@@ -9,12 +9,14 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_modals import PolicySchedule
 from keras_modals.policies import files
-from keras_modals.tuners import PopulationBasedOracle, pba_explore, policy_space
+from keras_modals.population import pba_explore
+from keras_modals.tuners import PopulationBasedOracle, policy_space
 from keras_modals.tuners.checkpoints import CheckpointFolder
+from keras_modals.tuners.cluster import MAX_LOSSES
 from keras_modals.tuners.entry import GENERATION, MEMBER, PARENT, Entry
 from keras_modals.tuners.policy_space import policy_from_values
-from keras_modals.tuners.population_oracle import MAX_LOSSES
 from keras_modals.tuners.progress import Progress
+from keras_modals.tuners.space import levels_of
 
 
 def make_space():
@@ -31,7 +33,7 @@ def make_oracle(folder, size=8, generations=5, **arguments):
         population_size=size,
         generations=generations,
         hyperparameters=make_space(),
-        **{"seed": 1, **arguments},
+        **{"objective": "val_accuracy", "seed": 1, **arguments},
     )
     oracle._set_project_dir(str(folder), "search")
     return oracle
@@ -114,12 +116,13 @@ def _bookkeeping(entry):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("size", [2, 5, 16])
+@pytest.mark.parametrize("size", [1, 2, 5, 16])
 def test_every_search_ends_and_keeps_its_invariants(seed, size, tmp_path):
-    oracle = make_oracle(tmp_path, size, 8, initial=("default", "random")[seed % 2])
+    initial = ("zero", "random", "policy")[seed % 3]
+    oracle = make_oracle(tmp_path, size, 8, initial=initial)
     rng = np.random.default_rng(seed)
     # Half of the population failing would stop a population of two.
-    failures = 0.0 if size == 2 else 0.15
+    failures = 0.0 if size <= 2 else 0.15
     simulate(oracle, rng, workers=1 + seed, failures=failures, losses=0.1)
     check_invariants(oracle)
 
@@ -217,7 +220,7 @@ def test_a_member_that_kills_its_workers_fails(tmp_path):
 
 def test_a_silent_worker_loses_its_member(tmp_path):
     oracle = make_oracle(tmp_path, size=2)
-    oracle.lease = 0.0
+    oracle.attendance.lease = 0.0
     lost = oracle.create_trial("lost")
     again = oracle.create_trial("other")
     assert again.trial_id == lost.trial_id
@@ -228,9 +231,9 @@ def test_a_silent_worker_loses_its_member(tmp_path):
     oracle.end_trial(late)
     assert oracle.trials["0000"].status == TrialStatus.COMPLETED
     # A sign of life keeps the member.
-    oracle.lease = 3600.0
+    oracle.attendance.lease = 3600.0
     alive = oracle.create_trial("lost")
-    oracle._last_seen["lost"] = -1e9
+    oracle.attendance._last_seen["lost"] = -1e9
     oracle.get_trial(alive.trial_id)
     assert oracle.create_trial("other").status == TrialStatus.IDLE
 
@@ -323,7 +326,7 @@ def test_what_a_lost_worker_reported_does_not_count(tmp_path):
 def test_silent_workers_are_forgotten(tmp_path):
     oracle = make_oracle(tmp_path, size=2)
     oracle.create_trial("silent")
-    oracle._last_seen["silent"] -= 2 * oracle.lease
+    oracle.attendance._last_seen["silent"] -= 2 * oracle.attendance.lease
     oracle.release_silent()
     assert not oracle.tuner_ids
     assert not oracle.ongoing_trials
@@ -351,49 +354,75 @@ def test_disk_is_bounded_by_the_population(seed, workers, tmp_path):
         assert folder._path(trial.trial_id).exists()
 
 
-def test_explore_follows_the_rule_of_pba():
-    hp = keras_tuner.engine.hyperparameters.Int("level", 0, 10)
-    rng, draws = np.random.default_rng(0), 40_000
-    for start in (0, 5, 9):
-        expected = np.full(11, 0.2 / 11)
-        for move in (0, 1, 2, 3):
-            for sign in (-1, 1):
-                expected[np.clip(start + sign * move, 0, 10)] += 0.8 / 8
-        values = [pba_explore(hp, start, rng) for _ in range(draws)]
-        counts = np.bincount(values, minlength=11)
-        error = 5 * np.sqrt(draws * expected * (1 - expected))
-        assert np.all(np.abs(counts - draws * expected) < error)
-
-
-def test_explore_of_other_hyperparameters():
+def test_explore_of_hyperparameters():
     rng = np.random.default_rng(0)
     hps = keras_tuner.engine.hyperparameters
-    rate = hps.Float("rate", 1e-4, 1e-2, sampling="log")
+    steps = levels_of(hps.Float("steps", 0.0, 0.55, step=0.1))
+    assert steps.values == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    rate = levels_of(hps.Float("rate", 1e-4, 1e-2, sampling="log"))
     values = np.array([pba_explore(rate, 1e-3, rng) for _ in range(4000)])
     assert 1e-4 <= values.min() < 2e-4
     assert 5e-3 < values.max() <= 1e-2
     # A tenth of two decades up or down, when it moves by one.
     for factor in (10**0.2, 10**-0.2):
         assert np.mean(np.isclose(values, 1e-3 * factor)) > 0.05
-    choice = hps.Choice("kind", ["a", "b", "c"])
+    choice = levels_of(hps.Choice("kind", ["a", "b", "c"]))
     kinds = [pba_explore(choice, "b", rng) for _ in range(2000)]
     assert set(kinds) == {"a", "b", "c"}
     assert abs(np.mean([kind == "b" for kind in kinds]) - (0.8 + 0.2 / 3)) < 0.04
-    flag = hps.Boolean("flag")
+    flag = levels_of(hps.Boolean("flag"))
     assert {pba_explore(flag, True, rng) for _ in range(200)} == {True, False}
 
 
+def test_what_members_begin_with(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    name = "policy/gaussian_noise/0/probability"
+    hp.Int(name, 0, 10, default=4)
+    policy_space(hp, ("gaussian_noise",), 1)
+    hp.Float("dropout", 0.0, 0.5, default=0.25)
+
+    def begins(initial):
+        oracle = PopulationBasedOracle(
+            population_size=9, initial=initial, hyperparameters=hp, seed=0
+        )
+        oracle._set_project_dir(str(tmp_path), initial)
+        values = oracle._plan(0)
+        return [v[name] for v in values], [v["dropout"] for v in values]
+
+    assert begins("zero") == ([0] * 9, [0.25] * 9)
+    assert begins("policy") == ([4] * 9, [0.25] * 9)
+    levels, rates = begins("random")
+    assert (levels[0], rates[0]) == (0, 0.25)
+    assert len(set(levels)) > 3
+    assert len(set(rates)) == 9
+
+
+@pytest.mark.parametrize(("smoothing", "copied"), [(0.0, 1), (0.75, 0)])
+def test_scores_are_smoothed_along_a_lineage(smoothing, copied, tmp_path):
+    oracle = make_oracle(tmp_path, 4, 3, smoothing=smoothing)
+    # The second member was worse, and now is better by little.
+    for score in (0.9, 0.5, 0.6, 0.1, 0.7, 0.8, 0.2, 0.1):
+        finish(oracle, oracle.create_trial("a"), score)
+    entries = oracle.entries(1)
+    expected = smoothing * 0.9 + (1 - smoothing) * 0.7
+    assert oracle.smoothed(entries[0]) == pytest.approx(expected)
+    assert oracle.best_at_the_end() == entries[copied]
+    parents = [values[PARENT] for values in oracle._plan(2)]
+    assert parents.count(entries[copied].trial_id) == 2
+
+
 def test_explore_can_be_replaced(tmp_path):
-    oracle = make_oracle(tmp_path, explore=lambda hp, value, rng: hp.max_value)
+    oracle = make_oracle(tmp_path, explore=lambda levels, value, rng: levels.at(1.0))
     simulate(oracle, np.random.default_rng(0))
     explored = [e for e in oracle.entries() if e.values["learning_rate"] == 1e-2]
     assert explored
-    assert all(e.values["triplet_weight"] == 0.5 for e in explored)
+    # Keras Tuner's floats in steps end before the last.
+    assert all(e.values["triplet_weight"] == 0.45 for e in explored)
 
 
 def test_an_explore_that_raises_ends_the_search(tmp_path):
-    def explore(hp, value, rng):
-        raise ZeroDivisionError(hp.name)
+    def explore(levels, value, rng):
+        raise ZeroDivisionError(levels.name)
 
     oracle = make_oracle(tmp_path, explore=explore)
     simulate(oracle, np.random.default_rng(0))
@@ -437,10 +466,12 @@ def test_policy_space_declares_what_it_returns():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"population_size": 1}, "population_size=1"),
+        ({"population_size": 0}, "population_size=0"),
         ({"generations": 0}, "generations=0"),
+        ({"smoothing": 1}, "smoothing=1"),
         ({"quantile": 0.6}, "quantile=0.6"),
-        ({"initial": "zero"}, "initial='zero'"),
+        ({"initial": "default"}, "initial='default'"),
+        ({"seed": -1}, "seed=-1"),
         ({"objective": "accuracy"}, "objective='accuracy'"),
         ({"max_trials": 3}, "max_trials=3"),
         ({"max_retries_per_trial": 3}, "max_retries_per_trial=3"),

@@ -1,10 +1,19 @@
 import numpy as np
 import pytest
 
-from keras_modals.search.exploit import exploit
-from keras_modals.search.explore import pba_explore
-from keras_modals.search.population import Levels, Population, start_values
-from keras_modals.search.trials import Trials
+from keras_modals import Policy
+from keras_modals.population import Levels, Population, Range, pba_explore
+from keras_modals.population.exploit import exploit
+from keras_modals.population.explore import children
+from keras_modals.population.results import Step, print_results, schedule_of
+from keras_modals.population.scores import lineage, smooth
+from keras_modals.population.start import (
+    check_arguments,
+    check_seed,
+    check_validation,
+    start_values,
+)
+from keras_modals.population.trials import Trials
 
 LEVELS = [Levels("a", range(11)), Levels("b", range(11))]
 
@@ -18,8 +27,7 @@ def make_population(size=8, shared=(), **arguments):
         "seed": 0,
         **arguments,
     }
-    start = start_values(LEVELS, [0, 5], size)
-    return Population(LEVELS, start, shared, [5] * len(shared), **settings)
+    return Population(LEVELS, [[0, 5]] * size, shared, [5] * len(shared), **settings)
 
 
 def test_the_worst_go_on_from_the_best():
@@ -106,10 +114,12 @@ def test_a_child_is_never_the_first(rng):
         np.testing.assert_array_equal(population.values[0], before[parents[0]])
 
 
-def test_random_start_leaves_the_first_member_alone(rng):
-    start = start_values(LEVELS, [0, 5], 50, rng)
-    np.testing.assert_array_equal(start[0], [0, 5])
-    assert len(np.unique(start[1:], axis=0)) > 20
+def test_a_random_start_leaves_the_first_member_alone(rng):
+    start = start_values(50, "random", 5.0, rng.random)
+    assert start[0] == 5.0
+    assert len(set(start)) == 50
+    for initial in ("zero", "policy"):
+        assert start_values(3, initial, 5.0, rng.random) == [5.0, 5.0, 5.0]
 
 
 @pytest.mark.parametrize(("score_after", "kept"), [(0.2, True), (0.75, False)])
@@ -122,3 +132,112 @@ def test_trials_keep_what_helps_and_revert_what_does_not(score_after, kept):
     tried = trials.next(values, 0.8, rng)
     assert tried == 6
     assert trials.next(tried, score_after, rng) == (6 if kept else 5)
+
+
+def test_explore_follows_the_rule_of_pba():
+    levels = Levels("level", range(11))
+    rng, draws = np.random.default_rng(0), 40_000
+    for start in (0, 5, 9):
+        expected = np.full(11, 0.2 / 11)
+        for move in (0, 1, 2, 3):
+            for sign in (-1, 1):
+                expected[np.clip(start + sign * move, 0, 10)] += 0.8 / 8
+        values = [pba_explore(levels, start, rng) for _ in range(draws)]
+        counts = np.bincount(values, minlength=11)
+        error = 5 * np.sqrt(draws * expected * (1 - expected))
+        assert np.all(np.abs(counts - draws * expected) < error)
+
+
+def test_numbers_move_within_their_bounds():
+    levels = Levels("level", [0.0, 0.1, 0.3, 1.0])
+    assert [levels.at(place) for place in (0.0, 0.3, 0.99, 1.0)] == [0.0, 0.1, 1.0, 1.0]
+    assert [levels.moved(0.12, share) for share in (-1, 0, 0.3, 9)] == [0, 0.1, 0.3, 1]
+    squares = Range("square", lambda place: place**2, lambda value: value**0.5)
+    assert squares.at(0.5) == 0.25
+    np.testing.assert_allclose(
+        [squares.moved(0.25, share) for share in (-1, 0.1, 1)], [0.0, 0.36, 1.0]
+    )
+    kinds = Levels("kind", ["a", "b"], ordered=False)
+    assert kinds.moved("a", 1.0) == "a"
+
+
+def test_children_explore_from_their_parents(rng):
+    values = [{"a": 1, "units": 8}, {"a": 2, "b": 5, "units": 16}]
+    results = children(values, [1, 1], LEVELS, lambda *_: 7, rng)
+    assert results == [{"a": 7, "b": 7, "units": 16}, values[1]]
+    assert values[1]["a"] == 2
+
+
+def test_lineage_of_anything():
+    assert lineage("c", {"c": "b", "b": "a"}.get) == ["a", "b", "c"]
+    assert lineage("a", {}.get) == ["a"]
+
+
+def test_what_has_no_former_score_is_not_smoothed():
+    smoothed = smooth(np.array([1.0, 2.0, np.nan]), np.array([3.0, np.nan, 1.0]), 0.25)
+    np.testing.assert_array_equal(smoothed, [1.5, 2.0, np.nan])
+
+
+def test_results_are_printed_for_each_generation(capsys):
+    scores = np.array([[0.5, np.nan, 0.25], [0.5, 0.75, 1.0]])
+    steps = [
+        Step(2, "zero", {}, 0.25, scores[0]),
+        Step(2, None, {"x": 1}, 1, scores[1]),
+    ]
+    print_results("val_accuracy", "max", steps)
+    _, header, *lines = capsys.readouterr().out.splitlines()
+    names = ["generation", "best", "mean", "worst", "failed", "score"]
+    assert header.split() == [*names, "trained", "with"]
+    assert [line.split() for line in lines] == [
+        ["1", "0.5000", "0.3750", "0.2500", "1", "0.2500", "zero"],
+        ["2", "1.0000", "0.7500", "0.5000", "0", "1.0000", "x", "1"],
+    ]
+    print_results("val_loss", "min", steps, last=1)
+    (line,) = capsys.readouterr().out.splitlines()[2:]
+    assert line.split()[:4] == ["2", "0.5000", "0.7500", "1.0000"]
+
+
+def test_a_schedule_has_the_epochs_that_were_trained():
+    policies = [Policy.zero(repeats=1), Policy.constant(0.5, 0.5, repeats=1)]
+    steps = [Step(n, p, {}, 1.0, None) for n, p in zip((2, 3, 0), policies * 2)]
+    assert [s[:2] for s in schedule_of(steps).segments] == [
+        (2, policies[0]),
+        (3, policies[1]),
+    ]
+
+
+ARGUMENTS = {
+    "population_size": 2,
+    "smoothing": 0.5,
+    "quantile": 0.25,
+    "initial": "zero",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"population_size": 0}, "at least 1. Received: population_size=0"),
+        ({"smoothing": 1.0}, "smoothing=1.0"),
+        ({"quantile": 0.6}, "quantile=0.6"),
+        ({"quantile": 0}, "quantile=0"),
+        ({"initial": "default"}, "initial='default'"),
+    ],
+)
+def test_arguments_of_all_searches(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check_arguments(**{**ARGUMENTS, **arguments})
+
+
+def test_seeds():
+    assert check_seed(0) == 0
+    assert check_seed(None) != check_seed(None)
+    with pytest.raises(ValueError, match="seed=-1"):
+        check_seed(-1)
+
+
+def test_validation_data_is_needed():
+    check_validation({"validation_split": 0.1})
+    check_validation({"validation_data": 1})
+    with pytest.raises(ValueError, match=r"validation_split`. Received: \['x'\]"):
+        check_validation({"x": 1})

@@ -9,7 +9,12 @@ from problems import NUM_CLASSES, compile_, make_data, modals_model, plain_model
 
 import keras_modals
 from keras_modals import Policy, PolicyScheduler
-from keras_modals.tuners import PopulationBasedTuner, policy_space, population_tuner
+from keras_modals.tuners import (
+    PopulationBasedOracle,
+    PopulationBasedTuner,
+    policy_space,
+)
+from keras_modals.tuners.arguments import TUNER_UNUSED
 from keras_modals.tuners.entry import PARENT, Entry
 
 EPOCHS = 2
@@ -34,6 +39,7 @@ def build(hp):
 
 def make_tuner(folder, build=build, **arguments):
     arguments = {
+        "objective": "val_accuracy",
         "population_size": 4,
         "generations": 3,
         "epochs_per_generation": EPOCHS,
@@ -76,9 +82,12 @@ def test_search_and_what_comes_of_it(tmp_path, data, capsys):
     assert accuracy == pytest.approx(best.score, abs=1e-6)
     assert model.latent_augmentation.policy.operation_counts == (0.2, 0.7, 0.1)
 
-    schedule = tuner.get_best_schedule()
+    schedule = tuner.best_schedule()
     assert schedule.epochs == 3 * EPOCHS
-    last = tuner._final_best().hyperparameters.values
+    final = tuner._final_best()
+    _, accuracy = tuner.best_model().evaluate(*data["validation_data"], verbose=0)
+    assert accuracy == pytest.approx(final.score, abs=1e-6)
+    last = final.hyperparameters.values
     assert schedule.segments[-1].values == {
         name: last[name]
         for name in ("dropout", "learning_rate", "triplet_weight", "prior_weight")
@@ -215,7 +224,7 @@ def test_other_models_are_built_where_they_must_be(tmp_path, data):
     assert units == {4, 8}
     assert all(entry.completed for entry in tuner.population.entries())
     with pytest.raises(ValueError, match="declared no policy"):
-        tuner.get_best_schedule()
+        tuner.best_schedule()
 
 
 def test_members_that_fail_are_replaced(tmp_path, data):
@@ -331,10 +340,25 @@ def test_arguments_that_would_do_nothing_are_refused(arguments, message, tmp_pat
 def test_every_argument_of_keras_tuner_acts_or_is_refused():
     tuner = set(inspect.signature(keras_tuner.Tuner.__init__).parameters)
     oracle = set(inspect.signature(keras_tuner.Oracle.__init__).parameters)
-    refused = {"executions_per_trial", *population_tuner._UNUSED}
+    refused = set(TUNER_UNUSED)
     ours = set(inspect.signature(PopulationBasedTuner.__init__).parameters)
     passed_on = {"oracle", "directory", "project_name", "tuner_id", "overwrite"}
     assert (tuner | oracle) - refused - ours == passed_on
+
+
+def test_both_searches_have_the_same_arguments_and_results():
+    one_run, tuner = keras_modals.SharedEncoderSearch, PopulationBasedTuner
+    parameters = inspect.signature(one_run.__init__).parameters
+    ours = inspect.signature(tuner.__init__).parameters
+    oracles = inspect.signature(PopulationBasedOracle.__init__).parameters
+    only = {"self", "model", "encoder_gradient", "vectorized", "name"}
+    for name in set(parameters) - only:
+        assert ours[name].default == parameters[name].default
+        if name != "epochs_per_generation":
+            assert oracles[name].default == parameters[name].default
+    for name in ("best_model", "best_schedule", "results_summary"):
+        assert callable(getattr(one_run, name))
+        assert callable(getattr(tuner, name))
 
 
 def test_refuses_other_models(tmp_path, data):

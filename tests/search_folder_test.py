@@ -12,7 +12,7 @@ from population_oracle_test import fail, make_oracle, score_of, simulate
 from population_tuner_test import make_tuner
 from problems import make_data
 
-from keras_modals.tuners import population_oracle
+from keras_modals.tuners import stored_oracle
 from keras_modals.tuners.checkpoints import CheckpointFolder
 from keras_modals.tuners.entry import Entry
 
@@ -136,7 +136,7 @@ def no_space(*args, **kwargs):
 def test_a_full_disk_ends_the_search_and_says_what_was_before(tmp_path, monkeypatch):
     oracle = make_oracle(tmp_path, size=2)
     trial = oracle.create_trial("a")
-    monkeypatch.setattr(population_oracle, "write_json", no_space)
+    monkeypatch.setattr(stored_oracle, "write_json", no_space)
     fail(oracle, trial)
     first, then = oracle.failure.split("\nThen:\n")
     assert first == "out of memory"
@@ -210,7 +210,7 @@ def test_workers_see_results_in_the_folder(tmp_path, data, monkeypatch, capsys):
     # Its chief has ended: nobody answers.
     worker = make_tuner(tmp_path, **SMALL)
     assert not worker.population.trials
-    assert worker.get_best_schedule() == chief.get_best_schedule()
+    assert worker.best_schedule() == chief.best_schedule()
     best = chief.oracle.get_best_trials(1)[0]
     (model,) = worker.get_best_models()
     _, accuracy = model.evaluate(*data["validation_data"], verbose=0)
@@ -222,4 +222,4 @@ def test_workers_see_results_in_the_folder(tmp_path, data, monkeypatch, capsys):
     assert f"{best.score:.4f}" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "search")
     with pytest.raises(ValueError, match=r"lacks oracle\.json"):
-        worker.get_best_schedule()
+        worker.best_schedule()

@@ -130,7 +130,7 @@ def test_workers_of_one_machine(mark, data, expected, capfd):  # noqa: F811
     assert not worker_processes(mark)
     # The killed worker's member was done again; nothing differs.
     assert scores(tuner) == pytest.approx(expected, abs=1e-6)
-    assert tuner.get_best_schedule().epochs == 6
+    assert tuner.best_schedule().epochs == 6
     lines = capfd.readouterr().out.strip().splitlines()
     assert [line[:14] for line in lines] == [f"generation {n}/3" for n in (1, 2, 3)]
 

@@ -121,10 +121,11 @@ def optimizer():
 
 def make_model(layer, compile):
     plain = plain_model(dropout=0.2)
+    operations = layer["policy"].by_name.values()
     discriminator = keras_modals.GaussianDiscriminator((8,), seed=0)
     model = keras_modals.augment(
         plain,
-        memory_size=None if layer["policy"] == MIXING else 20,
+        memory_size=20 if any(each.needs_memory for each in operations) else None,
         seed=0,
         **layer,
     )

@@ -57,7 +57,18 @@ class Meter(tuners.PopulationBasedTuner):
         super().__init__(*args, **kwargs)
         self.traces, self.checkpoint_counts, self.memory = 0, [], []
         self.fits, self.ends = [], []
-        fit = self.hypermodel.fit
+        build, fit = self.hypermodel.build, self.hypermodel.fit
+
+        def counted(hp):
+            model = build(hp)
+            step = model.train_step
+
+            def train_step(*args):
+                self.traces += 1
+                return step(*args)
+
+            model.train_step = train_step
+            return model
 
         def timed(*args, **kwargs):
             start = time.perf_counter()
@@ -65,18 +76,7 @@ class Meter(tuners.PopulationBasedTuner):
             self.fits.append(time.perf_counter() - start)
             return history
 
-        self.hypermodel.fit = timed
-
-    def _build(self, hp):
-        model = super()._build(hp)
-        step = model.train_step
-
-        def counted(*args):
-            self.traces += 1
-            return step(*args)
-
-        model.train_step = counted
-        return model
+        self.hypermodel.build, self.hypermodel.fit = counted, timed
 
     def on_trial_end(self, trial):
         found = list(pathlib.Path(self.project_dir).glob("trial_*/*.weights.h5"))

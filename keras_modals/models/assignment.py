@@ -22,7 +22,7 @@ def _assign_learning_rate(model, value):
     model.optimizer.learning_rate = check_bounds("learning_rate", value)
 
 
-def assign_value(model, name, value):
+def assign_value(name, model, value):
     """Assigns one of the numbers of `BOUNDS` to a compiled `ModalsModel`."""
     if name == "dropout":
         _assign_dropout(model, value)
@@ -58,4 +58,4 @@ def assign(model, policy, values):
         )
     model.latent_augmentation.policy = policy
     for name, value in values.items():
-        assign_value(model, name, value)
+        assign_value(name, model, value)

@@ -3,7 +3,7 @@
 from keras_modals.layers.latent_dropout import LatentDropout
 from keras_modals.models.graph import find_layers
 from keras_modals.models.modals_model import shortest_float
-from keras_modals.search.population import Levels
+from keras_modals.population.levels import Levels
 
 TENTHS = [level / 10 for level in range(11)]
 

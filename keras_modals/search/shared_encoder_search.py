@@ -12,8 +12,16 @@ from keras_modals.models.augment import compile_alike
 from keras_modals.models.copying import copy_values, split
 from keras_modals.models.label_report import fit_arguments
 from keras_modals.models.modals_model import ModalsModel
-from keras_modals.policies.policy_schedule import PolicySchedule
-from keras_modals.search.explore import pba_explore
+from keras_modals.population.explore import pba_explore
+from keras_modals.population.levels import Levels
+from keras_modals.population.population import Population
+from keras_modals.population.results import Step, print_results, schedule_of
+from keras_modals.population.start import (
+    check_arguments,
+    check_seed,
+    check_validation,
+    start_values,
+)
 from keras_modals.search.member_augmentation import MemberAugmentation
 from keras_modals.search.member_graph import (
     as_modals_model,
@@ -31,7 +39,6 @@ from keras_modals.search.member_scores import (
     error_measure,
     loss_measure,
 )
-from keras_modals.search.population import Levels, Population, start_values
 from keras_modals.search.searched import Searched
 from keras_modals.search.untracked import Untracked
 from keras_modals.training.outputs import (
@@ -83,7 +90,7 @@ class SharedEncoderSearch(ModalsModel):
             Defaults to `0.25`.
         explore: `fn(levels, value, rng)` that returns a new value, one of
             `levels.values`. Defaults to Population Based Augmentation's rule,
-            `keras_modals.search.explore.pba_explore`.
+            `keras_modals.population.pba_explore`.
         initial: `"zero"`, where no member augments at first; `"policy"`, where each
             begins with the layer's policy; or `"random"`, where all but the first
             begin with random numbers. Defaults to `"zero"`.
@@ -140,16 +147,11 @@ class SharedEncoderSearch(ModalsModel):
         seed=None,
         name=None,
     ):
-        check_integer("population_size", population_size, 1)
+        check_arguments(population_size, smoothing, quantile, initial)
         check_integer("epochs_per_generation", epochs_per_generation, 1)
         check_choice("objective", objective, ("val_loss", "val_accuracy"))
-        check_choice("initial", initial, ("zero", "policy", "random"))
         check_choice("encoder_gradient", encoder_gradient, ENCODER_GRADIENTS)
-        _check_share("smoothing", smoothing, 0 <= smoothing < 1, "[0, 1)")
-        _check_share("quantile", quantile, 0 < quantile <= 0.5, "(0, 0.5]")
-        if seed is None:
-            seed = int(np.random.default_rng().integers(2**31))
-        seed = check_integer("seed", seed, 0)
+        seed = check_seed(seed)
         template = as_modals_model(model)
         layer = template.latent_augmentation
         tensors, head = split(template, layer)
@@ -231,17 +233,16 @@ class SharedEncoderSearch(ModalsModel):
         self._start_population()
 
     def _start_population(self):
-        rng = None
-        if self.initial == "random":
-            rng = np.random.default_rng((self.seed, 0))
+        rng = np.random.default_rng((self.seed, 0))
+        levels = self._searched.levels
         shared = [term for term in self.terms if term.levels is not None]
         self._population = Population(
-            self._searched.levels,
+            levels,
             start_values(
-                self._searched.levels,
-                self._searched.start(self.initial),
                 self.population_size,
-                rng,
+                self.initial,
+                self._searched.start(self.initial),
+                lambda: [each.at(rng.random()) for each in levels],
             ),
             [Levels(term.weight_name(), term.levels) for term in shared],
             [term.initial_weight for term in shared],
@@ -265,7 +266,7 @@ class SharedEncoderSearch(ModalsModel):
 
     @property
     def population(self):
-        """The members' `keras_modals.search.population.Population`: its `records` hold
+        """The members' `keras_modals.population.Population`: its `records` hold
         values, scores and parents of every epoch."""
         if self._population is None:
             raise ValueError("The search must be compiled before it is used.")
@@ -281,14 +282,7 @@ class SharedEncoderSearch(ModalsModel):
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`, with validation data, on which members are scored."""
         arguments = fit_arguments(self, _EndEpoch(self), x, y, *args, **kwargs)
-        if arguments.get("validation_data") is None and not arguments.get(
-            "validation_split"
-        ):
-            raise ValueError(
-                "A search scores its members on validation data. Pass "
-                "`validation_data` or a positive `validation_split`. Received: "
-                f"{sorted(arguments)}"
-            )
+        check_validation(arguments)
         return super().fit(**arguments)
 
     def clip_gradients(self, gradients):
@@ -346,10 +340,8 @@ class SharedEncoderSearch(ModalsModel):
         shares = _shares(self.encoder_gradient, population.smoothed)
         self.latent_augmentation.encoder_shares.assign(shares)
         self._searched.assign(population.values, self.latent_augmentation)
-        for levels, value in zip(
-            population.shared_levels, population.shared, strict=True
-        ):
-            self.term_weights[levels.name].assign(value)
+        for name, value in population.named(population.shared).items():
+            self.term_weights[name].assign(value)
 
     def _of_labels(self, structure):
         names = target_names(self, structure)
@@ -371,50 +363,44 @@ class SharedEncoderSearch(ModalsModel):
         if self.compiled:
             compile_alike(model, self)
         values = self.population.values[0]
-        shared = self._shared_values(self.population.shared) if model.compiled else {}
+        shared = self.population.named(self.population.shared) if model.compiled else {}
         others = {**self._searched.others(values), **shared}
         assign(model, self._searched.policy(values), others)
         return model
 
     def best_schedule(self):
         """The `PolicySchedule` along the lineage of the best member."""
-        segments = []
-        for member, record in self.population.lineage():
-            values = record["values"][member]
-            shared = self._shared_values(record["shared"])
-            policy = self._searched.policy(values)
-            others = {**self._searched.others(values), **shared}
-            segments.append((1, policy, others))
-        if not segments:
-            raise ValueError("There is no schedule before the first epoch of `fit`.")
-        return PolicySchedule.merged(segments)
+        return schedule_of(self._steps())
 
-    def _shared_values(self, values):
-        names = [levels.name for levels in self.population.shared_levels]
-        return dict(zip(names, values.tolist(), strict=True))
+    def results_summary(self):
+        """Prints, for each generation, the members' scores and what the best member at
+        the end, or its forebear, was trained with."""
+        steps, epochs = self._steps(), self.epochs_per_generation
+        ends = range(epochs, len(steps) + epochs, epochs)
+        print_results(
+            self.objective,
+            "max" if self.objective == "val_accuracy" else "min",
+            [steps[min(end, len(steps)) - 1] for end in ends],
+        )
+
+    def _steps(self):
+        """One for each epoch."""
+        steps = []
+        for member, record in self.population.lineage():
+            scores, values = record["smoothed"], record["values"][member]
+            if self.objective == "val_accuracy":
+                scores = 1.0 - scores
+            shared = self.population.named(record["shared"])
+            others = {**self._searched.others(values), **shared}
+            policy = self._searched.policy(values)
+            steps.append(Step(1, policy, others, scores[member], scores))
+        if not steps:
+            raise ValueError("There is nothing found before the first epoch of `fit`.")
+        return steps
 
     def reseed(self, seed):
         super().reseed(seed)
         self.heads.reseed(seed)
-
-    def results_summary(self):
-        """Prints, for each generation, the members' scores and the lineage of the best
-        member at the end."""
-        print("score (smaller is better), and lineage of the best member at the end")
-        print(f"{'epochs':>9} {'best':>8} {'mean':>8} {'worst':>8}  trained with")
-        epoch = 0
-        for segment in self.best_schedule().segments:
-            records = self.population.records[epoch : epoch + segment.epochs]
-            first, epoch = epoch + 1, epoch + segment.epochs
-            scores = records[-1]["smoothed"]
-            numbers = (f"{f(scores):8.4f}" for f in (np.min, np.mean, np.max))
-            values = [f"{name} {value:.3g}" for name, value in segment.values.items()]
-            print(
-                f"{first:4}-{epoch:4}",
-                *numbers,
-                "",
-                ", ".join([str(segment.policy), *values]),
-            )
 
     def inference_model(self):
         return self.best_model().inference_model()
@@ -481,11 +467,3 @@ def _shares(kind, scores):
     elif kind == "weighted" and np.isfinite(deviation) and deviation > 0:
         shares = np.exp((np.min(scores) - scores) / deviation)
     return shares / shares.sum()
-
-
-def _check_share(name, value, is_valid, interval):
-    if not is_valid:
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected a float in "
-            f"{interval}. Received: {name}={value!r}"
-        )

@@ -1,6 +1,5 @@
 """Policy search with Keras Tuner. Needs the extra `keras-modals[tuner]`."""
 
-from keras_modals.search.explore import pba_explore
 from keras_modals.tuners.policy_space import policy_space
 from keras_modals.tuners.population_oracle import PopulationBasedOracle
 from keras_modals.tuners.population_tuner import PopulationBasedTuner
@@ -8,6 +7,5 @@ from keras_modals.tuners.population_tuner import PopulationBasedTuner
 __all__ = [
     "PopulationBasedOracle",
     "PopulationBasedTuner",
-    "pba_explore",
     "policy_space",
 ]

@@ -27,6 +27,7 @@ class Entry:
         self.values = trial.hyperparameters.values
         self.member = self.values[MEMBER]
         self.generation = self.values[GENERATION]
+        self.parent = self.values.get(PARENT)
         self.completed = trial.status == TrialStatus.COMPLETED
         self.ended = self.completed or trial.status == TrialStatus.FAILED
 
@@ -34,6 +35,22 @@ class Entry:
         return self.trial_id == other.trial_id
 
     __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def seed(self):
+        """The seed of its initial weights and of what its layers draw."""
+        numbers = (self.values[SEED], self.generation, self.member)
+        return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
+
+    @property
+    def policy(self):
+        """The policy that it is trained with, or `None`."""
+        return policy_from_values(self.values)
+
+    @property
+    def others(self):
+        """Dict of the other numbers that it is trained with."""
+        return {n: float(v) for n, v in self.values.items() if n in BOUNDS}
 
     def score(self, objective):
         """Larger is better; that of a failed trial is the smallest."""
@@ -47,10 +64,3 @@ class Entry:
         return (
             int(metrics.get_last_value(EPOCHS)) if metrics.exists(EPOCHS) else default
         )
-
-
-def describe(values):
-    """A trial's policy and what else is assigned, in a line."""
-    policy = policy_from_values(values)
-    parts = [f"{n} {v:.3g}" for n, v in values.items() if n in BOUNDS]
-    return ", ".join(([str(policy)] if policy else []) + parts)

@@ -1,6 +1,7 @@
 """One generation of a member, as a part of one long training."""
 
 import keras
+import keras_tuner
 import numpy as np
 
 
@@ -36,7 +37,8 @@ class Generation:
         self._scored = self._values = None
         # Before what a callback does after validation, and after all that it does.
         self.callbacks = [_First(self), *callbacks, _Last(self)]
-        self.logs = self.callback_state = None
+        self.logs: dict | None = None
+        self.callback_state = None
         self.epochs = 0
         self.stopped = False
 
@@ -64,20 +66,45 @@ class Generation:
         self._values = _values(_state(model))
         self.callback_state = self._states.write(self._members, model, self._begun)
 
-    def restore_state(self, model):
-        """Gives the model the state from which training goes on."""
-        _assign(_state(model), self._values)
+    def results(self, objective):
+        """The logs that the member is scored by, which have the objective."""
+        logs = self.logs or {}
+        if objective not in logs:
+            raise keras_tuner.errors.FatalValueError(
+                "A member is scored with the logs of its last epoch, and the "
+                "objective is not in them. Expected an `objective` that is, and, where "
+                "a callback stops a training, `validation_freq=1`. Received: "
+                f"objective={objective!r}, logs of {sorted(logs)}"
+            )
+        if not np.isfinite(logs[objective]):
+            raise keras_tuner.errors.FailedTrialError(
+                f"The score is not a number. Received: {logs}"
+            )
+        return logs
 
-    def swaps_weights(self, model):
+    def save(self, checkpoints, trial_id, model):
+        """Saves what training goes on from, and the weights that were scored, which the
+        model has then."""
+        _assign(_state(model), self._values)
+        swaps = self._swaps_weights(model)
+        if swaps:
+            checkpoints.save_training(trial_id, model)
+            _assign(model.weights, self._scored)
+        checkpoints.save(trial_id, model)
+        record = {
+            "callbacks": self.callback_state,
+            "logs": self.logs,
+            "stopped": self.stopped,
+            "swaps": swaps,
+        }
+        checkpoints.save_record(trial_id, record)
+
+    def _swaps_weights(self, model):
         """Whether the weights that were scored are others than the model's."""
         return self._scored is not None and not all(
             np.array_equal(scored, value)
             for scored, value in zip(self._scored, _values(model.weights), strict=True)
         )
-
-    def restore_scored(self, model):
-        """Gives the model the weights that were scored."""
-        _assign(model.weights, self._scored)
 
 
 class _First(keras.callbacks.Callback):

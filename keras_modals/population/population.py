@@ -2,17 +2,10 @@
 
 import numpy as np
 
-from keras_modals.search.exploit import exploit
-from keras_modals.search.explore import random_value
-from keras_modals.search.trials import Trials
-
-
-class Levels:
-    """The ordered values of a searched number, as rules of explore see them."""
-
-    def __init__(self, name, values):
-        self.name = name
-        self.values = [float(value) for value in values]
+from keras_modals.population.exploit import exploit
+from keras_modals.population.explore import children
+from keras_modals.population.scores import lineage, smooth
+from keras_modals.population.trials import Trials
 
 
 class Population:
@@ -38,8 +31,8 @@ class Population:
         values: `(size, len(levels))`, in force now.
         shared: `(len(shared_levels),)`, in force now.
         records: List, one dict per epoch: `values` and `shared`, in force then,
-            `scores`, and for the members that came out of it, sorted anew, `parents`
-            and `smoothed` scores; smaller is better.
+            `scores` and `smoothed` scores, smaller is better, and `parents`, of the
+            members that came out of it, sorted anew.
     """
 
     def __init__(
@@ -69,13 +62,14 @@ class Population:
     @property
     def smoothed(self):
         """Members' smoothed scores, smaller is better; zeros before the first epoch."""
-        return self.records[-1]["smoothed"] if self.records else np.zeros(self.size)
+        if not self.records:
+            return np.zeros(self.size)
+        return self.records[-1]["smoothed"][self.records[-1]["parents"]]
 
-    @property
-    def shared_start(self):
-        """Dict of what members share, as it was in the first generation."""
+    def named(self, shared):
+        """Dict from names to values of what members share."""
         names = [levels.name for levels in self.shared_levels]
-        return dict(zip(names, self._start[1].tolist(), strict=True))
+        return dict(zip(names, shared.tolist(), strict=True))
 
     def replay(self, scores):
         """Starts again, with the given scores of some epochs."""
@@ -92,7 +86,8 @@ class Population:
             List: for each member of the next epoch, the one it goes on from.
         """
         scores = np.asarray(scores, float)
-        smoothed = self._smooth(scores)
+        before = self.smoothed if self.records else np.full(self.size, np.nan)
+        smoothed = smooth(scores, before, self._smoothing)
         number = len(self.records) + 1
         rng = np.random.default_rng((self._seed, number))
         values, shared = self.values, self.shared
@@ -120,30 +115,17 @@ class Population:
                 "shared": self.shared,
                 "scores": scores,
                 "parents": parents,
-                "smoothed": smoothed[parents],
+                "smoothed": smoothed,
             }
         )
         self.values, self.shared = values[order], shared
         return parents
 
-    def _smooth(self, scores):
-        if not self.records:
-            return scores
-        before = self.smoothed
-        smoothed = self._smoothing * before + (1.0 - self._smoothing) * scores
-        return np.where(np.isfinite(before), smoothed, scores)
-
     def _explored(self, parents, rng):
-        values = self.values[parents]
-        for member, parent in enumerate(parents):
-            if member != parent:
-                values[member] = [
-                    self._explore(levels, value, rng)
-                    for levels, value in zip(
-                        self.levels, values[member].tolist(), strict=True
-                    )
-                ]
-        return values
+        names = [levels.name for levels in self.levels]
+        values = [dict(zip(names, row, strict=True)) for row in self.values.tolist()]
+        values = children(values, parents, self.levels, self._explore, rng)
+        return np.array([[row[name] for name in names] for row in values])
 
     def lineage(self):
         """The first member's forebears, one per epoch, oldest first.
@@ -151,19 +133,11 @@ class Population:
         Returns:
             List of pairs of a member and the record of the epoch it was trained in.
         """
-        member = 0
-        line: list[tuple] = []
-        for record in reversed(self.records):
-            member = record["parents"][member]
-            line.insert(0, (member, record))
-        return line
+        *line, _ = lineage((len(self.records), 0), self._parent)
+        return [(member, self.records[epoch]) for epoch, member in line]
 
-
-def start_values(levels, values, size, rng=None):
-    """The values of a first generation: the same for all or, with a generator, random
-    ones for all but the first."""
-    start = np.repeat([np.asarray(values, float)], size, axis=0)
-    if rng is not None:
-        for member in range(1, size):
-            start[member] = [random_value(level, rng) for level in levels]
-    return start
+    def _parent(self, place):
+        epoch, member = place
+        if not epoch:
+            return None
+        return epoch - 1, self.records[epoch - 1]["parents"][member]
