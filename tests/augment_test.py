@@ -207,7 +207,7 @@ def test_several_outputs_need_a_name():
         augment(model, num_classes=3)
     augmented = augment(model, label_output="kind")
     assert augmented.latent_augmentation.num_classes == NUM_CLASSES
-    assert augmented.augmented_outputs == ["kind"]
+    assert augmented.output_map.augmented == ["kind"]
     assert augment(model, "hidden", label_output="kind").augmented_outputs == [
         "size",
         "kind",

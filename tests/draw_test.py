@@ -5,21 +5,24 @@ from keras import ops
 from portable import array, tensor
 
 from keras_modals import Policy
-from keras_modals.layers.draw import NO_OPERATION, draw_steps
+from keras_modals.layers.draw import NO_OPERATION, DrawPlan
 from keras_modals.operations.indices import uniform_index
 
 
 def draw(policy, rows=1000, views=1, features=3, seed=0):
     _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
-    return draw_steps(
-        policy,
-        np.array(probabilities, "float32"),
-        np.array(magnitudes, "float32"),
-        rows,
-        views,
-        features,
-        keras.random.SeedGenerator(seed),
-    ).steps
+    return (
+        DrawPlan(policy)
+        .draw(
+            np.array(probabilities, "float32"),
+            np.array(magnitudes, "float32"),
+            rows,
+            views,
+            features,
+            keras.random.SeedGenerator(seed),
+        )
+        .steps
+    )
 
 
 def simulate_walk(policy, rng):

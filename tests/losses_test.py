@@ -10,6 +10,7 @@ from portable import array, tensor
 
 from keras_modals.rows import RowMap
 from keras_modals.training.losses import OF_BATCH, WITH_STATE, LossKinds
+from keras_modals.training.outputs import Outputs, StepData
 from keras_modals.training.passes import loss_passes, metric_data
 
 pytestmark = pytest.mark.backend
@@ -50,25 +51,28 @@ def sparse(**arguments):
 
 def model_with(loss):
     """What the functions ask of a model."""
-    base = types.new_class("Model", (keras.Model,))
-    model = base()
+    model = types.new_class("Model", (keras.Model,))()
     model.compile("sgd", loss)
+    outputs = Outputs(["kind"], "kind", ["kind"])
+    outputs.compile(loss)
     return types.SimpleNamespace(
-        **{
-            "__class__": base,
-            "loss": loss,
-            "output": None,
-            "output_names": ["kind"],
-            "augmented_outputs": ["kind"],
-            "loss_kinds": _Kinds(),
-            "compute_loss": model.compute_loss,
-        }
+        loss=loss,
+        output_map=outputs,
+        loss_kinds=_Kinds(),
+        compute_loss=model.compute_loss,
     )
 
 
 class _Kinds(LossKinds):
     def of_output(self, model, name, target, prediction):
         return self.of_loss(model.loss, target, prediction)
+
+
+def data_of(model, y, predictions, weights):
+    """The `StepData` of one output."""
+    y, predictions = tensor(y, y.dtype.name), tensor(predictions)
+    weights = None if weights is None else tensor(weights)
+    return StepData(model.output_map, {"kind": y}, y, predictions, weights)
 
 
 def mixed_targets(num_views=1):
@@ -80,15 +84,8 @@ def mixed_targets(num_views=1):
 def loss_of(loss, targets, y, weights=None, views=1):
     """The loss, as a training step computes it, of the predictions of some views."""
     model = model_with(loss)
-    weights = None if weights is None else tensor(weights)
-    passes = loss_passes(
-        model,
-        targets,
-        tensor(y, y.dtype.name),
-        tensor(np.concatenate([PREDICTIONS] * views)),
-        weights,
-        keras.random.SeedGenerator(0),
-    )
+    data = data_of(model, y, np.concatenate([PREDICTIONS] * views), weights)
+    passes = loss_passes(model, targets, data, keras.random.SeedGenerator(0))
     assert sum(float(weight) for weight, _ in passes) == pytest.approx(1.0)
     return sum(
         float(weight) * np.mean(array(model.compute_loss(None, *arguments)))
@@ -176,14 +173,9 @@ def test_where_a_loss_takes_class_indices_only_one_of_both_is_drawn_by_share():
     model, seed = model_with(loss), keras.random.SeedGenerator(3)
     drawn = []
     for _ in range(400):
-        ((weight, (y, _, weights)),) = loss_passes(
-            model,
-            mixed_targets(),
-            tensor(LABELS, "int32"),
-            tensor(PREDICTIONS),
-            None,
-            seed,
-        )
+        data = data_of(model, LABELS, PREDICTIONS, None)
+        passes = loss_passes(model, mixed_targets(), data, seed)
+        ((weight, (y, _, weights)),) = passes
         assert weight == 1.0
         assert weights is None
         drawn.append(array(y))
@@ -197,14 +189,8 @@ def test_where_a_loss_takes_class_indices_only_one_of_both_is_drawn_by_share():
 def test_weighted_mean_takes_the_weight_of_the_label_drawn():
     loss = sparse(reduction="mean_with_sample_weight")
     model, seed = model_with(loss), keras.random.SeedGenerator(3)
-    ((_, (y, _, weights)),) = loss_passes(
-        model,
-        mixed_targets(),
-        tensor(LABELS, "int32"),
-        tensor(PREDICTIONS),
-        tensor(WEIGHTS),
-        seed,
-    )
+    data = data_of(model, LABELS, PREDICTIONS, WEIGHTS)
+    ((_, (y, _, weights)),) = loss_passes(model, mixed_targets(), data, seed)
     of_partner = array(y) != LABELS
     np.testing.assert_array_equal(
         array(weights), np.where(of_partner, WEIGHTS[PARTNER], WEIGHTS)
@@ -214,9 +200,8 @@ def test_weighted_mean_takes_the_weight_of_the_label_drawn():
 def test_metrics_see_each_sample_once():
     predictions = np.concatenate([PREDICTIONS, 0 * PREDICTIONS])
     model = model_with(sparse())
-    y, seen, weights = metric_data(
-        model, mixed_targets(2), tensor(LABELS), tensor(predictions), None
-    )
+    data = data_of(model, LABELS, predictions, None)
+    y, seen, weights = metric_data(mixed_targets(2), data)
     np.testing.assert_array_equal(array(y), LABELS)
     np.testing.assert_array_equal(array(seen), PREDICTIONS)
     assert weights is None
@@ -226,9 +211,8 @@ def test_of_a_population_metrics_see_each_members_first_view():
     views = np.concatenate([PREDICTIONS * k for k in (1, 2, 3, 4)])
     targets = RowMap(BATCH, 2, members=2)
     model = model_with(sparse())
-    y, seen, weights = metric_data(
-        model, targets, tensor(LABELS), tensor(views), tensor(WEIGHTS)
-    )
+    data = data_of(model, LABELS, views, WEIGHTS)
+    y, seen, weights = metric_data(targets, data)
     np.testing.assert_array_equal(array(y), np.tile(LABELS, 2))
     np.testing.assert_array_equal(
         array(seen), np.concatenate([PREDICTIONS, 3 * PREDICTIONS])

@@ -360,7 +360,7 @@ def test_a_head_shared_with_a_clean_branch(rng):
     augmented = head(LatentAugmentation(NUM_CLASSES, STRONG)(hidden))
     outputs = {"augmented": augmented, "clean": head(hidden)}
     model = ModalsModel(inputs, outputs, label_output="augmented")
-    assert model.augmented_outputs == ["augmented"]
+    assert model.output_map.augmented == ["augmented"]
     model.compile("sgd", dict.fromkeys(outputs, "sparse_categorical_crossentropy"))
     history = model.fit(x, dict.fromkeys(outputs, y), verbose=0).history
     assert np.isfinite(history["loss"]).all()
@@ -584,7 +584,7 @@ def test_dict_inputs_and_several_outputs(structure, policy, rng):
     with pytest.raises(ValueError, match="label_output=None"):
         ModalsModel(inputs, outputs)
     model = ModalsModel(inputs, outputs, label_output="kind")
-    assert sorted(model.augmented_outputs) == ["kind", "size"]
+    assert sorted(model.output_map.augmented) == ["kind", "size"]
     model.compile("adam", losses, **EVERYTHING)
     for sample_weight in (None, weights):
         history = model.fit(

@@ -5,7 +5,7 @@ from keras import ops
 #: The group of a sample that has no label.
 IGNORED = -1
 
-#: Columns of what `Labels.count` returns.
+#: Entries of the counts that `Labels.read` returns.
 SAMPLES, WITHOUT_LABEL, WRONG, STEPS = range(4)
 
 
@@ -52,20 +52,22 @@ class Labels:
         """Refuses an output of a head that predicts another kind of labels."""
         raise NotImplementedError
 
-    def count(self, targets, groups, ignored=()):
-        """Counts a batch's samples, those without a group, and those of them whose
-        target does not say so: it is wrong.
+    def read(self, targets, ignored=()):
+        """Reads a batch's targets.
 
         Returns:
-            int32 tensor of shape `(4,)`; the last entry is 1, for the step.
+            Pair of the groups, and of counts, int32 `(4,)`: of the samples, those
+            without a group, those of them whose target does not say so, and is wrong,
+            and 1, for the step.
         """
+        groups = self.groups(targets, ignored)
         wrong = without = groups == IGNORED
         unlabeled = self.is_unlabeled(targets, ignored)
         if unlabeled is not None:
             wrong = wrong & ops.logical_not(unlabeled)
         is_first = ops.arange(ops.shape(groups)[0], dtype="int32") == 0
         masks = ops.stack([ops.ones_like(without), without, wrong, is_first])
-        return ops.sum(ops.cast(masks, "int32"), axis=1)
+        return groups, ops.sum(ops.cast(masks, "int32"), axis=1)
 
     def groups_of_array(self, targets):
         """As `groups`, from and to NumPy."""

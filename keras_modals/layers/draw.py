@@ -28,48 +28,59 @@ Attributes:
 """
 
 
-def draw_steps(policy, probabilities, magnitudes, batch_size, views, features, seed):
-    """Draws the policy's walk and what its operations need.
+class DrawPlan:
+    """What a policy's walk and its operations draw.
 
     Args:
         policy: The `Policy` whose operations and operation counts hold.
-        probabilities, magnitudes: Current values, one per sub-policy; or of several
-            policies, `(policies, sub_policies)`, each of which holds for as many
-            consecutive latents.
-        batch_size, views: Draws are for `views` times `batch_size` latents.
-        features: Their width.
-        seed: A `keras.random.SeedGenerator`.
-
-    Returns:
-        `Draws`.
     """
-    count = len(policy.sub_policies)
-    operations = policy.by_name.values()
-    num_steps = len(policy.operation_counts) - 1
-    moves_labels = not all(operation.keeps_labels for operation in operations)
-    step_widths = [operation.num_uniform for operation in operations]
-    widths = [count, count, 1, int(moves_labels)] + step_widths * num_steps
-    numbers = backend.uniform((views * batch_size, sum(widths)), seed)
-    keys, accept, number, partner, *rest = _split(numbers, widths)
 
-    keys = ops.where(accept < _by_row(probabilities, numbers), keys, _REJECTED)
-    magnitudes = _by_row(magnitudes, numbers)
-    walk = _walk(keys, number[:, 0], policy.operation_counts)
-    noise = [None] * num_steps
-    if any(operation.needs_noise for operation in operations):
-        noise = _shared_noise((batch_size, features), views, num_steps, seed)
-    steps = []
-    for index, sub_policy in enumerate(walk):
-        of_step = rest[index * len(operations) : (index + 1) * len(operations)]
-        steps.append(
-            Step(
-                sub_policy=sub_policy,
-                magnitude=_at(magnitudes, ops.maximum(sub_policy, 0)),
-                uniform=dict(zip(policy.by_name, of_step, strict=True)),
-                noise=noise[index],
+    def __init__(self, policy):
+        operations = policy.by_name.values()
+        count = len(policy.sub_policies)
+        self._names = list(policy.by_name)
+        self._counts = policy.operation_counts
+        self._num_steps = len(self._counts) - 1
+        self._moves_labels = not all(each.keeps_labels for each in operations)
+        self._needs_noise = any(each.needs_noise for each in operations)
+        self._widths = [count, count, 1, int(self._moves_labels)]
+        self._widths += [each.num_uniform for each in operations] * self._num_steps
+
+    def draw(self, probabilities, magnitudes, batch_size, views, features, seed):
+        """Draws all of it.
+
+        Args:
+            probabilities, magnitudes: Current values, one per sub-policy; or of several
+                policies, `(policies, sub_policies)`, each of which holds for as many
+                consecutive latents.
+            batch_size, views: Draws are for `views` times `batch_size` latents.
+            features: Their width.
+            seed: A `keras.random.SeedGenerator`.
+
+        Returns:
+            `Draws`.
+        """
+        shape = (views * batch_size, sum(self._widths))
+        numbers = backend.uniform(shape, seed)
+        keys, accept, number, partner, *rest = _split(numbers, self._widths)
+        keys = ops.where(accept < _by_row(probabilities, numbers), keys, _REJECTED)
+        magnitudes = _by_row(magnitudes, numbers)
+        walk = _walk(keys, number[:, 0], self._counts)
+        noise = [None] * self._num_steps
+        if self._needs_noise:
+            noise = _shared_noise((batch_size, features), views, self._num_steps, seed)
+        steps, count = [], len(self._names)
+        for index, sub_policy in enumerate(walk):
+            of_step = rest[index * count : (index + 1) * count]
+            steps.append(
+                Step(
+                    sub_policy=sub_policy,
+                    magnitude=_at(magnitudes, ops.maximum(sub_policy, 0)),
+                    uniform=dict(zip(self._names, of_step, strict=True)),
+                    noise=noise[index],
+                )
             )
-        )
-    return Draws(steps, partner[:, 0] if moves_labels else None)
+        return Draws(steps, partner[:, 0] if self._moves_labels else None)
 
 
 _REJECTED = 2.0

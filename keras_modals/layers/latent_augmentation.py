@@ -9,7 +9,7 @@ from keras_modals import backend
 from keras_modals.arguments import check_integer
 from keras_modals.labels import IGNORED, Classes
 from keras_modals.labels.mixing import mixed
-from keras_modals.layers.draw import draw_steps
+from keras_modals.layers.draw import DrawPlan
 from keras_modals.layers.gradients import scale_gradient
 from keras_modals.layers.step_scope import current_scope
 from keras_modals.memory.class_memory import ClassMemory, memory_bytes
@@ -143,6 +143,7 @@ class LatentAugmentation(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy
+        self._plan = DrawPlan(policy)
         self._sub_policies = tuple(name for name, _, _ in policy.sub_policies)
         self._warned = False
         self.supports_masking = True
@@ -285,10 +286,10 @@ class LatentAugmentation(keras.layers.Layer):
             return latents
         if scope is None:
             return self._move_by_hand(latents, labels)
-        scope.claim(self)
         flat = _flat(latents)
-        outputs, rows = self.apply(flat, labels, self.draw(scope.rows), scope.rows)
-        scope.record(flat, labels, rows)
+        scope.record(self, flat, labels)
+        draw = self.draw(scope.rows)
+        outputs, scope.rows = self.apply(flat, labels, draw, scope.rows)
         return ops.reshape(outputs, (-1, *latents.shape[1:]))
 
     def _move_by_hand(self, latents, labels):
@@ -345,8 +346,7 @@ class LatentAugmentation(keras.layers.Layer):
     def draw(self, rows):
         """Draws all randomness of one application on the rows of a `RowMap`, as
         `Draws`."""
-        return draw_steps(
-            self._policy,
+        return self._plan.draw(
             self.probabilities,
             self.magnitudes,
             rows.batch,

@@ -31,18 +31,14 @@ class StepScope:
         self.latents = None
         self.member_outputs = None
 
-    def claim(self, layer):
+    def record(self, layer, latents, labels):
         """Called by the layer that augments in this step, before it does."""
         if self.layer is not None:
             raise ValueError(
                 f"The layer '{layer.name}' was called twice in one training step. Use "
                 "it once, where the latents are."
             )
-        self.layer = layer
-
-    def record(self, latents, labels, rows):
-        """Called by the layer, with what the step needs of it."""
-        self.latents, self.labels, self.rows = latents, labels, rows
+        self.layer, self.latents, self.labels = layer, latents, labels
 
     def __enter__(self):
         self._outer = current_scope()

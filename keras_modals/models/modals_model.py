@@ -17,15 +17,13 @@ from keras_modals.models.task import (
 from keras_modals.rows import RowMap
 from keras_modals.terms.term import TERMS, Term
 from keras_modals.training import train_step
-from keras_modals.training.losses import LossKinds, may_be_unlabeled
+from keras_modals.training.losses import LossKinds, ignored_classes, may_be_unlabeled
 from keras_modals.training.objective import NO_LABELS
 from keras_modals.training.outputs import (
+    Outputs,
     by_output,
     check_outputs,
-    label_output,
-    losses_of,
     output_names,
-    target_names,
 )
 
 
@@ -124,7 +122,9 @@ class ModalsModel(keras.Model):
                 f"Received: clean_view={clean_view}, num_views={num_views}"
             )
         self.label_output = label_output
-        self.augmented_outputs = self._find_augmented_outputs(layers[0], names)
+        augmented = self._find_augmented_outputs(layers[0], names)
+        #: Its `Outputs`.
+        self.output_map = Outputs(names, name, augmented)
         self.label_counts = self.add_weight(
             name="label_counts",
             shape=(4,),
@@ -199,7 +199,12 @@ class ModalsModel(keras.Model):
         }
         terms = self._all_terms(terms, weights)
         super().compile(*args, **kwargs)
+        self.output_map.compile(self.loss)
         check_loss(self)
+        losses = self.output_map.losses[self.output_map.label]
+        #: The labels that the loss ignores, and those that it may ignore.
+        self.ignored_labels = ignored_classes(losses)
+        self._may_be_unlabeled = may_be_unlabeled(losses)
         self.loss_kinds = LossKinds()
         # An override for Keras before 3.3 does not take it.
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
@@ -345,7 +350,7 @@ class ModalsModel(keras.Model):
             if self.compiled:
                 check_stream_of_labels(self)
             return
-        name, names = label_output(self), target_names(self, y)
+        name, names = self.output_map.label, self.output_map.target_names(y)
         if isinstance(y, (list, tuple)) and len(y) != len(names):
             raise ValueError(
                 "Targets must be one array or tensor, such as `np.array(y)`, or a list "
@@ -358,7 +363,7 @@ class ModalsModel(keras.Model):
                 f"Received: targets for {names}"
             )
         self.latent_augmentation.labels.check(
-            ops.convert_to_numpy(labels), may_be_unlabeled(losses_of(self, name))
+            ops.convert_to_numpy(labels), self._may_be_unlabeled
         )
 
     # Saving ---------------------------------------------------------------

@@ -4,12 +4,7 @@ class per sample is refused."""
 import keras
 
 from keras_modals.models.graph import Graph
-from keras_modals.training.outputs import (
-    by_output,
-    label_output,
-    losses_of,
-    output_names,
-)
+from keras_modals.training.outputs import by_output
 
 _REGRESSION = (
     "mean_squared_error",
@@ -26,8 +21,8 @@ _SEVERAL_LABELS = ("binary_crossentropy", "binary_focal_crossentropy")
 
 def check_loss(model):
     """Refuses a loss of regression on the output of the class labels."""
-    name = label_output(model)
-    losses = [_function(loss) for loss in losses_of(model, name)]
+    name = model.output_map.label
+    losses = [_function(loss) for loss in model.output_map.losses[name]]
     found = [loss for loss in losses if _is_one_of(loss, _REGRESSION)]
     if found and _gives_no_probabilities(_activation(model, name)):
         raise ValueError(
@@ -40,9 +35,9 @@ def check_loss(model):
 
 def check_stream_of_labels(model):
     """Refuses an output with several labels at once, where labels cannot tell."""
-    name = label_output(model)
+    name = model.output_map.label
     width = model.latent_augmentation.num_classes
-    losses = [_function(loss) for loss in losses_of(model, name)]
+    losses = [_function(loss) for loss in model.output_map.losses[name]]
     activation = _activation(model, name)
     is_wide = width > 2 or _output(model, name).shape[-1] == 2
     if is_wide and (
@@ -84,7 +79,7 @@ def _is_one_of(loss, names):
 
 
 def _output(model, name):
-    return by_output(model.output, output_names(model))[name]
+    return by_output(model.output, model.output_map.names)[name]
 
 
 def _activation(model, name):

@@ -7,7 +7,7 @@ from keras_modals.models.copying import copy_model
 from keras_modals.models.graph import downstream
 from keras_modals.models.modals_model import ModalsModel
 from keras_modals.policies.policy import Policy
-from keras_modals.training.outputs import by_output, label_output, output_names
+from keras_modals.training.outputs import by_output
 
 
 def as_modals_model(model):
@@ -46,8 +46,8 @@ def copy_modals_model(model):
 def call_heads(template, heads, inputs):
     """The outputs of the graph with heads, and which of the heads' has the labels."""
     depends, _ = downstream(template, template.latent_augmentation)
-    names = output_names(template)
-    labelled = by_output(template.output, names)[label_output(template)]
+    names, label = template.output_map.names, template.output_map.label
+    labelled = by_output(template.output, names)[label]
     head_outputs = keras.tree.flatten(heads(inputs if len(inputs) > 1 else inputs[0]))
     outputs: list = []
     position = None

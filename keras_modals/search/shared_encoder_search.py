@@ -41,13 +41,7 @@ from keras_modals.search.member_scores import (
 )
 from keras_modals.search.searched import Searched
 from keras_modals.search.untracked import Untracked
-from keras_modals.training.outputs import (
-    by_output,
-    label_output,
-    losses_of,
-    output_names,
-    target_names,
-)
+from keras_modals.training.outputs import by_output
 
 ENCODER_GRADIENTS = ("best", "mean", "weighted")
 
@@ -217,8 +211,8 @@ class SharedEncoderSearch(ModalsModel):
         self._limits = take_limits(optimizer)
         super().compile(optimizer, *args, **kwargs)
         if self.objective == "val_loss":
-            name = label_output(self)
-            losses = losses_of(self, name)
+            name = self.output_map.label
+            losses = self.output_map.losses[name]
             if not losses:
                 raise ValueError(
                     "Members are scored by the loss of the output that has the class "
@@ -226,7 +220,7 @@ class SharedEncoderSearch(ModalsModel):
                     '"val_accuracy"`. '
                     f"Received: loss={kwargs.get('loss')!r}"
                 )
-            output = by_output(self.output, output_names(self))[name]
+            output = by_output(self.output, self.output_map.names)[name]
             self.member_scores.measure = loss_measure(losses, output)
         else:
             self.member_scores.measure = error_measure(self.latent_augmentation.labels)
@@ -344,8 +338,7 @@ class SharedEncoderSearch(ModalsModel):
             self.term_weights[name].assign(value)
 
     def _of_labels(self, structure):
-        names = target_names(self, structure)
-        return by_output(structure, names)[label_output(self)]
+        return self.output_map.targets(structure)[self.output_map.label]
 
     # Results ---------------------------------------------------------------
 

@@ -29,7 +29,7 @@ def train_step(model, state, data):
         mapping += zip(other_variables, values)
         with keras.StatelessScope(mapping, collect_losses=True) as scope:
             objective = compute_objective(model, x, y, sample_weight)
-            total = total_loss(model, objective)
+            total = total_loss(optimizer, terms, objective)
         kept = other_variables, model.metrics_variables
         return total, (tuple(objective), *(_values(scope, values) for values in kept))
 

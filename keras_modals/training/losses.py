@@ -7,7 +7,6 @@ import keras
 from keras import ops
 
 from keras_modals.labels import IGNORED
-from keras_modals.training.outputs import losses_of
 
 LossKind = namedtuple("LossKind", ["is_mean", "takes_weights", "rank"])
 LossKind.__doc__ = """How the loss of an output treats the rows of a batch.
@@ -59,7 +58,7 @@ class LossKinds:
         """The `LossKind` of all losses of an output together."""
         if type(model).compute_loss is not keras.Model.compute_loss:
             return OF_BATCH
-        losses = losses_of(model, name)
+        losses = model.output_map.losses[name]
         if not losses:
             # Nothing scores it: it asks for nothing.
             return LossKind(is_mean=True, takes_weights=True, rank=1)

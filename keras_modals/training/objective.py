@@ -6,14 +6,7 @@ from keras import ops
 
 from keras_modals import backend
 from keras_modals.layers.step_scope import StepScope
-from keras_modals.training.losses import ignored_classes
-from keras_modals.training.outputs import (
-    by_output,
-    label_output,
-    losses_of,
-    output_names,
-    target_names,
-)
+from keras_modals.training.outputs import StepData
 from keras_modals.training.passes import loss_passes, metric_data
 
 NO_LABELS = (
@@ -44,7 +37,7 @@ Attributes:
     logs: List of each term's dict from names in the logs to values.
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
     memory: Arguments `(latents, labels, losses)` for the layer's `remember`.
-    label_counts: What `Labels.count` says of the batch.
+    label_counts: The counts of `Labels.read`.
 """
 
 
@@ -52,18 +45,16 @@ def compute_objective(model, x, y, sample_weight):
     """Runs a `ModalsModel` forward on one batch, encoder once, and scores it."""
     if y is None:
         raise ValueError(NO_LABELS)
-    names, label_name = output_names(model), label_output(model)
-    label_targets = by_output(y, target_names(model, y))[label_name]
-    losses = losses_of(model, label_name)
-    layer, ignored = model.latent_augmentation, ignored_classes(losses)
-    labels = layer.labels.groups(label_targets, ignored)
-    label_counts = layer.labels.count(label_targets, labels, ignored)
+    layer, outputs = model.latent_augmentation, model.output_map
+    targets = outputs.targets(y)
+    label_targets = targets[outputs.label]
+    labels, label_counts = layer.labels.read(label_targets, model.ignored_labels)
     with StepScope(labels, model.rows(ops.shape(labels)[0])) as scope:
         y_pred = model(x, training=True)
-    labels = scope.labels
+    labels, rows = scope.labels, scope.rows
 
-    batch = (model, scope.rows, y, y_pred, sample_weight)
-    passes = loss_passes(*batch, layer.seed_generator)
+    data = StepData(outputs, targets, y, y_pred, sample_weight)
+    passes = loss_passes(model, rows, data, layer.seed_generator)
     # Gradients are summed over replicas, so that each minimizes its part of the mean:
     # Keras divides its losses by their number.
     replicas = backend.num_replicas()
@@ -73,15 +64,16 @@ def compute_objective(model, x, y, sample_weight):
     )
 
     sample_loss = None
+    losses = outputs.losses[outputs.label]
     if layer.needs_losses and losses:
-        predictions = scope.rows.of_view(by_output(y_pred, names)[label_name], 0)
+        predictions = rows.of_view(data.entries[outputs.label][1], 0)
         sample_loss = _sample_losses(model, losses[0], label_targets, predictions)
     return Objective(
         model_loss,
         own_losses,
         replicas * task_loss,
         logs,
-        metric_data(*batch),
+        metric_data(rows, data),
         (scope.latents, labels, sample_loss),
         label_counts,
     )

@@ -1,28 +1,34 @@
 """One backward pass for several optimizers: the model's, and those of terms."""
 
 
-def total_loss(model, objective):
-    """The scalar that is differentiated once, each part scaled by its optimizer."""
-    total = model.optimizer.scale_loss(objective.model_loss)
-    for term, loss in zip(model.training_terms, objective.own_losses, strict=True):
+def total_loss(optimizer, terms, objective):
+    """The scalar that is differentiated once, each part scaled by its optimizer.
+
+    Args:
+        optimizer: The model's.
+        terms: The model's `training_terms`.
+        objective: The `Objective`.
+    """
+    total = optimizer.scale_loss(objective.model_loss)
+    for term, loss in zip(terms, objective.own_losses, strict=True):
         total = total + term.optimizer.scale_loss(loss)
     return total
 
 
-def apply_gradients(model, groups, gradients):
+def apply_gradients(model, terms, groups, gradients):
     """Updates variables.
 
     Args:
         model: A `ModalsModel`.
-        groups: List of lists of variables: the model's, and those of each of its
-            `training_terms`.
+        terms: Its `training_terms`.
+        groups: List of lists of variables: the model's, and those of each term.
         gradients: List of the gradients of all of them in turn.
     """
     parts, start = [], 0
     for variables in groups:
         parts.append(gradients[start : start + len(variables)])
         start += len(variables)
-    optimizers = model.optimizers
+    optimizers = [model.optimizer, *(term.optimizer for term in terms)]
     for optimizer, some, variables in zip(optimizers, parts, groups, strict=True):
         if not variables:
             continue

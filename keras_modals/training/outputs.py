@@ -31,31 +31,82 @@ def check_outputs(model):
         )
 
 
-def label_output(model):
-    """Name of the output whose targets are the class labels."""
-    return model.label_output or output_names(model)[0]
+class Outputs:
+    """The outputs of a `ModalsModel` by name, and what was compiled for them.
+
+    Attributes:
+        names: List of the outputs' names.
+        label: Name of the output whose targets are the labels.
+        losses: Dict from name to the list of the output's losses, once compiled.
+        augmented: List of the names of those whose rows the step multiplies or mixes.
+    """
+
+    def __init__(self, names, label, augmented):
+        self.names, self.label, self.augmented = names, label, augmented
+        self.losses: dict[str, list] = {name: [] for name in names}
+
+    def compile(self, loss):
+        """Takes the losses that a model was compiled with."""
+        if isinstance(loss, (list, tuple)) and len(loss) == len(self.names):
+            loss = dict(zip(self.names, loss, strict=True))
+        by_name = loss if isinstance(loss, dict) else dict.fromkeys(self.names, loss)
+        for name in self.names:
+            losses = keras.tree.flatten(by_name.get(name))
+            self.losses[name] = [each for each in losses if each is not None]
+
+    def target_names(self, y):
+        """Names of the outputs that targets are given for: as in Keras, a list may
+        leave out those without a loss."""
+        if isinstance(y, dict):
+            return [name for name in self.names if name in y]
+        if isinstance(y, (list, tuple)) and len(y) != len(self.names):
+            return [name for name in self.names if self.losses[name]]
+        return self.names
+
+    def targets(self, y):
+        """Dict from name to targets, of the outputs that have some."""
+        return by_output(y, self.target_names(y))
 
 
-def losses_of(model, name):
-    """The losses that were compiled for an output: none, one or several."""
-    loss = getattr(model, "loss", None)
-    names = output_names(model)
-    if isinstance(loss, dict):
-        loss = loss.get(name)
-    elif isinstance(loss, (list, tuple)) and len(loss) == len(names):
-        loss = loss[names.index(name)]
-    return [one for one in keras.tree.flatten(loss) if one is not None]
+class StepData:
+    """Targets, predictions and weights of a step, by output and as they were given.
 
+    Args:
+        outputs: The model's `Outputs`.
+        targets: What `Outputs.targets` makes of `y`.
+        y, y_pred, sample_weight: Structures as given.
 
-def target_names(model, y):
-    """Names of the outputs that targets are given for: as in Keras, a list may leave
-    out those without a loss."""
-    names = output_names(model)
-    if isinstance(y, dict):
-        return [name for name in names if name in y]
-    if isinstance(y, (list, tuple)) and len(y) != len(names):
-        return [name for name in names if losses_of(model, name)]
-    return names
+    Attributes:
+        given: `(y, y_pred, sample_weight)`.
+        entries: Dict from output name to a triple of its targets, predictions and
+            weights, each maybe `None`.
+    """
+
+    def __init__(self, outputs, targets, y, y_pred, sample_weight):
+        self.outputs = outputs
+        self._target_names = list(targets)
+        self.given = y, y_pred, sample_weight
+        predictions = by_output(y_pred, outputs.names)
+        weights = by_output(sample_weight, outputs.names)
+        self.entries = {
+            name: (targets.get(name), predictions[name], weights[name])
+            for name in outputs.names
+        }
+
+    def like(self, entries, keep_weights=False):
+        """Other entries as `(y, y_pred, sample_weight)`, in the structures as given;
+        weights in that of predictions, unless they keep their own."""
+        y, y_pred, sample_weight = self.given
+        targets, predictions, weights = (
+            {name: triple[index] for name, triple in entries.items()}
+            for index in range(3)
+        )
+        if not keep_weights and any(each is not None for each in weights.values()):
+            sample_weight = _like(y_pred, weights)
+        elif sample_weight is not None:
+            sample_weight = _like(sample_weight, weights)
+        targets = {name: targets[name] for name in self._target_names}
+        return _like(y, targets), _like(y_pred, predictions), sample_weight
 
 
 def by_output(structure, names):
@@ -70,7 +121,7 @@ def by_output(structure, names):
     return dict.fromkeys(names, structure)
 
 
-def like(structure, entries):
+def _like(structure, entries):
     """The inverse of `by_output`: a structure as given, with other entries."""
     if isinstance(structure, dict):
         return {name: entries.get(name, entry) for name, entry in structure.items()}

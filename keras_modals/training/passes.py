@@ -5,53 +5,34 @@ from keras import ops
 
 from keras_modals import backend
 from keras_modals.labels.mixing import drawn, is_mixable, mixed, with_rank
-from keras_modals.training.outputs import (
-    by_output,
-    like,
-    output_names,
-    target_names,
-)
 
 
-def metric_data(model, rows, y, y_pred, sample_weight):
+def metric_data(rows, data):
     """What metrics see: each sample once, as its first view. Of a population, each
     member's.
 
     Args:
-        model: The `ModalsModel`.
         rows: The `RowMap` of the step.
-        y, y_pred, sample_weight: Targets and weights of the batch, predictions of
-            every row.
+        data: The `StepData` of the step: targets and weights of the batch, predictions
+            of every row.
 
     Returns:
         `(y, y_pred, sample_weight)`.
     """
     if rows.copies == 1:
-        return y, y_pred, sample_weight
-    names = output_names(model)
-
-    def repeated(structure, names):
-        entries = {
-            name: rows.tile_members(entry)
-            if name in model.augmented_outputs and entry is not None
-            else entry
-            for name, entry in by_output(structure, names).items()
-        }
-        return like(structure, entries)
-
-    predictions = {
-        name: rows.first_views(prediction)
-        if name in model.augmented_outputs
-        else prediction
-        for name, prediction in by_output(y_pred, names).items()
-    }
-    if sample_weight is not None:
-        sample_weight = repeated(sample_weight, names)
-    y = repeated(y, target_names(model, y))
-    return y, like(y_pred, predictions), sample_weight
+        return data.given
+    entries = dict(data.entries)
+    for name in data.outputs.augmented:
+        target, prediction, weight = entries[name]
+        target, weight = (
+            None if each is None else rows.tile_members(each)
+            for each in (target, weight)
+        )
+        entries[name] = target, rows.first_views(prediction), weight
+    return data.like(entries, keep_weights=True)
 
 
-def loss_passes(model, rows, y, y_pred, sample_weight, seed):
+def loss_passes(model, rows, data, seed):
     """What the loss sees: the weighted mean of `compute_loss` over some passes.
 
     A row with two labels counts for both, weighted by their shares. A loss that does
@@ -62,7 +43,8 @@ def loss_passes(model, rows, y, y_pred, sample_weight, seed):
     Predictions come with what Keras keeps beside them for its losses.
 
     Args:
-        model, rows, y, y_pred, sample_weight: As in `metric_data`.
+        model: The `ModalsModel`.
+        rows, data: As in `metric_data`.
         seed: A `keras.random.SeedGenerator`.
 
     Returns:
@@ -70,40 +52,21 @@ def loss_passes(model, rows, y, y_pred, sample_weight, seed):
         sum to 1.
     """
     if rows.copies == 1 and rows.partner is None:
-        return [(1.0, (y, y_pred, sample_weight))]
-    names = output_names(model)
-    y_names = target_names(model, y)
-    y_by_name = {**dict.fromkeys(names), **by_output(y, y_names)}
-    predictions = by_output(y_pred, names)
-    weights = by_output(sample_weight, names)
+        return [(1.0, data.given)]
     kinds = {
-        name: model.loss_kinds.of_output(
-            model, name, y_by_name[name], predictions[name]
-        )
-        for name in names
-        if name in model.augmented_outputs and y_by_name[name] is not None
+        name: model.loss_kinds.of_output(model, name, *data.entries[name][:2])
+        for name in data.outputs.augmented
+        if data.entries[name][0] is not None
     }
     uniform = None
     if rows.partner is not None and not all(k.takes_weights for k in kinds.values()):
         uniform = backend.uniform(ops.shape(rows.partner), seed)
     passes = []
     for each in _passes(rows, kinds.values(), uniform):
-        entries = {
-            name: (y_by_name[name], predictions[name], weights[name]) for name in names
-        }
+        entries = dict(data.entries)
         for name, kind in kinds.items():
             entries[name] = each.entries(kind, *entries[name])
-        new_y = {name: entries[name][0] for name in y_names}
-        new_pred, new_weights = (
-            {name: values[index] for name, values in entries.items()}
-            for index in (1, 2)
-        )
-        if all(weight is None for weight in new_weights.values()):
-            new_weights = sample_weight
-        else:
-            new_weights = like(y_pred, new_weights)
-        data = like(y, new_y), like(y_pred, new_pred), new_weights
-        passes.append((each.weight, data))
+        passes.append((each.weight, data.like(entries)))
     return passes
 
 

@@ -13,12 +13,13 @@ def train_step(model, data):
     _check_strategy(model, tf.distribute.get_strategy())
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
-    groups = [variables, *(term.own_variables for term in model.training_terms)]
+    terms = model.training_terms
+    groups = [variables, *(term.own_variables for term in terms)]
     with tf.GradientTape() as tape:
         objective = compute_objective(model, x, y, sample_weight)
-        total = total_loss(model, objective)
+        total = total_loss(model.optimizer, terms, objective)
     gradients = tape.gradient(total, [v for group in groups for v in group])
-    apply_gradients(model, groups, gradients)
+    apply_gradients(model, terms, groups, gradients)
     model.latent_augmentation.remember(*objective.memory, after=[objective.task_loss])
     model.update_logs(objective, tf.shape(first_tensor(x))[0])
     y, y_pred, sample_weight = objective.metric_data

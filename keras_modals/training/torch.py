@@ -13,15 +13,16 @@ def train_step(model, data):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
     objective = compute_objective(model, x, y, sample_weight)
-    total = total_loss(model, objective)
-    groups = [variables, *(term.own_variables for term in model.training_terms)]
+    terms = model.training_terms
+    total = total_loss(model.optimizer, terms, objective)
+    groups = [variables, *(term.own_variables for term in terms)]
     trained = [v.value for group in groups for v in group]
     # Nothing is trained where all is frozen.
     gradients = (
         torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
     )
     with torch.no_grad():
-        apply_gradients(model, groups, list(gradients))
+        apply_gradients(model, terms, groups, list(gradients))
         model.latent_augmentation.remember(*objective.memory)
         model.update_logs(objective, first_tensor(x).shape[0])
         y, y_pred, sample_weight = objective.metric_data
