@@ -42,15 +42,15 @@ class RowMap(
 
     def tile(self, tensor):
         """What samples have, for each row."""
-        return backend.tile_rows(tensor, self.copies)
+        return _tile(tensor, self.copies)
 
     def tile_moved(self, tensor):
         """What samples have, for each row that may be moved."""
-        return backend.tile_rows(tensor, self.moved_copies)
+        return _tile(tensor, self.moved_copies)
 
     def tile_members(self, tensor):
         """What samples have, once for each member."""
-        return backend.tile_rows(tensor, self.members)
+        return _tile(tensor, self.members)
 
     def join(self, clean, moved):
         """All rows, of each member's clean ones and those that may be moved."""
@@ -82,3 +82,7 @@ class RowMap(
         """What rows have, for each sample's first view; of all members in turn."""
         parts = [self.of_view(tensor, m * self.num_views) for m in range(self.members)]
         return ops.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def _tile(tensor, copies):
+    return tensor if copies == 1 else backend.tile_rows(tensor, copies)

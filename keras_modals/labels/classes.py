@@ -5,7 +5,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_modals.labels.labels import IGNORED, Labels, is_float
+from keras_modals.labels.labels import IGNORED, Labels
 
 #: In these, the number of classes itself may not fit.
 _NARROW_DTYPES = ("bool", "int8", "uint8", "int16", "uint16")
@@ -186,6 +186,10 @@ def _as_tensor(targets):
     if keras.backend.standardize_dtype(targets.dtype) in _NARROW_DTYPES:
         return ops.cast(targets, "int32")
     return targets
+
+
+def is_float(tensor):
+    return "float" in keras.backend.standardize_dtype(tensor.dtype)
 
 
 def _are_indices(shape):

@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 from keras import ops
 
@@ -72,7 +71,3 @@ class Labels:
     def groups_of_array(self, targets):
         """As `groups`, from and to NumPy."""
         return ops.convert_to_numpy(self.groups(np.asarray(targets)))
-
-
-def is_float(tensor):
-    return "float" in keras.backend.standardize_dtype(tensor.dtype)

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_modals.labels.labels import is_float
+from keras_modals.labels.classes import is_float
 
 
 def is_mixable(target, prediction):

@@ -129,6 +129,10 @@ class LatentAugmentation(keras.layers.Layer):
                 "The memory keeps one number for how hard a latent is: give all "
                 f"operations one `hardness`. Received: {sorted(hardness)}"
             )
+        #: What makes a remembered latent hard; `None` where no operation asks.
+        self._hardness = hardness.pop() if hardness else None
+        #: Whether the samples' losses are of use to `remember`.
+        self.needs_losses = self._hardness == "loss"
         self.gradient_to_encoder = gradient_to_encoder
         self._needs_memory = any(each.needs_memory for each in self.operations.values())
         if memory_size is not None:
@@ -212,17 +216,6 @@ class LatentAugmentation(keras.layers.Layer):
             return self.gradient_to_encoder
         keep_labels = any(each.keeps_labels for each in self.operations.values())
         return not (keep_labels and rows.has_clean_view)
-
-    @property
-    def needs_losses(self):
-        """Whether the samples' losses are of use to `remember`."""
-        return self._hardness == "loss"
-
-    @property
-    def _hardness(self):
-        """What makes a remembered latent hard; `None` where no operation asks."""
-        kinds = {each.hardness for each in self.operations.values()} - {None}
-        return kinds.pop() if kinds else None
 
     @property
     def policy(self):
@@ -459,8 +452,10 @@ class LatentAugmentation(keras.layers.Layer):
     def compute_mask(self, latents, previous_mask=None):
         """The mask of the rows that the head receives. What is mixed has the positions
         of both."""
+        if previous_mask is None:
+            return None
         scope = current_scope()
-        if previous_mask is None or scope is None or scope.layer is not self:
+        if scope is None or scope.layer is not self:
             return previous_mask
         mask = scope.rows.tile(previous_mask)
         if scope.rows.partner is None:

@@ -122,6 +122,7 @@ class ModalsModel(keras.Model):
                 f"Received: clean_view={clean_view}, num_views={num_views}"
             )
         self.label_output = label_output
+        self._members = layers[0].members
         augmented = self._find_augmented_outputs(layers[0], names)
         #: Its `Outputs`.
         self.output_map = Outputs(names, name, augmented)
@@ -146,12 +147,11 @@ class ModalsModel(keras.Model):
 
     def rows(self, batch):
         """The `RowMap` of a training step on a batch of as many samples."""
-        members = self.latent_augmentation.members
-        return RowMap(batch, self.num_views, self.clean_view, members)
+        return RowMap(batch, self.num_views, self.clean_view, self._members)
 
     def _find_augmented_outputs(self, layer, names):
         """The outputs whose rows the step multiplies or mixes."""
-        if self.num_views * layer.members == 1 and not layer.mixes_classes:
+        if self.num_views * self._members == 1 and not layer.mixes_classes:
             return []
         if layer not in self.layers:
             raise ValueError(
@@ -309,8 +309,9 @@ class ModalsModel(keras.Model):
         here, the same. It clips them itself."""
         return gradients
 
-    def update_logs(self, objective, batch_size):
+    def update_logs(self, objective):
         """Adds one step's losses and labels to what the logs show."""
+        batch_size = objective.batch_size
         self.label_counts.assign_add(objective.label_counts)
         loss_tracker = next(m for m in self.metrics if m.name == "loss")
         loss_tracker.update_state(objective.task_loss, sample_weight=batch_size)

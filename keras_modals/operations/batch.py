@@ -24,9 +24,9 @@ class Batch:
     def __init__(self, latents, labels, views, memory=None, partner_draw=None):
         self.latents = latents
         self.sample_labels = labels
-        self.labels = backend.tile_rows(labels, views)
-        self.memory = memory
         self._views = views
+        self.labels = self._tile(labels)
+        self.memory = memory
         self._partner_draw = partner_draw
 
     @property
@@ -37,7 +37,7 @@ class Batch:
     @cached_property
     def samples(self):
         """The index of each row's sample in the batch, int32 `(n,)`."""
-        return backend.tile_rows(ops.arange(self.size, dtype="int32"), self._views)
+        return self._tile(ops.arange(self.size, dtype="int32"))
 
     @cached_property
     def partner(self):
@@ -54,12 +54,14 @@ class Batch:
     @cached_property
     def counts(self):
         """How many latents of each row's class the memory holds, int32 `(n,)`."""
-        return backend.tile_rows(self.memory.counts(self.sample_labels), self._views)
+        return self._tile(self.memory.counts(self.sample_labels))
 
     @cached_property
     def statistics(self):
         """`ClassStatistics` of each row's class: `count`, `mean`, `deviation`."""
         statistics = self.memory.statistics(self.sample_labels)
-        return ClassStatistics(
-            *(backend.tile_rows(value, self._views) for value in statistics)
-        )
+        return ClassStatistics(*(self._tile(value) for value in statistics))
+
+    def _tile(self, tensor):
+        """What samples have, for each row."""
+        return tensor if self._views == 1 else backend.tile_rows(tensor, self._views)

@@ -5,7 +5,6 @@ import keras
 
 from keras_modals.training.objective import Objective, compute_objective
 from keras_modals.training.optimizers import total_loss
-from keras_modals.training.outputs import first_tensor
 
 
 def train_step(model, state, data):
@@ -62,7 +61,7 @@ def train_step(model, state, data):
         model.latent_augmentation.remember(
             *objective.memory, after=[objective.task_loss]
         )
-        model.update_logs(objective, first_tensor(x).shape[0])
+        model.update_logs(objective)
         y, y_pred, sample_weight = objective.metric_data
         logs = model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
     others = _values(scope, other_variables)

@@ -24,6 +24,7 @@ Objective = namedtuple(
         "metric_data",
         "memory",
         "label_counts",
+        "batch_size",
     ],
 )
 Objective.__doc__ = """What a training step minimizes, and what it does afterwards.
@@ -38,6 +39,7 @@ Attributes:
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
     memory: Arguments `(latents, labels, losses)` for the layer's `remember`.
     label_counts: The counts of `Labels.read`.
+    batch_size: The number of samples.
 """
 
 
@@ -76,6 +78,7 @@ def compute_objective(model, x, y, sample_weight):
         metric_data(rows, data),
         (scope.latents, labels, sample_loss),
         label_counts,
+        rows.batch,
     )
 
 

@@ -4,11 +4,6 @@ gave them."""
 import keras
 
 
-def first_tensor(structure):
-    """The first tensor: an optional input may be `None`."""
-    return next(t for t in keras.tree.flatten(structure) if t is not None)
-
-
 def output_names(model):
     """Names of a model's outputs: the keys of a dict, else Keras's output names."""
     if isinstance(model.output, dict):

@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from keras_modals.training.objective import compute_objective
 from keras_modals.training.optimizers import apply_gradients, total_loss
-from keras_modals.training.outputs import first_tensor
 
 
 def train_step(model, data):
@@ -21,7 +20,7 @@ def train_step(model, data):
     gradients = tape.gradient(total, [v for group in groups for v in group])
     apply_gradients(model, terms, groups, gradients)
     model.latent_augmentation.remember(*objective.memory, after=[objective.task_loss])
-    model.update_logs(objective, tf.shape(first_tensor(x))[0])
+    model.update_logs(objective)
     y, y_pred, sample_weight = objective.metric_data
     return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 

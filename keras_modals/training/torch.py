@@ -5,7 +5,6 @@ import torch
 
 from keras_modals.training.objective import compute_objective
 from keras_modals.training.optimizers import apply_gradients, total_loss
-from keras_modals.training.outputs import first_tensor
 
 
 def train_step(model, data):
@@ -24,6 +23,6 @@ def train_step(model, data):
     with torch.no_grad():
         apply_gradients(model, terms, groups, list(gradients))
         model.latent_augmentation.remember(*objective.memory)
-        model.update_logs(objective, first_tensor(x).shape[0])
+        model.update_logs(objective)
         y, y_pred, sample_weight = objective.metric_data
         return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
