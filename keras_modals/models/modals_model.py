@@ -12,6 +12,7 @@ from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.losses.triplet_selector import TripletSelector
 from keras_modals.metrics.gaussian_distance import GaussianDistance
 from keras_modals.models.copying import copy_graph
+from keras_modals.models.functional_like import functional_like
 from keras_modals.models.gaussian_discriminator import GaussianDiscriminator
 from keras_modals.models.graph import downstream, find_layers
 from keras_modals.models.label_report import LabelReport, fit_arguments
@@ -95,6 +96,7 @@ class ModalsModel(keras.Model):
     >>> history = model.fit(x, y, verbose=0)
     """
 
+    @functional_like
     def __init__(
         self,
         inputs,
