@@ -313,6 +313,21 @@ class ModalsModel(keras.Model):
     # Training ------------------------------------------------------------
 
     @property
+    def variables(self):
+        return self._with_discriminator("variables", super().variables)
+
+    @property
+    def weights(self):
+        return self._with_discriminator("weights", super().weights)
+
+    def _with_discriminator(self, name, variables):
+        """Adds those of the discriminator. Keras before 3.15 finds in a Functional
+        model no layers but its graph's."""
+        known = {id(variable) for variable in variables}
+        own = getattr(getattr(self, "discriminator", None), name, [])
+        return variables + [v for v in own if id(v) not in known]
+
+    @property
     def trainable_variables(self):
         """Those of encoder and head, which the model's own optimizer updates."""
         return self._without_discriminator(super().trainable_variables)
@@ -324,7 +339,8 @@ class ModalsModel(keras.Model):
     @property
     def discriminator_variables(self):
         """Variables that the discriminator's optimizer updates; none without prior."""
-        return self.discriminator.trainable_variables if self.uses_prior else []
+        trains = self.uses_prior and self.trainable
+        return self.discriminator.trainable_variables if trains else []
 
     def _without_discriminator(self, variables):
         if getattr(self, "discriminator", None) is None:
