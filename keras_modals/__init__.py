@@ -1,6 +1,7 @@
 """Modality-agnostic data augmentation in the latent space, for Keras 3."""
 
 import importlib
+from typing import TYPE_CHECKING
 
 from keras_modals.layers.latent_augmentation import DEFAULT_POLICY, LatentAugmentation
 from keras_modals.losses.triplet_selector import TripletSelector
@@ -19,6 +20,10 @@ from keras_modals.policies.policy_scheduler import PolicyScheduler
 from keras_modals.search.shared_encoder_search import SharedEncoderSearch
 from keras_modals.version import __version__
 
+if TYPE_CHECKING:
+    from keras_modals import evaluation, plots, tuners
+    from keras_modals.evaluation import compare
+
 __all__ = [
     "DEFAULT_POLICY",
     "DEFAULT_PRIOR_WEIGHT",
@@ -36,6 +41,10 @@ __all__ = [
     "TripletSelector",
     "__version__",
     "augment",
+    "compare",
+    "evaluation",
+    "plots",
+    "tuners",
 ]
 
 
@@ -60,3 +69,7 @@ def __getattr__(name):
             f'pip install "keras-modals[{extra}]"'
         ) from error
     return module if name == module_name else getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -124,6 +124,7 @@ class Trial:
 
     @property
     def validation_labels(self):
+        """The validation samples' class indices, `(samples,)`."""
         return as_indices(self.validation[1])
 
     def targets_like(self, labels):
@@ -135,7 +136,7 @@ class Trial:
 
     @property
     def continuous_inputs(self):
-        """The training inputs, where a sum of two of them makes sense: floats."""
+        """The training inputs if they are floats, of which sums make sense."""
         for array in keras.tree.flatten(self.train[0]):
             if np.asarray(array).dtype.kind != "f":
                 raise NotApplicableError(

@@ -2,9 +2,9 @@ import functools
 
 
 def functional_like(init):
-    """A constructor `(self, inputs, outputs, name=None, ...)` of a subclass of
-    `keras.Model`, so that models of the class are saved, loaded and cloned as Functional
-    ones are, with their graph.
+    """Decorates the constructor `(self, inputs, outputs, name=None, ...)` of a subclass
+    of `keras.Model`: its models are saved, loaded and cloned as Functional ones are,
+    with their graph.
 
     Keras does so where a constructor names no arguments but `*args, **kwargs`. Only
     since 3.15 does it where one names `inputs, outputs, name`.
