@@ -136,7 +136,7 @@ class Trial:
 
     @property
     def continuous_inputs(self):
-        """The training inputs if they are floats, of which sums make sense."""
+        """The training inputs. Raises `NotApplicableError` if they are not floats."""
         for array in keras.tree.flatten(self.train[0]):
             if np.asarray(array).dtype.kind != "f":
                 raise NotApplicableError(
