@@ -1,6 +1,7 @@
 """Modality-agnostic data augmentation in the latent space, for Keras 3."""
 
 import importlib
+from typing import TYPE_CHECKING
 
 from keras_modals.callbacks.policy_scheduler import PolicyScheduler
 from keras_modals.layers.latent_augmentation import DEFAULT_POLICY, LatentAugmentation
@@ -21,6 +22,10 @@ from keras_modals.terms import (
     Triplets,
 )
 from keras_modals.version import __version__
+
+if TYPE_CHECKING:
+    from keras_modals import evaluation, plots, tuners
+    from keras_modals.evaluation import compare
 
 __all__ = [
     "DEFAULT_POLICY",
@@ -66,3 +71,7 @@ def __getattr__(name):
             f'pip install "keras-modals[{extra}]"'
         ) from error
     return module if name == module_name else getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *_EXTRAS})

@@ -56,7 +56,7 @@ class Forgetful(L.Layer):
         return {"name": self.name}
 
 
-class Unsayable:
+class Unsayable(keras.regularizers.Regularizer):
     """A regularizer without a config."""
 
     def __call__(self, x):

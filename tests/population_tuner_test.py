@@ -79,7 +79,7 @@ def test_search_and_what_comes_of_it(tmp_path, data, capsys):
     # The model is the one that was scored.
     (model,) = tuner.get_best_models()
     _, accuracy = model.evaluate(*data["validation_data"], verbose=0)
-    assert accuracy == pytest.approx(best.score, abs=1e-6)
+    assert float(accuracy) == pytest.approx(best.score, abs=1e-6)
     assert model.latent_augmentation.policy.operation_counts == (0.2, 0.7, 0.1)
 
     schedule = tuner.best_schedule()

@@ -133,7 +133,7 @@ class Trial:
 
     @property
     def continuous_inputs(self):
-        """The training inputs, where a sum of two of them makes sense: floats."""
+        """The training inputs. Raises `NotApplicableError` if they are not floats."""
         for array in keras.tree.flatten(self.train[0]):
             if np.asarray(array).dtype.kind != "f":
                 raise NotApplicableError(

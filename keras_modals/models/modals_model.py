@@ -8,6 +8,7 @@ from keras import ops
 from keras_modals.arguments import check_bounds, check_integer
 from keras_modals.layers.latent_augmentation import LatentAugmentation
 from keras_modals.models.copying import copy_graph
+from keras_modals.models.functional_like import functional_like
 from keras_modals.models.graph import downstream, find_layers
 from keras_modals.models.label_report import LabelReport, fit_arguments
 from keras_modals.models.task import (
@@ -80,6 +81,7 @@ class ModalsModel(keras.Model):
     >>> history = model.fit(x, y, verbose=0)
     """
 
+    @functional_like
     def __init__(
         self,
         inputs,

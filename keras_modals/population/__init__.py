@@ -2,6 +2,5 @@
 
 from keras_modals.population.explore import pba_explore
 from keras_modals.population.levels import Levels, Range
-from keras_modals.population.population import Population
 
-__all__ = ["Levels", "Population", "Range", "pba_explore"]
+__all__ = ["Levels", "Range", "pba_explore"]

@@ -277,7 +277,8 @@ def _take_activations(head):
 
 
 def _unchanged(tensor, **_):
-    return tensor
+    # Not the tensor: Keras before 3.14 makes no model whose output is its input.
+    return keras.layers.Identity()(tensor)
 
 
 def _flat(tensor):

@@ -79,7 +79,10 @@ STACKED = {
 }
 #: What is at hand for the forms of these layers that are written above.
 _USUAL = {
-    layers.BatchNormalization: lambda layer: layer.axis in (-1, 1) and not layer.renorm,
+    # Keras before 3.14 has no renormalization.
+    layers.BatchNormalization: lambda layer: (
+        layer.axis in (-1, 1) and not getattr(layer, "renorm", False)
+    ),
     layers.Activation: lambda layer: _is_of_keras(layer.activation),
     layers.Dense: lambda layer: (
         not (layer.lora_enabled or layer.quantization_mode)

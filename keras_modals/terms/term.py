@@ -81,6 +81,7 @@ class Term:
 
     @classmethod
     def weight_name(cls):
+        """The name of its weight, in arguments, schedules and searches."""
         return f"{cls.kind}_weight"
 
     def __init__(self, weight=0.0):
@@ -134,6 +135,7 @@ class Term:
 
     @property
     def all_variables(self):
+        """All state, that of the optimizer included."""
         slots = [] if self.optimizer is None else self.optimizer.variables
         return [*self.variables, *slots]
 
@@ -154,8 +156,10 @@ class Term:
                 metric.update_state(logs[metric.name], sample_weight=batch_size)
 
     def get_config(self):
+        """Its arguments, as in a Keras layer."""
         return {"weight": self.initial_weight}
 
     @classmethod
     def from_config(cls, config):
+        """A term with the arguments of a config."""
         return cls(**config)
