@@ -24,8 +24,10 @@ from keras_modals.terms import (
 from keras_modals.version import __version__
 
 if TYPE_CHECKING:
-    from keras_modals import evaluation, plots, tuners
-    from keras_modals.evaluation import compare
+    from keras_modals import evaluation as evaluation
+    from keras_modals import plots as plots
+    from keras_modals import tuners as tuners
+    from keras_modals.evaluation import compare as compare
 
 __all__ = [
     "DEFAULT_POLICY",
