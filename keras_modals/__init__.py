@@ -3,25 +3,29 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from keras_modals.callbacks.policy_scheduler import PolicyScheduler
-from keras_modals.layers.latent_augmentation import DEFAULT_POLICY, LatentAugmentation
-from keras_modals.layers.latent_dropout import LatentDropout
-from keras_modals.losses.triplet_selector import TripletSelector
-from keras_modals.metrics.gaussian_distance import GaussianDistance
-from keras_modals.models.augment import augment
-from keras_modals.models.modals_model import ModalsModel
-from keras_modals.operations.operation import Move, Operation
-from keras_modals.policies.policy import Policy
-from keras_modals.policies.policy_schedule import PolicySchedule
-from keras_modals.search.shared_encoder_search import SharedEncoderSearch
-from keras_modals.terms import (
+from keras_modals import operations, population
+from keras_modals._src.callbacks.policy_scheduler import PolicyScheduler
+from keras_modals._src.layers.latent_augmentation import (
+    DEFAULT_POLICY,
+    LatentAugmentation,
+)
+from keras_modals._src.layers.latent_dropout import LatentDropout
+from keras_modals._src.losses.triplet_selector import TripletSelector
+from keras_modals._src.metrics.gaussian_distance import GaussianDistance
+from keras_modals._src.models.augment import augment
+from keras_modals._src.models.modals_model import ModalsModel
+from keras_modals._src.operations.operation import Move, Operation
+from keras_modals._src.policies.policy import Policy
+from keras_modals._src.policies.policy_schedule import PolicySchedule
+from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch
+from keras_modals._src.terms import (
     GaussianDiscriminator,
     Prior,
     Term,
     TermLosses,
     Triplets,
 )
-from keras_modals.version import __version__
+from keras_modals._src.version import __version__
 
 if TYPE_CHECKING:
     from keras_modals import evaluation as evaluation
@@ -49,6 +53,8 @@ __all__ = [
     "Triplets",
     "__version__",
     "augment",
+    "operations",
+    "population",
 ]
 
 

@@ -14,14 +14,11 @@ import keras_modals
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "api.md"
 
-#: Sub-packages that have an `__all__` and are not for users.
-INTERNAL = {"backend", "labels", "memory", "training"}
+#: The package, and what is one level below.
 PACKAGES = ["keras_modals"] + [
     module.name
     for module in pkgutil.iter_modules(keras_modals.__path__, "keras_modals.")
-    if module.ispkg
-    and module.name.removeprefix("keras_modals.") not in INTERNAL
-    and hasattr(importlib.import_module(module.name), "__all__")
+    if not module.name.endswith("._src")
 ]
 
 #: Methods and properties that are called by Keras, or only within the package.

@@ -13,9 +13,9 @@ from benchmarks.accuracy import report
 from benchmarks.accuracy.methods import IMBALANCE
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
+from keras_modals._src.evaluation.comparison import Comparison, RunFile
+from keras_modals._src.evaluation.splits import PARTS
 from keras_modals.evaluation import Trial
-from keras_modals.evaluation.comparison import Comparison, RunFile
-from keras_modals.evaluation.splits import PARTS
 
 #: What scikit-learn ships.
 SHIPPED = ("iris", "breast", "wine", "digits")

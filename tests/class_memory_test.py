@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from portable import BACKEND, array, compiled, tensor
 
-from keras_modals.labels import IGNORED
-from keras_modals.memory.class_memory import (
+from keras_modals._src.labels import IGNORED
+from keras_modals._src.memory.class_memory import (
     LARGEST_LATENT,
     ClassMemory,
     _group_by_class,

@@ -13,10 +13,10 @@ from scipy import sparse, stats
 
 import keras_modals
 from keras_modals import Policy
+from keras_modals._src.evaluation.comparison import COLUMNS, RunFile
+from keras_modals._src.evaluation.splits import PARTS
+from keras_modals._src.evaluation.statistics import holm
 from keras_modals.evaluation import METHODS, Comparison, Method, Trial
-from keras_modals.evaluation.comparison import COLUMNS, RunFile
-from keras_modals.evaluation.splits import PARTS
-from keras_modals.evaluation.statistics import holm
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 

@@ -8,7 +8,7 @@ from keras import ops
 from portable import tensorflow_only
 
 import keras_modals
-from keras_modals.models.copying import copy_model
+from keras_modals._src.models.copying import copy_model
 
 pytestmark = pytest.mark.backend
 

@@ -122,7 +122,7 @@ def test_refuses_other_strategies_by_name(rng):
     import tensorflow as tf
     from problems import compile_, modals_model
 
-    from keras_modals.training.tensorflow import _check_strategy
+    from keras_modals._src.training.tensorflow import _check_strategy
 
     class TPUStrategy:
         num_replicas_in_sync = 8

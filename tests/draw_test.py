@@ -5,8 +5,8 @@ from keras import ops
 from portable import array, tensor
 
 from keras_modals import Policy
-from keras_modals.layers.draw import NO_OPERATION, DrawPlan
-from keras_modals.operations.indices import uniform_index
+from keras_modals._src.layers.draw import NO_OPERATION, DrawPlan
+from keras_modals._src.operations.indices import uniform_index
 
 
 def draw(policy, rows=1000, views=1, features=3, seed=0):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_modals.evaluation.scores import all_scores
-from keras_modals.evaluation.statistics import holm, paired_test, samples_for
+from keras_modals._src.evaluation.scores import all_scores
+from keras_modals._src.evaluation.statistics import holm, paired_test, samples_for
 
 
 def test_paired_test_is_the_t_test_where_test_samples_are_the_same(rng):

@@ -6,6 +6,7 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "keras_modals"
+INNER = f"{PACKAGE}._src"
 
 
 def floors(text):
@@ -33,15 +34,16 @@ def imported_rooms(source):
             assert node.level == 0, "An import names the package."
             module = node.module
             modules = [module]
-            if module == PACKAGE:
+            if module in (PACKAGE, INNER):
                 modules = [f"{module}.{alias.name}" for alias in node.names]
         else:
             continue
         for module in modules:
-            package, *rooms = module.split(".")
+            package, *names = module.split(".")
             if package == PACKAGE:
                 # All of the package, where no room is named.
-                yield node.lineno, rooms[0] if rooms else PACKAGE
+                is_room = names[:1] == ["_src"] and len(names) > 1
+                yield node.lineno, names[1] if is_room else module
 
 
 def faults(path, source, floor):
@@ -54,11 +56,11 @@ def faults(path, source, floor):
 
 
 def sources():
-    package = ROOT / PACKAGE
+    package = ROOT / PACKAGE / "_src"
     return {
         path.relative_to(package): path.read_text()
         for path in sorted(package.rglob("*.py"))
-        # The package's own, which offers what is in all rooms.
+        # It is empty.
         if path != package / "__init__.py"
     }
 
@@ -84,12 +86,12 @@ def test_imports_go_down():
 def test_an_import_that_goes_up_is_found():
     floor = {"top": 1, "left": 2, "right": 2, "bottom": 3}
     source = """
-from keras_modals import bottom
-from keras_modals.bottom.file import name
-import keras_modals.left.file
+from keras_modals._src import bottom
+from keras_modals._src.bottom.file import name
+import keras_modals._src.left.file
 def function():
-    from keras_modals.top import name
-    from keras_modals import right, name
+    from keras_modals._src.top import name
+    from keras_modals._src import right, name
     import keras_modals
 """
     assert list(faults(pathlib.Path("left/file.py"), source, floor)) == [

@@ -4,11 +4,11 @@ import pytest
 from keras import ops
 
 from keras_modals import LatentAugmentation, TripletSelector
-from keras_modals.evaluation.splits import make_loader
-from keras_modals.evaluation.trial import Trial
-from keras_modals.labels import IGNORED, Classes
-from keras_modals.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
-from keras_modals.search.member_scores import error_measure
+from keras_modals._src.evaluation.splits import make_loader
+from keras_modals._src.evaluation.trial import Trial
+from keras_modals._src.labels import IGNORED, Classes
+from keras_modals._src.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
+from keras_modals._src.search.member_scores import error_measure
 
 CLASSES = Classes(3)
 INDICES = np.array([2, 0, 1, 2])

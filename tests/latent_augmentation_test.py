@@ -9,15 +9,15 @@ from portable import array, compiled, gradients, tensor, tensorflow_only
 
 import keras_modals
 from keras_modals import LatentAugmentation, Policy, operations
-from keras_modals.labels import IGNORED
-from keras_modals.layers import latent_augmentation
-from keras_modals.layers.draw import NO_OPERATION, Draws, Step
-from keras_modals.layers.step_scope import StepScope
-from keras_modals.memory.class_memory import ClassStatistics
-from keras_modals.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
+from keras_modals._src.labels import IGNORED
+from keras_modals._src.layers import latent_augmentation
+from keras_modals._src.layers.draw import NO_OPERATION, Draws, Step
+from keras_modals._src.layers.step_scope import StepScope
+from keras_modals._src.memory.class_memory import ClassStatistics
+from keras_modals._src.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
+from keras_modals._src.operations.hard_interpolation import CANDIDATE_POOL, CANDIDATES
+from keras_modals._src.rows import RowMap
 from keras_modals.operations import DifferenceTransform, HardInterpolation
-from keras_modals.operations.hard_interpolation import CANDIDATE_POOL, CANDIDATES
-from keras_modals.rows import RowMap
 
 NUM_CLASSES, FEATURES, BATCH = 3, 4, 6
 NAMES = (*operations.PAPER_OPERATIONS, "class_mixing")

@@ -9,8 +9,8 @@ from tensorboard.util.tensor_util import make_ndarray
 
 import keras_modals
 from keras_modals import Policy
+from keras_modals._src.evaluation.latents import LatentProbe
 from keras_modals.evaluation import LatentMonitor, latents_dataframe
-from keras_modals.evaluation.latents import LatentProbe
 
 SHARES = "val_relabelled_gaussian_noise", "val_relabelled_hard_extrapolation"
 POLICY = Policy({"gaussian_noise": (0.5, 0.3), "hard_extrapolation": (0.5, 0.9)})

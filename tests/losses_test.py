@@ -8,10 +8,10 @@ import pytest
 from keras import ops
 from portable import array, tensor
 
-from keras_modals.rows import RowMap
-from keras_modals.training.losses import OF_BATCH, WITH_STATE, LossKinds
-from keras_modals.training.outputs import Outputs, StepData
-from keras_modals.training.passes import loss_passes, metric_data
+from keras_modals._src.rows import RowMap
+from keras_modals._src.training.losses import OF_BATCH, WITH_STATE, LossKinds
+from keras_modals._src.training.outputs import Outputs, StepData
+from keras_modals._src.training.passes import loss_passes, metric_data
 
 pytestmark = pytest.mark.backend
 

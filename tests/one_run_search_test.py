@@ -6,7 +6,7 @@ from keras import layers
 
 import keras_modals
 from keras_modals import Policy, PolicyScheduler, SharedEncoderSearch
-from keras_modals.models.graph import find_layers
+from keras_modals._src.models.graph import find_layers
 
 #: Of one operation, which is quick to trace.
 ZERO = Policy({"difference_transform": (0.0, 0.0)}, operation_counts=(0.0, 1.0))

@@ -12,7 +12,8 @@ from problems import compile_, make_data, modals_model
 
 import keras_modals
 from keras_modals import Move, Operation, Policy, SharedEncoderSearch, operations
-from keras_modals.memory.class_memory import ClassStatistics
+from keras_modals._src.memory.class_memory import ClassStatistics
+from keras_modals._src.tuners.policy_space import policy_from_values, policy_space
 from keras_modals.operations import (
     ClassMixing,
     DifferenceTransform,
@@ -21,7 +22,6 @@ from keras_modals.operations import (
     HardExtrapolation,
     HardInterpolation,
 )
-from keras_modals.tuners.policy_space import policy_from_values, policy_space
 
 ROWS, FEATURES = 5, 3
 

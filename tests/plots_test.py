@@ -11,9 +11,10 @@ from portable import array
 from problems import compile_, make_data, modals_model
 
 from keras_modals import Policy, PolicySchedule
+from keras_modals._src.evaluation.comparison import COLUMNS
+from keras_modals._src.evaluation.latents import latents_dataframe
+from keras_modals._src.plots.style import color_of, marker_of
 from keras_modals.evaluation import Comparison, LatentMonitor
-from keras_modals.evaluation.comparison import COLUMNS
-from keras_modals.evaluation.latents import latents_dataframe
 from keras_modals.plots import (
     plot_classes,
     plot_comparison,
@@ -23,7 +24,6 @@ from keras_modals.plots import (
     plot_losses,
     plot_schedule,
 )
-from keras_modals.plots.style import color_of, marker_of
 
 SURE, NOISE = [0.1, 0.11, 0.1, 0.12], [0.1, -0.1, 0.1, -0.05]
 

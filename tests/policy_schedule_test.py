@@ -12,8 +12,8 @@ from problems import compile_, make_data, modals_model
 
 import keras_modals
 from keras_modals import Policy, PolicySchedule, PolicyScheduler
-from keras_modals.models.assignment import assign
-from keras_modals.models.graph import find_layers
+from keras_modals._src.models.assignment import assign
+from keras_modals._src.models.graph import find_layers
 
 ZERO, HALF = Policy.zero(), Policy.constant(0.5, 0.5)
 

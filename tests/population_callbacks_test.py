@@ -11,9 +11,9 @@ from population_tuner_test import make_tuner
 from problems import make_data, modals_model
 
 from keras_modals import Policy
+from keras_modals._src.tuners.callback_states import CallbackStates
+from keras_modals._src.tuners.entry import EPOCHS
 from keras_modals.tuners import policy_space
-from keras_modals.tuners.callback_states import CallbackStates
-from keras_modals.tuners.entry import EPOCHS
 
 GENERATIONS, EPOCHS_EACH = 2, 3
 TOTAL = GENERATIONS * EPOCHS_EACH

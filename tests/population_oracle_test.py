@@ -8,15 +8,15 @@ from filelock import Timeout
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_modals import PolicySchedule
-from keras_modals.policies import files
+from keras_modals._src.policies import files
+from keras_modals._src.tuners.checkpoints import CheckpointFolder
+from keras_modals._src.tuners.cluster import MAX_LOSSES
+from keras_modals._src.tuners.entry import GENERATION, MEMBER, PARENT, Entry
+from keras_modals._src.tuners.policy_space import policy_from_values
+from keras_modals._src.tuners.progress import Progress
+from keras_modals._src.tuners.space import levels_of
 from keras_modals.population import pba_explore
 from keras_modals.tuners import PopulationBasedOracle, policy_space
-from keras_modals.tuners.checkpoints import CheckpointFolder
-from keras_modals.tuners.cluster import MAX_LOSSES
-from keras_modals.tuners.entry import GENERATION, MEMBER, PARENT, Entry
-from keras_modals.tuners.policy_space import policy_from_values
-from keras_modals.tuners.progress import Progress
-from keras_modals.tuners.space import levels_of
 
 
 def make_space():

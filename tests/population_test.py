@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 
 from keras_modals import Policy
-from keras_modals.population import Levels, Population, Range, pba_explore
-from keras_modals.population.exploit import exploit
-from keras_modals.population.explore import children
-from keras_modals.population.results import Step, print_results, schedule_of
-from keras_modals.population.scores import lineage, smooth
-from keras_modals.population.start import (
+from keras_modals._src.population import Levels, Population, Range, pba_explore
+from keras_modals._src.population.exploit import exploit
+from keras_modals._src.population.explore import children
+from keras_modals._src.population.results import Step, print_results, schedule_of
+from keras_modals._src.population.scores import lineage, smooth
+from keras_modals._src.population.start import (
     check_arguments,
     check_seed,
     check_validation,
     start_values,
 )
-from keras_modals.population.trials import Trials
+from keras_modals._src.population.trials import Trials
 
 LEVELS = [Levels("a", range(11)), Levels("b", range(11))]
 

@@ -9,13 +9,13 @@ from problems import NUM_CLASSES, compile_, make_data, modals_model, plain_model
 
 import keras_modals
 from keras_modals import Policy, PolicyScheduler
+from keras_modals._src.tuners.arguments import TUNER_UNUSED
+from keras_modals._src.tuners.entry import PARENT, Entry
 from keras_modals.tuners import (
     PopulationBasedOracle,
     PopulationBasedTuner,
     policy_space,
 )
-from keras_modals.tuners.arguments import TUNER_UNUSED
-from keras_modals.tuners.entry import PARENT, Entry
 
 EPOCHS = 2
 

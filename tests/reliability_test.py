@@ -12,10 +12,10 @@ from portable import BACKEND, array, tensor
 from problems import compile_, make_data, modals_model
 
 from keras_modals import LatentAugmentation, ModalsModel, Policy, operations
-from keras_modals.layers import latent_augmentation
-from keras_modals.layers.step_scope import StepScope
+from keras_modals._src.layers import latent_augmentation
+from keras_modals._src.layers.step_scope import StepScope
+from keras_modals._src.rows import RowMap
 from keras_modals.operations import DifferenceTransform, HardInterpolation
-from keras_modals.rows import RowMap
 
 EVERYTHING = {"triplet_weight": 0.2, "prior_weight": 0.1}
 STRONG = Policy.constant(0.8, 0.5)

@@ -12,9 +12,9 @@ from population_oracle_test import fail, make_oracle, score_of, simulate
 from population_tuner_test import make_tuner
 from problems import make_data
 
-from keras_modals.tuners import stored_oracle
-from keras_modals.tuners.checkpoints import CheckpointFolder
-from keras_modals.tuners.entry import Entry
+from keras_modals._src.tuners import stored_oracle
+from keras_modals._src.tuners.checkpoints import CheckpointFolder
+from keras_modals._src.tuners.entry import Entry
 
 
 @pytest.fixture

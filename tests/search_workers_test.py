@@ -14,7 +14,7 @@ import pytest
 from population_tuner_test import data, make_tuner, scores, search  # noqa: F401
 from problems import make_data
 
-from keras_modals.tuners import local_workers
+from keras_modals._src.tuners import local_workers
 
 SCRIPT = """
 import sys
@@ -87,7 +87,10 @@ def worker_processes(folder):
         with contextlib.suppress(OSError):
             command = (path / "cmdline").read_bytes().decode(errors="replace")
             environment = (path / "environ").read_bytes().decode(errors="replace")
-            if "keras_modals.tuners.worker" in command and str(folder) in environment:
+            if (
+                "keras_modals._src.tuners.worker" in command
+                and str(folder) in environment
+            ):
                 found.append(int(path.name))
     return found
 

@@ -9,7 +9,7 @@ from keras import layers as L
 from portable import BACKEND
 
 import keras_modals
-from keras_modals.rows import RowMap
+from keras_modals._src.rows import RowMap
 
 pytestmark = [
     pytest.mark.backend,

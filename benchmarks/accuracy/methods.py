@@ -6,15 +6,15 @@ import keras
 import numpy as np
 
 from keras_modals import Policy, SharedEncoderSearch
-from keras_modals.evaluation import METHODS, Method
-from keras_modals.evaluation.methods import (
+from keras_modals._src.evaluation.methods import (
     STILL,
     augmented,
     latents,
     population_search,
     triplet_by_classes,
 )
-from keras_modals.evaluation.scores import balanced_accuracy
+from keras_modals._src.evaluation.scores import balanced_accuracy
+from keras_modals.evaluation import METHODS, Method
 from keras_modals.operations import PAPER_OPERATIONS, DifferenceTransform
 from keras_modals.tuners import policy_space
 

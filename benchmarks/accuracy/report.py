@@ -5,8 +5,8 @@ import pathlib
 import matplotlib.pyplot as plt
 
 from benchmarks.accuracy.studies import STUDIES
+from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals.evaluation import Comparison
-from keras_modals.evaluation.comparison import BASELINE
 from keras_modals.plots import plot_comparison, plot_learning_curves
 
 #: Beside what settings are chosen by.

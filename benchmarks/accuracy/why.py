@@ -16,11 +16,11 @@ import pathlib
 import keras
 
 from keras_modals import augment
+from keras_modals._src.evaluation.comparison import RunFile, read_runs
+from keras_modals._src.evaluation.methods import STILL
+from keras_modals._src.session import forget_models
 from keras_modals.evaluation import Comparison, LatentMonitor
-from keras_modals.evaluation.comparison import RunFile, read_runs
-from keras_modals.evaluation.methods import STILL
 from keras_modals.operations import PAPER_OPERATIONS
-from keras_modals.session import forget_models
 
 FOLDER = pathlib.Path(__file__).parent
 MAGNITUDE = 0.4

@@ -1,0 +1,44 @@
+"""What public Keras does not offer, or offers too slowly, one file per backend.
+
+- `take_rows(table, indices)`: rows of a tensor, or of a variable, which is not read
+  whole. Indices are not negative.
+- `put_rows(variable, indices, rows, after)`: writes rows of a variable in place;
+  `after` are tensors that depend on what was read from it.
+- `add_entries(tensor, indices, values)`: a tensor with values added at `(n, rank)`
+  indices, repeated ones included.
+- `segment_sum(values, segments, count)`: the sum of the rows of each of `count`
+  segments.
+- `invert(permutation)`: where each number is in a permutation of `0, 1, ...`, int32.
+- `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
+  `keras.random.SeedGenerator`, other ones in each replica.
+- `slice_rows(predictions, start, size)`, `tile_rows(predictions, copies)`: some rows of
+  an output, or all of them several times, with what Keras's losses look for beside it.
+- `num_replicas()`: how many replicas share a step, each with a part of the batch.
+- `gather(tensors)`: tensors of one replica's samples as those of all replicas' samples.
+- `many_models()`: a context in which each model may trace functions of its own, without
+  a warning.
+"""
+
+import keras
+
+if keras.backend.backend() == "tensorflow":
+    from keras_modals._src.backend import tensorflow as _backend
+elif keras.backend.backend() == "jax":
+    from keras_modals._src.backend import jax as _backend  # type: ignore[no-redef]
+elif keras.backend.backend() == "torch":
+    from keras_modals._src.backend import torch as _backend  # type: ignore[no-redef]
+else:
+    from keras_modals._src.backend import generic as _backend  # type: ignore[no-redef]
+
+add_entries = _backend.add_entries
+gather = _backend.gather
+invert = _backend.invert
+many_models = _backend.many_models
+normal = _backend.normal
+num_replicas = _backend.num_replicas
+put_rows = _backend.put_rows
+slice_rows = _backend.slice_rows
+segment_sum = _backend.segment_sum
+take_rows = _backend.take_rows
+tile_rows = _backend.tile_rows
+uniform = _backend.uniform

@@ -1,0 +1,119 @@
+"""`keras_modals._src.backend` on TensorFlow.
+
+`variable.assign(keras.ops.scatter_update(...))` copies the whole variable, and
+`keras.ops.take` reads it whole, so that a step would cost more the larger the
+variable. TensorFlow's resource gather and scatter touch the given rows only.
+
+`keras.random` leaves the choice of algorithm to TensorFlow, which under XLA on a
+CPU takes a slow one; Philox is much faster there. A seed gives other numbers with
+XLA than without, in either case.
+"""
+
+import contextlib
+import logging
+
+import keras
+import tensorflow as tf
+
+
+def take_rows(table, indices):
+    return tf.gather(
+        table.value if isinstance(table, keras.Variable) else table, indices
+    )
+
+
+def slice_rows(predictions, start, size):
+    return _also_of_logits(lambda rows: rows[start : start + size], predictions)
+
+
+def tile_rows(predictions, copies):
+    if copies == 1:
+        return predictions
+    return _also_of_logits(lambda rows: tf.concat([rows] * copies, 0), predictions)
+
+
+def _also_of_logits(function, predictions):
+    """Keras's losses take the logits beside the output of a softmax, instead of its
+    logarithm."""
+    rows = function(predictions)
+    logits = getattr(predictions, "_keras_logits", None)
+    if logits is not None:
+        rows._keras_logits = function(logits)
+    return rows
+
+
+def put_rows(variable, indices, rows, after=()):
+    for read in after:
+        # True in any case, but XLA cannot know: without a data dependency on what
+        # was read before, it copies the variable to write to it.
+        unknown = tf.cast(tf.math.is_nan(tf.reduce_sum(read)), indices.dtype)
+        indices = tf.minimum(indices, variable.shape[0] - 1 + unknown)
+    # By its handle, which in a replica is that of the replica's own copy.
+    tf.raw_ops.ResourceScatterNdUpdate(
+        ref=variable.value.handle,
+        indices=tf.expand_dims(indices, -1),
+        updates=tf.cast(rows, variable.value.dtype),
+    )
+
+
+def add_entries(tensor, indices, values):
+    return tf.tensor_scatter_nd_add(tensor, indices, values)
+
+
+def segment_sum(values, segments, count):
+    return tf.math.unsorted_segment_sum(values, segments, count)
+
+
+def invert(permutation):
+    # TensorFlow's own `invert_permutation` runs on the host, also for a GPU.
+    return tf.scatter_nd(
+        permutation[:, None], tf.range(tf.size(permutation)), tf.shape(permutation)
+    )
+
+
+def num_replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def gather(tensors):
+    if num_replicas() == 1:
+        return tensors
+    context = tf.distribute.get_replica_context()
+    return tuple(context.all_gather(tensor, axis=0) for tensor in tensors)
+
+
+@contextlib.contextmanager
+def many_models():
+    # TensorFlow takes the functions of several models for one that is traced too often.
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_not_about_retracing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_not_about_retracing)
+
+
+def _is_not_about_retracing(record):
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
+def uniform(shape, seed):
+    return tf.random.stateless_uniform(
+        shape, seed=_next(seed), dtype=tf.float32, alg="philox"
+    )
+
+
+def normal(shape, seed):
+    return tf.random.stateless_normal(
+        shape, seed=_next(seed), dtype=tf.float32, alg="philox"
+    )
+
+
+def _next(seed):
+    state = seed.next()
+    if num_replicas() == 1:
+        return state
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    # The replicas' copies of the state are alike. A prime keeps away from the seeds of
+    # other layers, which are often small numbers in a row.
+    return state + tf.cast(tf.stack([1_000_003 * replica, 0]), state.dtype)

@@ -1,0 +1,379 @@
+import dataclasses
+import json
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_modals._src import backend
+from keras_modals._src.arguments import check_choice, check_integer
+from keras_modals._src.evaluation.checks import (
+    check_build_fn,
+    check_fit_arguments,
+    check_name,
+    check_seeds,
+    resolve,
+    run_name,
+)
+from keras_modals._src.evaluation.comparison import (
+    BASELINE,
+    SETTINGS,
+    TEST_SAMPLES,
+    TEST_TO_TRAIN,
+    Comparison,
+    RunFile,
+)
+from keras_modals._src.evaluation.scores import SCORES, all_scores
+from keras_modals._src.evaluation.splits import (
+    checksum,
+    classes_of,
+    is_split,
+    make_loader,
+)
+from keras_modals._src.evaluation.trial import (
+    NotApplicableError,
+    Trial,
+    knows_own_objects,
+    takes_logits,
+)
+from keras_modals._src.session import forget_models
+
+DEFAULT_METHODS = (
+    "none",
+    "label smoothing",
+    "dropout",
+    "mixup",
+    "manifold mixup",
+    "MODALS",
+    "MODALS tuned",
+    "one-run search",
+)
+
+
+def compare(
+    build_fn,
+    data,
+    methods=DEFAULT_METHODS,
+    seeds=5,
+    *,
+    epochs=30,
+    batch_size=32,
+    layer=None,
+    metric="accuracy",
+    monitor="val_accuracy",
+    splits=(0.2, 0.2),
+    dataset="data",
+    path=None,
+    verbose="auto",
+    **fit_arguments,
+):
+    """Trains a model in several ways, and says which differences are more than noise.
+
+    Every method trains a fresh model of `build_fn` with each seed, on the same samples
+    from the same weights; those with settings try each and keep the one that is best on
+    validation samples. The test samples only judge. A paired test, corrected for the
+    number of methods, tells a difference from noise.
+
+    Args:
+        build_fn: `fn()` that returns a compiled Keras model, a classifier with one
+            output, as `keras_modals.augment` takes it. Called for each training: a new
+            model each time, with pretrained layers loaded anew.
+        data: `(x, y)`, which each seed splits into training, validation and test
+            samples with every class in proportion; or a dict with `"train"`,
+            `"validation"` and `"test"`, each such a pair; or `fn(seed)` that returns
+            one. `x` is an array or a structure of them, `y` class indices or one-hot
+            rows. An array `"test_id"` beside them says by what to know test samples,
+            where their inputs are scaled or encoded anew for each seed.
+        methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
+            `Method`s or to functions `fn(trial, model)` that train a model and return
+            the one to test. `"none"` is what all others are compared with, and is
+            added where it is missing. Defaults to a few simple alternatives, the
+            default policy (`"MODALS"`), that with more beside it (`"MODALS tuned"`),
+            and the search in one training.
+        seeds: Integer, how many, or a sequence of integers. Defaults to `5`, which
+            tells large differences; what it calls noise may take more.
+        epochs, batch_size: Of each training. Default to `30` and `32`.
+        layer: As in `keras_modals.augment`: where latents are. Defaults to the input of
+            the last layer with weights.
+        metric: What is compared, `"accuracy"`, `"balanced_accuracy"`, `"macro_f1"`,
+            `"log_loss"` or `"calibration_error"`; all are stored. Defaults to
+            `"accuracy"`.
+        monitor: Name of the log by whose best epoch a training's weights are restored,
+            or `None` to keep the last. Less is better where the name ends with `"loss"`
+            or `"error"`. Defaults to `"val_accuracy"`, whatever `metric` is.
+        splits: The shares of validation and test samples. Only for `(x, y)`.
+        dataset: String, a name for the data. Defaults to `"data"`.
+        path: Path of a CSV file to which each run is written as it finishes. A second
+            call goes on where the first stopped, and several data sets may share one
+            file. Runs with other data, `epochs` or the like need another `path` or
+            `dataset`, and so do those of another backend; that of a changed `build_fn`,
+            method, `fn(seed)` or argument that is an object is up to you.
+            Defaults to `None`, in memory.
+        verbose: `"auto"`, 0, 1 or 2: silent, a progress bar with the time left, or a
+            line for each run. `"auto"` is 1.
+        **fit_arguments: Further arguments of `fit`, such as `callbacks`.
+
+    Where all seeds have the same test samples, what is said is about these samples.
+    Where each has its own, which share samples, the test is corrected for it. Settle
+    the number of seeds before you look: to add some until a difference is no noise
+    finds more than there is. What a first call makes likely, a second one with seeds of
+    its own can confirm.
+
+    Returns:
+        A `Comparison`. Printed, it is a table in words; `summary()` and
+        `to_dataframe()` are pandas DataFrames.
+
+    Reference:
+
+    - [Nadeau and Bengio, 2003](https://doi.org/10.1023/A:1024068626366)
+
+    Example:
+
+    >>> def build():
+    ...     model = keras.Sequential([
+    ...         keras.Input((8,)),
+    ...         keras.layers.Dense(16, "relu"),
+    ...         keras.layers.Dense(3, "softmax"),
+    ...     ])
+    ...     loss = "sparse_categorical_crossentropy"
+    ...     model.compile("adam", loss, metrics=["accuracy"])
+    ...     return model
+    >>> x, y = np.random.normal(size=(90, 8)), np.arange(90) % 3
+    >>> result = keras_modals.compare(
+    ...     build, (x, y), ["none", "MODALS"], seeds=2, epochs=2, verbose=0
+    ... )
+    >>> result.summary().index.get_level_values("method").tolist()
+    ['none', 'MODALS']
+    """
+    check_build_fn(build_fn)
+    methods = resolve(methods)
+    seeds = check_seeds(seeds)
+    check_choice("metric", metric, tuple(SCORES))
+    check_choice("verbose", verbose, ("auto", 0, 1, 2))
+    epochs = check_integer("epochs", epochs, 1)
+    batch_size = check_integer("batch_size", batch_size, 1)
+    for argument, value in (("layer", layer), ("monitor", monitor)):
+        if value is not None:
+            check_name(argument, value)
+    check_name("dataset", dataset)
+    load = make_loader(data, splits)
+    check_fit_arguments(fit_arguments, data)
+    settings = {"epochs": epochs, "batch_size": batch_size}
+    settings |= {"layer": layer, "monitor": monitor}
+    settings["backend"] = keras.backend.backend()
+    if not is_split(data):
+        settings["splits"] = [float(share) for share in splits]
+    if not callable(data):
+        settings["data"] = checksum(data)
+    if fit_arguments:
+        settings["fit"] = {name: _plain(each) for name, each in fit_arguments.items()}
+    file = RunFile(path)
+    number = _check_settings(file, dataset, settings)
+    finished = file.finished(dataset, _needed(metric))
+    todo = [
+        (seed, name, setting)
+        for seed in seeds
+        for name, method in methods.items()
+        for setting in method.grid
+        if (run_name(name, setting), seed) not in finished
+    ]
+    progress = _Progress(len(todo), verbose)
+    skipped: dict[str, str] = {}
+    ran = {run.partition("(")[0] for run, _ in finished}
+    starts: dict[int, int] = {}
+    loaded: Any = (None, None)
+    for seed, name, setting in todo:
+        if name in skipped and name not in ran:
+            progress.advance(f"{name}: {skipped[name]}")
+            continue
+        if loaded[0] != seed:
+            loaded = seed, load(seed)
+        parts = loaded[1]
+        trial = Trial(
+            train=parts["train"],
+            validation=parts["validation"],
+            num_classes=classes_of(parts).num_classes,
+            seed=seed,
+            epochs=epochs,
+            batch_size=batch_size,
+            layer=layer,
+            monitor=monitor,
+            fit_arguments=fit_arguments,
+        )
+        model = _build(build_fn, trial, starts)
+        where = f" with seed {seed}" if name in ran else ""
+        try:
+            with backend.many_models(), knows_own_objects(model):
+                values = _run(methods[name], setting, model, trial, parts)
+        except NotApplicableError as error:
+            skipped[name] = f"not applicable{where}, {error}"
+            progress.advance(f"{name}: {skipped[name]}")
+            continue
+        except Exception as error:
+            if name == BASELINE:
+                raise
+            # Hours of the other methods' runs shall not be lost by it.
+            reason = str(error).strip().split("\n")[0]
+            skipped[name] = f"failed{where}, {type(error).__name__}: {reason}"
+            warnings.warn(f"Method '{name}' {skipped[name]}", stacklevel=2)
+            progress.advance(f"{name}: {skipped[name]}")
+            continue
+        ran.add(name)
+        values["train", SETTINGS] = number
+        file.append(dataset, run_name(name, setting), seed, values)
+        score = values["validation", metric]
+        progress.advance(f"{name}, seed {seed}: validation {metric} {score:.4f}")
+    finished = file.finished(dataset, _needed(metric))
+    runs = _asked_for(file.read(), dataset, finished, methods, seeds)
+    return Comparison(runs, metric, skipped)
+
+
+def _needed(metric):
+    """What a run has that counts: these scores and, written last, its settings."""
+    return ("validation", metric), ("test", metric), ("train", SETTINGS)
+
+
+def _asked_for(runs, dataset, finished, methods, seeds):
+    """Of the runs in a file, those of these methods and seeds whose whole grid ran, in
+    their order."""
+    wanted = [
+        [(run_name(name, setting), seed) for setting in method.grid]
+        for seed in seeds
+        for name, method in methods.items()
+    ]
+    complete = [run for grid in wanted if finished.issuperset(grid) for run in grid]
+    positions = {run: position for position, run in enumerate(complete)}
+    runs = runs[runs["dataset"] == dataset]
+    pairs = zip(runs["method"], runs["seed"], strict=True)
+    order = np.array([positions.get(pair, -1) for pair in pairs], dtype=int)
+    chosen = np.argsort(order, kind="stable")
+    return runs.iloc[chosen[order[chosen] >= 0]]
+
+
+def _build(build_fn, trial, starts):
+    """A model of `build_fn`. `starts` has a number for each seed's initial weights."""
+    forget_models()
+    keras.utils.set_random_seed(trial.seed)
+    model = build_fn()
+    _check_model(model, trial)
+    start = checksum(model.get_weights())
+    if starts.setdefault(trial.seed, start) != start:
+        raise ValueError(
+            "`build_fn` must return a new model each time, whose weights depend on the "
+            "global seed alone: every method starts from the same ones. Build or load "
+            "all layers in it, also those that are pretrained. Received: other weights "
+            f"than before with seed {trial.seed}"
+        )
+    return model
+
+
+def _plain(value):
+    """A setting of `fit` as JSON; of objects, the kind."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    is_plain = isinstance(value, bool | int | float | str | None)
+    return value if is_plain else type(value).__name__
+
+
+def _run(method, setting, model, trial, parts):
+    """Scores of one training, by split and metric, and the seconds that it took."""
+    # A class may have no sample.
+    classes = max(model.output_shape[-1], trial.num_classes)
+    trial = dataclasses.replace(trial, num_classes=classes)
+    start = time.perf_counter()
+    trained = method.train(trial, model, **setting)
+    values = {("train", "seconds"): time.perf_counter() - start}
+    for split in ("validation", "test"):
+        x, y = parts[split]
+        outputs = trained.predict(x, batch_size=500, verbose=0)
+        outputs = trial.classes.probabilities(outputs, takes_logits(model.loss))
+        _check_probabilities(outputs)
+        scores = all_scores(trial.classes.groups_of_array(y), outputs)
+        values |= {(split, name): score for name, score in scores.items()}
+    values["test", TEST_TO_TRAIN] = len(parts["test"][1]) / len(parts["train"][1])
+    values["test", TEST_SAMPLES] = checksum(parts.get("test_id", parts["test"]))
+    return values
+
+
+def _check_model(model, trial):
+    if not (isinstance(model, keras.Model) and model.compiled):
+        raise ValueError(
+            "`build_fn` must return a compiled Keras model. "
+            f"Received: build_fn()={model!r}"
+        )
+    shape = getattr(model, "output_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(
+            "`build_fn` must return a classifier with one output `(batch, classes)`. "
+            f"Received: a model with the output shape {shape}"
+        )
+    if max(shape[-1], 2) < trial.num_classes:
+        raise ValueError(
+            f"The labels are of {trial.num_classes} classes. "
+            f"Received: a model with the output shape {shape}"
+        )
+    if trial.layer is not None:
+        # Refused before anything is trained.
+        model.get_layer(trial.layer)
+
+
+def _check_probabilities(outputs):
+    finite = outputs[np.isfinite(outputs)]
+    if finite.size and not -1e-3 < finite.min() <= finite.max() < 1 + 1e-3:
+        raise ValueError(
+            "The outputs of `build_fn`'s model are not probabilities. Let it end in a "
+            "softmax, or its loss have `from_logits=True`. Received: outputs between "
+            f"{finite.min():.3g} and {finite.max():.3g}"
+        )
+
+
+def _check_settings(file, dataset, settings):
+    """A number for the settings; refuses a file with runs of others."""
+    number = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
+    runs = file.read()
+    runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == SETTINGS)]
+    others = runs[runs["value"] != number]
+    if 0 < len(others) < len(runs):
+        method, seed = others.iloc[0][["method", "seed"]]
+        raise ValueError(
+            f"In the file, one run of '{dataset}' has a damaged value of its settings, "
+            "since others have those of this call. Delete the line, after which "
+            f"`compare` trains the run again. Received: path={file.path}, with the "
+            f"line '{dataset},{method},{seed},train,{SETTINGS},...'"
+        )
+    if len(others):
+        raise ValueError(
+            f"The file has runs of '{dataset}' that were trained with other settings. "
+            "Use another `path`, or another name for `dataset`. "
+            f"Received: path={file.path}, settings={settings}"
+        )
+    return number
+
+
+class _Progress:
+    def __init__(self, total, verbose):
+        self.total = total
+        self.verbose = 1 if verbose == "auto" else verbose
+        self.done = 0
+        self.start = time.monotonic()
+        if self.verbose == 1 and total:
+            self.bar = keras.utils.Progbar(total, unit_name="run")
+
+    def advance(self, line):
+        self.done += 1
+        if self.verbose == 1:
+            self.bar.update(self.done)
+        elif self.verbose == 2:
+            each = (time.monotonic() - self.start) / self.done
+            left = each * (self.total - self.done) / 60
+            text = f"{self.done}/{self.total} {line}, {left:.0f} min left"
+            encoding = sys.stdout.encoding or "utf-8"
+            # A name may have what a terminal cannot show.
+            print(text.encode(encoding, "replace").decode(encoding), flush=True)

@@ -1,0 +1,377 @@
+"""What a comparison compares: ways to train a model on few samples.
+
+A method is a `fn(trial, model, **setting)` that trains a compiled model and returns the
+one to test, with a small grid of settings to choose from on validation data.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_modals._src.evaluation.trial import (
+    NotApplicableError,
+    check_compiled,
+    compile_settings,
+    knows_own_objects,
+    only_loss,
+    take,
+)
+from keras_modals._src.models.augment import augment
+from keras_modals._src.models.graph import plain
+from keras_modals._src.operations import PAPER_OPERATIONS
+from keras_modals._src.policies.policy import Policy
+from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to train.
+
+    Attributes:
+        train: `fn(trial, model, **setting)`: trains the compiled `model` by
+            `trial.fit` and returns the model to test. Raises `NotApplicableError` where
+            it makes no sense.
+        grid: The settings to choose from on validation data, dicts of keyword
+            arguments.
+    """
+
+    train: Callable[..., Any]
+    grid: tuple[dict, ...] = ({},)
+
+
+def grid(**values):
+    """One setting for each value of one argument."""
+    ((name, options),) = values.items()
+    return tuple({name: option} for option in options)
+
+
+# Without latents ---------------------------------------------------------------
+
+
+def none(trial, model):
+    return trial.fit(model)
+
+
+def label_smoothing(trial, model, smoothing):
+    _compile_for_soft_labels(model)
+    shares = trial.classes.shares(trial.train[1])
+    soft = shares * (1 - smoothing) + smoothing / trial.num_classes
+    return _fit_soft(trial, model, trial.train[0], _as_targets(model, soft))
+
+
+def input_noise(trial, model, deviation):
+    """Gaussian noise on inputs, in units of the standard deviation of all of them."""
+    scales = keras.tree.map_structure(_deviation, trial.continuous_inputs)
+    inputs = keras.tree.map_structure(
+        lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
+        plain(model).input,
+    )
+
+    def noise(tensor, scale):
+        # `GaussianNoise` takes deviations up to 1.
+        tensor = keras.layers.Rescaling(1 / scale)(tensor)
+        tensor = keras.layers.GaussianNoise(deviation)(tensor)
+        return keras.layers.Rescaling(scale)(tensor)
+
+    noisy = keras.tree.map_structure(noise, inputs, scales)
+    result = keras.Model(inputs, model(noisy))
+    result.compile_from_config(compile_settings(model))
+    return trial.fit(result)
+
+
+def _deviation(array):
+    return float(np.std(array)) or 1.0
+
+
+def mixup(trial, model, alpha):
+    """Mixes inputs and labels of two samples (Zhang et al., 2018)."""
+    _compile_for_soft_labels(model)
+    x = trial.continuous_inputs
+    shares = trial.classes.shares(trial.train[1])
+    batches = _MixedBatches(x, _as_targets(model, shares), trial, alpha)
+    return _fit_soft(trial, model, batches)
+
+
+class _MixedBatches(keras.utils.PyDataset):
+    def __init__(self, x, y, trial, alpha):
+        super().__init__()
+        # TensorFlow takes a list in a batch for a tensor.
+        self.x, self.y = tuple(x) if isinstance(x, list) else x, y
+        self.batch_size, self.alpha = trial.batch_size, alpha
+        self.rng = np.random.default_rng(trial.seed)
+        self.on_epoch_begin()
+
+    def on_epoch_begin(self):
+        self.order = self.rng.permutation(len(self.y))
+
+    def __len__(self):
+        return -(-len(self.y) // self.batch_size)
+
+    def __getitem__(self, index):
+        chosen = self.order[index * self.batch_size :][: self.batch_size]
+        partners = self.rng.permutation(chosen)
+        share = self.rng.beta(self.alpha, self.alpha)
+
+        def mix(array):
+            array = np.asarray(array)
+            mixed = share * array[chosen] + (1 - share) * array[partners]
+            return mixed.astype(array.dtype)
+
+        return keras.tree.map_structure(mix, self.x), mix(self.y)
+
+
+def class_weights(trial, model):
+    """Weighs a sample's loss by the rarity of its class."""
+    counts = np.bincount(trial.labels)
+    present = np.flatnonzero(counts)
+    weights = len(trial.labels) / (len(present) * counts[present])
+    pairs = zip(present.tolist(), weights.tolist(), strict=True)
+    return trial.fit(model, class_weight=dict(pairs))
+
+
+def oversampling(trial, model):
+    """Repeats samples of rare classes until all are as frequent."""
+    labels = trial.labels
+    rng = np.random.default_rng(trial.seed)
+    counts = np.bincount(labels)
+    added = [
+        rng.choice(np.flatnonzero(labels == label), counts.max() - count)
+        for label, count in enumerate(counts)
+        if count
+    ]
+    chosen = np.concatenate([np.arange(len(labels)), *added])
+    return trial.fit(model, *take(trial.train, chosen))
+
+
+def smote(trial, model):
+    """Adds points between neighbours of rare classes (Chawla et al., 2002)."""
+    from imblearn.over_sampling import SMOTE
+
+    x, labels = trial.continuous_inputs, trial.labels
+    least = np.bincount(labels)[np.unique(labels)].min()
+    if keras.tree.is_nested(x) or np.asarray(x).ndim != 2:
+        raise NotApplicableError("needs one input of rank 2, a table")
+    if least < 2:
+        raise NotApplicableError("needs two samples of every class")
+    sampler = SMOTE(random_state=trial.seed, k_neighbors=min(5, least - 1))
+    x, labels = sampler.fit_resample(x, labels)
+    return trial.fit(model, x, trial.targets_like(labels))
+
+
+def _compile_for_soft_labels(model):
+    """Compiles a model anew for targets that are shares of classes."""
+    loss = only_loss(model.loss)
+    name = getattr(loss, "name", getattr(loss, "__name__", loss))
+    if name == "sparse_categorical_crossentropy":
+        settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+        shared = ("from_logits", "reduction")
+        loss = keras.losses.CategoricalCrossentropy(
+            **{key: settings[key] for key in shared if key in settings}
+        )
+        _recompile(
+            model,
+            loss=keras.losses.serialize(loss),
+            metrics=_metrics_of_shares(model.get_compile_config()["metrics"]),
+        )
+    elif name not in ("categorical_crossentropy", "binary_crossentropy"):
+        raise NotApplicableError(f"needs a crossentropy, not the loss {name}")
+
+
+def _metrics_of_shares(metrics):
+    """Metrics of class indices as such of shares of classes, under the same names;
+    others are left out."""
+    if isinstance(metrics, dict):
+        (metrics,) = metrics.values()
+    found = []
+    for metric in metrics or []:
+        if metric in ("accuracy", "acc"):
+            found.append(metric)
+            continue
+        metric = keras.metrics.get(metric)
+        if type(metric) in _OF_SHARES:
+            of_shares = _OF_SHARES[type(metric)](name=metric.name)
+            found.append(keras.metrics.serialize(of_shares))
+    return found
+
+
+_OF_SHARES = {
+    keras.metrics.SparseCategoricalAccuracy: keras.metrics.CategoricalAccuracy,
+    keras.metrics.SparseCategoricalCrossentropy: keras.metrics.CategoricalCrossentropy,
+}
+
+
+def _recompile(model, **changes):
+    """Compiles a model as it was, but for what is changed."""
+    model.compile_from_config({**compile_settings(model), **changes})
+
+
+def _as_targets(model, shares):
+    """Shares of classes, as the model's output is: of two classes maybe the second."""
+    return shares[:, 1:] if model.output_shape[-1] == 1 else shares
+
+
+def _fit_soft(trial, model, *data):
+    x, targets = trial.validation
+    shares = trial.classes.shares(targets)
+    validation = (x, _as_targets(model, shares))
+    return trial.fit(model, *data, validation_data=validation)
+
+
+# In the latent space ------------------------------------------------------------
+
+
+def latents(**arguments):
+    """A method that trains `augmented(trial, model, **arguments)`, with further
+    arguments from its setting."""
+
+    def train(trial, model, **setting):
+        return trial.fit(augmented(trial, model, **{**arguments, **setting}))
+
+    return train
+
+
+def augmented(trial, model, operation=None, magnitude=None, **arguments):
+    """`augment(model, **arguments)`, with one operation or a `policy`, and with weights
+    of losses."""
+    if operation is not None:
+        arguments["policy"] = Policy.single(operation, magnitude)
+    weights = {
+        name: arguments.pop(name)
+        for name in ("triplet_weight", "prior_weight")
+        if name in arguments
+    }
+    model = augment(model, trial.layer, trial.num_classes, seed=trial.seed, **arguments)
+    check_compiled(model)
+    if weights:
+        _recompile(model, **weights)
+    return model
+
+
+def tuned(trial, model, triplet=False, **arguments):
+    """The default policy, with dropout, or with a triplet loss that counts the more,
+    the more classes there are."""
+    if triplet:
+        arguments |= triplet_by_classes(trial)
+    return latents(**arguments)(trial, model)
+
+
+def triplet_by_classes(trial):
+    return {"triplet_weight": 0.3 * (1 - 2 / trial.num_classes)}
+
+
+def beside(remedy):
+    """The default policy, with a remedy for rare classes."""
+
+    def train(trial, model):
+        return remedy(trial, augmented(trial, model))
+
+    return train
+
+
+def random_policy(trial, model):
+    policy = Policy.random(trial.seed)
+    return trial.fit(augmented(trial, model, policy=policy, num_views=4))
+
+
+def one_run_search(trial, model):
+    model = augmented(
+        trial, model, policy=Policy.zero(repeats=1), num_views=2, dropout=0.0
+    )
+    search = SharedEncoderSearch(model, seed=trial.seed)
+    return trial.fit(search).best_model()
+
+
+def _searched(hp):
+    from keras_modals._src import tuners
+
+    return {
+        "policy": tuners.policy_space(hp, repeats=1),
+        "num_views": 2,
+        "dropout": hp.Float("dropout", 0.0, 0.9, step=0.1),
+    }
+
+
+def population_search(trial, model, population_size=8, space=_searched):
+    """Whole trainings of a population, in turn, on Keras Tuner, each
+    `augmented(trial, model, **space(hp))`. Members are scored, and may be the best, at
+    the end of each generation, by the validation loss where there is no monitor."""
+    import keras_tuner
+
+    from keras_modals._src import tuners
+
+    compiling = compile_settings(model)
+    if trial.monitor is None:
+        trial = dataclasses.replace(trial, monitor="val_loss")
+    epochs = _divisor(trial.epochs, near=3)
+
+    def build(hp):
+        # The tuner leaves all scopes before it builds.
+        with knows_own_objects(model):
+            clone = keras.models.clone_model(model)
+            clone.set_weights(model.get_weights())
+            member = augmented(trial, clone, **space(hp))
+            member.compile_from_config(compiling)
+        return member
+
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = tuners.PopulationBasedTuner(
+            build,
+            keras_tuner.Objective(trial.monitor, trial.direction),
+            population_size=population_size,
+            generations=trial.epochs // epochs,
+            epochs_per_generation=epochs,
+            # As it was measured for README.md and docs/evidence.md.
+            smoothing=0.0,
+            seed=trial.seed,
+            directory=folder,
+        )
+        tuner.search(
+            *trial.train,
+            validation_data=trial.validation,
+            batch_size=trial.batch_size,
+            verbose=0,
+            **trial.fit_arguments,
+        )
+        return tuner.get_best_models(1)[0]
+
+
+def _divisor(number, near):
+    divisors = (n for n in range(1, number + 1) if number % n == 0)
+    return min(divisors, key=lambda n: abs(n - near))
+
+
+#: What every `LatentAugmentation` without moves is: the identity.
+STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
+_MIXING = {"policy": Policy.single("class_mixing", 1.0), "gradient_to_encoder": True}
+
+#: Name to `Method`, of everything that `compare` knows.
+METHODS = {
+    "none": Method(none),
+    "label smoothing": Method(label_smoothing, grid(smoothing=(0.1, 0.2))),
+    "input noise": Method(input_noise, grid(deviation=(0.05, 0.2))),
+    "mixup": Method(mixup, grid(alpha=(0.2, 1.0))),
+    "dropout": Method(latents(**STILL), grid(dropout=(0.3, 0.6))),
+    "manifold mixup": Method(latents(**_MIXING), grid(num_views=(1, 2))),
+    "class weights": Method(class_weights),
+    "oversampling": Method(oversampling),
+    "SMOTE": Method(smote),
+    "triplet": Method(latents(**STILL), grid(triplet_weight=(0.1, 0.3))),
+    "prior": Method(latents(**STILL), grid(prior_weight=(0.003, 0.03))),
+    **{
+        operation.replace("_", " "): Method(
+            latents(operation=operation, num_views=4), grid(magnitude=(0.4,))
+        )
+        for operation in PAPER_OPERATIONS
+    },
+    "MODALS": Method(latents()),
+    "MODALS tuned": Method(tuned, ({}, {"dropout": 0.3}, {"triplet": True})),
+    "MODALS, class weights": Method(beside(class_weights)),
+    "MODALS, oversampling": Method(beside(oversampling)),
+    "random policy": Method(random_policy),
+    "one-run search": Method(one_run_search),
+    "population search": Method(population_search),
+}

@@ -1,0 +1,178 @@
+"""The data of a comparison: training, validation and test samples for each seed."""
+
+import numbers
+import zlib
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+
+from keras_modals._src.evaluation.checks import check_data_fn, described
+from keras_modals._src.evaluation.trial import take
+from keras_modals._src.labels import Classes
+
+PARTS = ("train", "validation", "test")
+
+
+def make_loader(data, splits):
+    """`fn(seed)` that returns a dict of the three parts, and maybe `"test_id"`."""
+    if callable(data):
+        check_data_fn(data)
+        return lambda seed: _check_parts(data(seed))
+    if isinstance(data, Mapping):
+        parts = _check_parts(data)
+        return lambda seed: parts
+    _check_splits(splits)
+    _check_pair("data", data)
+    labels = Classes.of_arrays(data[1]).groups_of_array(data[1])
+
+    def split(seed):
+        rest, test = train_test_split(
+            np.arange(len(labels)),
+            test_size=splits[1],
+            stratify=labels,
+            random_state=seed,
+        )
+        train, validation = train_test_split(
+            rest,
+            test_size=splits[0] / (1 - splits[1]),
+            stratify=labels[rest],
+            random_state=seed,
+        )
+        indices = {"train": train, "validation": validation, "test": test}
+        return {name: take(tuple(data), chosen) for name, chosen in indices.items()}
+
+    return split
+
+
+def _check_splits(splits):
+    is_pair = isinstance(splits, tuple | list) and len(splits) == 2
+    if not (
+        is_pair
+        and all(isinstance(share, numbers.Real) for share in splits)
+        and min(splits) > 0
+        and sum(splits) < 1
+    ):
+        raise ValueError(
+            "Invalid value received for argument `splits`. Expected two positive "
+            "shares that leave some for training. "
+            f"Received: splits={described(splits)}"
+        )
+
+
+def _check_parts(parts):
+    if not isinstance(parts, Mapping) or any(name not in parts for name in PARTS):
+        received = list(parts) if isinstance(parts, Mapping) else described(parts)
+        raise ValueError(
+            'Split data must have "train", "validation" and "test", each a pair of '
+            f"arrays `(x, y)`. Received: {received}"
+        )
+    for name in PARTS:
+        _check_pair(f"data[{name!r}]", parts[name])
+    labels = parts["test"][1]
+    if len(parts.get("test_id", labels)) != len(labels):
+        raise ValueError(
+            '"test_id" must have an entry for every test sample. Received: '
+            f"{len(parts['test_id'])} entries for {len(labels)} samples"
+        )
+    return parts
+
+
+def _check_pair(name, pair):
+    is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+    if not (is_pair and all(map(_may_be_arrays, pair))):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected pairs of arrays "
+            "`(x, y)`: one, a dict of them, or a function of a seed that returns such "
+            "a dict; of a dataset's batches, make arrays with `x, y = "
+            f"map(np.concatenate, zip(*dataset))`. Received: {name}={described(pair)}"
+        )
+    x, y = pair
+    if not _is_array(y):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected the targets as one "
+            "array of class indices or one-hot rows, for a model with one output: of a "
+            f"list, make an array with `np.asarray(y)`. Received: {name} with targets "
+            f"{described(y)}"
+        )
+    _check_inputs(name, x, len(y))
+    Classes.of_arrays(y).check(y)
+
+
+def _may_be_arrays(value):
+    """Whether a value is no dataset, and not `None`."""
+    is_collection = isinstance(value, list | tuple | Mapping)
+    return is_collection or _is_array(value) or sparse.issparse(value)
+
+
+def _is_array(value):
+    return not sparse.issparse(value) and bool(getattr(value, "shape", ()))
+
+
+def _check_inputs(name, x, samples):
+    leaves = keras.tree.flatten(x)
+    wrong = [leaf for leaf in leaves if not _is_array(leaf)]
+    if any(map(sparse.issparse, leaves)):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected dense arrays: of a "
+            "sparse matrix, make one with `x.toarray()`. "
+            f"Received: {name} with {described(wrong[0])}"
+        )
+    counts = {leaf.shape[0] for leaf in leaves if _is_array(leaf)}
+    is_list = isinstance(x, list | tuple) and len(x) == samples
+    if wrong or (is_list and counts != {samples}) or any(map(_is_ragged, leaves)):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected the inputs as one "
+            "array, or one for each input of the model: of a list of samples, make an "
+            "array with `np.stack(x)` or, where their lengths differ, with "
+            f"`keras.utils.pad_sequences(x)`. Received: {name} with {described(x)}"
+        )
+    if counts != {samples}:
+        raise ValueError(
+            f"Inputs and targets must have as many samples. Received: {name} with "
+            f"{sorted(counts)} inputs and {samples} targets"
+        )
+    for leaf in leaves:
+        _check_dtype(name, np.asarray(leaf))
+
+
+def _is_ragged(leaf):
+    array = np.asarray(leaf)
+    if array.dtype.kind != "O" or not array.size:
+        return False
+    return not isinstance(array.flat[0], str | bytes) and np.ndim(array.flat[0]) > 0
+
+
+def _check_dtype(name, array):
+    """Strings may be objects, which TensorFlow takes."""
+    is_object = array.dtype.kind == "O"
+    has_strings = is_object and array.size and isinstance(array.flat[0], str | bytes)
+    if array.dtype.kind in "USMm" or (is_object and not has_strings):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected inputs that are "
+            "numbers: write `x.astype('float32')`, or encode what are words or dates. "
+            f"Received: {name} with inputs of dtype {array.dtype}"
+        )
+
+
+def classes_of(parts):
+    """The `Classes` that the targets of all parts know of."""
+    return Classes.of_arrays(*(parts[name][1] for name in PARTS))
+
+
+def is_split(data):
+    """Whether `data` come with their test samples."""
+    return callable(data) or isinstance(data, Mapping)
+
+
+def checksum(arrays):
+    """A number for the values of arrays, or of a structure of them."""
+    number = 0
+    for array in map(np.asarray, keras.tree.flatten(arrays)):
+        if array.dtype.kind == "O":
+            array = array.astype(str)
+        kind = f"{array.dtype}{array.shape}".encode()
+        number = zlib.crc32(array.tobytes(), zlib.crc32(kind, number))
+    return number

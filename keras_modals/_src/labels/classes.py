@@ -1,0 +1,216 @@
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals._src.labels.labels import IGNORED, Labels
+
+#: In these, the number of classes itself may not fit.
+_NARROW_DTYPES = ("bool", "int8", "uint8", "int16", "uint16")
+
+#: How far from 1 the sum of a row of shares may be.
+_TOLERANCE = 1e-2
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes(Labels):
+    """One class for each sample.
+
+    Targets are class indices, of shape `(batch,)` or `(batch, 1)`, or rows of shares,
+    `(batch, num_classes)`, that sum to 1: one-hot rows, or soft ones, which count for
+    their largest entry. A sample has no label by an index that is not in
+    `[0, num_classes)`, usually -1, or is one that the loss ignores, and by a row of
+    another sum.
+
+    Args:
+        num_classes: Integer of at least 2; `None` where it is not known: a row is then
+            of any width but 1.
+    """
+
+    num_classes: Any = None
+
+    @classmethod
+    def of_arrays(cls, *targets):
+        """The classes that arrays of targets know of, at least 2."""
+        arrays = [np.asarray(array) for array in targets]
+        return cls(max(2, *(_width(array) for array in arrays)))
+
+    @property
+    def num_groups(self):
+        return self.num_classes
+
+    def _are_rows(self, shape):
+        if self.num_classes is None:
+            return len(shape) == 2 and shape[-1] != 1
+        return len(shape) == 2 and shape[-1] == self.num_classes
+
+    # Tensors ----------------------------------------------------------------
+
+    def groups(self, targets, ignored=()):
+        targets = _as_tensor(targets)
+        if self._are_rows(targets.shape):
+            total = ops.cast(ops.sum(targets, axis=-1), "float32")
+            valid = ops.abs(total - 1.0) < _TOLERANCE
+            indices = ops.cast(ops.argmax(targets, axis=-1), "int32")
+            return ops.where(valid, indices, IGNORED)
+        if not _are_indices(targets.shape):
+            raise ValueError(self._shape_message(targets.shape))
+        targets = ops.reshape(targets, (-1,))
+        valid = targets >= 0
+        if self.num_classes is not None:
+            valid = valid & (targets < self.num_classes)
+        if is_float(targets):
+            valid = valid & (targets == ops.floor(targets))
+            targets = ops.where(valid, targets, ops.zeros_like(targets))
+        for index in ignored:
+            valid = valid & (targets != index)
+        return ops.where(valid, ops.cast(targets, "int32"), IGNORED)
+
+    def is_unlabeled(self, targets, ignored=()):
+        targets = _as_tensor(targets)
+        if self._are_rows(targets.shape):
+            return None
+        targets = ops.reshape(targets, (-1,))
+        unlabeled = targets == IGNORED
+        for index in ignored:
+            unlabeled = unlabeled | (targets == index)
+        return unlabeled
+
+    def mixable(self, targets):
+        """Shares of the classes, float32 `(batch, num_classes)`; a sample without a
+        class has zeros."""
+        if self._are_rows(tuple(targets.shape)):
+            return ops.cast(targets, "float32")
+        return ops.one_hot(self.groups(targets), self.num_classes, dtype="float32")
+
+    def predicted(self, outputs):
+        """The likeliest class; of outputs of width 1, the second above 0.5, as Keras's
+        accuracy has it."""
+        if outputs.shape[-1] == 1:
+            return ops.cast(outputs[:, 0] > 0.5, "int32")
+        return ops.cast(ops.argmax(outputs, axis=-1), "int32")
+
+    # Arrays -----------------------------------------------------------------
+
+    def check(self, targets, ignored=()):
+        targets = np.asarray(targets)
+        if targets.dtype.kind not in "biuf":
+            raise ValueError(
+                "Labels must be numbers: class indices or one-hot rows. Encode class "
+                "names first, with `keras.layers.StringLookup` for example. "
+                f"Received: labels of dtype {targets.dtype}"
+            )
+        if not np.all(np.isfinite(targets)):
+            raise ValueError(
+                "Labels must be finite. Received: labels with NaN or infinity"
+            )
+        if self._are_rows(targets.shape):
+            _check_rows(targets)
+        elif _are_indices(targets.shape):
+            self._check_indices(targets[~np.isin(targets, ignored)])
+        else:
+            raise ValueError(self._shape_message(targets.shape))
+
+    def _check_indices(self, targets):
+        if np.any(targets != np.floor(targets)):
+            value = targets[targets != np.floor(targets)].flat[0]
+            raise ValueError(
+                "Class labels must be whole numbers. Regression targets are not "
+                "supported by `LatentAugmentation`. "
+                f"Received: a label of {value}"
+            )
+        if targets.size and (targets.min() < 0 or targets.max() >= self.num_classes):
+            value = targets.min() if targets.min() < 0 else targets.max()
+            raise ValueError(
+                f"Class labels must lie in [0, {self.num_classes}), since "
+                f"`LatentAugmentation` was given num_classes={self.num_classes}. A "
+                "sample without a label has the index -1, which the loss must ignore, "
+                "as `SparseCategoricalCrossentropy(ignore_class=-1)` does. "
+                f"Received: a label of {value}"
+            )
+
+    def _shape_message(self, shape):
+        per_position = ""
+        if len(shape) > 1:
+            per_position = " A label for each position is not supported."
+        return (
+            "Labels must have shape (batch,) or (batch, 1) for class indices, or "
+            f"(batch, {self.num_classes}) for one-hot rows, since `LatentAugmentation` "
+            f"was given num_classes={self.num_classes}.{per_position} "
+            f"Received: labels of shape {tuple(shape)}"
+        )
+
+    def shares(self, targets):
+        """Shares of the classes, float32 NumPy array `(samples, num_classes)`."""
+        return ops.convert_to_numpy(self.mixable(np.asarray(targets)))
+
+    def like(self, groups, targets):
+        """Groups in the form of an array of targets."""
+        targets = np.asarray(targets)
+        if self._are_rows(targets.shape):
+            return self.shares(groups)
+        return np.reshape(groups, (-1, *targets.shape[1:]))
+
+    def probabilities(self, outputs, from_logits=False):
+        """Probabilities of the classes, float32 NumPy array `(samples, num_classes)`,
+        of a head's outputs, which may be those of the second class alone."""
+        outputs = np.asarray(outputs, "float32")
+        if outputs.shape[-1] == 1:
+            if from_logits:
+                outputs = ops.convert_to_numpy(ops.sigmoid(outputs))
+            return np.concatenate([1 - outputs, outputs], axis=-1)
+        return ops.convert_to_numpy(ops.softmax(outputs)) if from_logits else outputs
+
+    # Outputs ------------------------------------------------------------------
+
+    def check_output(self, name, shape):
+        if len(shape) > 2:
+            raise ValueError(
+                f"The output '{name}' has a label for each position, and "
+                "`LatentAugmentation` takes one label per sample: pool or flatten the "
+                "positions before the head, or train this model without it. "
+                f"Received: an output of shape {tuple(shape)}"
+            )
+        if shape[-1] == 1 and self.num_classes > 2:
+            raise ValueError(
+                "An output of width 1 is one of two classes, or a regression, which "
+                "is not supported: use one of width `num_classes` with a softmax. "
+                f"Received: an output of width 1, num_classes={self.num_classes}"
+            )
+
+
+def _as_tensor(targets):
+    targets = ops.convert_to_tensor(targets)
+    if keras.backend.standardize_dtype(targets.dtype) in _NARROW_DTYPES:
+        return ops.cast(targets, "int32")
+    return targets
+
+
+def is_float(tensor):
+    return "float" in keras.backend.standardize_dtype(tensor.dtype)
+
+
+def _are_indices(shape):
+    return len(shape) == 1 or (len(shape) == 2 and shape[-1] == 1)
+
+
+def _width(targets):
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        return targets.shape[1]
+    if targets.dtype.kind not in "biuf" or not np.all(np.isfinite(targets)):
+        return 2
+    return 1 + int(targets.max(initial=0))
+
+
+def _check_rows(targets):
+    totals = targets.sum(axis=1)
+    wrong = (np.abs(totals - 1) > _TOLERANCE) | (targets < 0).any(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            "One-hot labels must be non-negative and sum to 1 in every row. "
+            "Several labels for one sample are not supported by `LatentAugmentation`. "
+            f"Received: row {row} is {targets[row]}, with sum {totals[row]}"
+        )

@@ -1,0 +1,494 @@
+import math
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals._src import backend
+from keras_modals._src.arguments import check_integer
+from keras_modals._src.labels import IGNORED, Classes
+from keras_modals._src.labels.mixing import mixed
+from keras_modals._src.layers.draw import DrawPlan
+from keras_modals._src.layers.gradients import scale_gradient
+from keras_modals._src.layers.step_scope import current_scope
+from keras_modals._src.memory.class_memory import ClassMemory, memory_bytes
+from keras_modals._src.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
+from keras_modals._src.operations.batch import Batch
+from keras_modals._src.operations.operation import Draw
+from keras_modals._src.policies.policy import Policy
+from keras_modals._src.rows import RowMap
+
+#: Chosen by measurement: `python -m benchmarks.accuracy report --study tuning`.
+DEFAULT_POLICY = Policy.single("class_mixing", 0.5)
+
+#: How many latents of a class are remembered, if all fit into the limit in bytes.
+MEMORY_SIZE, MEMORY_LIMIT = 100, 2**29
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class LatentAugmentation(keras.layers.Layer):
+    """Augments latent vectors during training by moves that preserve their class.
+
+    Put it between the encoder and the head of a classifier and train with
+    `keras_modals.ModalsModel` (or `keras_modals.augment`), which hands it the labels.
+    At inference it is the identity, exactly.
+
+    For each sample, operations of the `policy` are drawn and applied to the latent,
+    using what a memory of the class's recent latents says about it: hard examples,
+    the class's centre and spread, differences between two latents of a class. Where
+    the policy is `class_mixing` alone, which needs no memory, there is none.
+    Probabilities and magnitudes are variables: assigning `layer.policy = policy`
+    takes effect at the next step, with nothing traced again.
+
+    The default policy is `class_mixing`, an addition to the method's four operations:
+    a latent is mixed with one of another sample, and so is its label, as in manifold
+    mixup. Of the settings that we tried it was the best on validation data; a search
+    looks for what suits yours.
+
+    Three differences to the published method, each with a plain argument, since
+    strong moves are known to hurt a learned encoder through its own gradient: a
+    sample may have several views, one of them clean; of the method's operations,
+    augmented views train the head alone unless `gradient_to_encoder=True`; the
+    difference transform may borrow the variation of any class. How an operation of a
+    policy acts is said, with its options, in `keras_modals._src.operations`.
+
+    Args:
+        num_classes: Integer, the number of classes, at least 2.
+        policy: A `keras_modals.Policy`. Defaults to `keras_modals.DEFAULT_POLICY`.
+        gradient_to_encoder: Boolean, whether augmented latents send gradient to the
+            encoder or train the head alone. In the latter case the encoder learns
+            from the clean view, which carries its whole gradient, or else from what
+            no operation moved. Defaults to `None`: `True` where the model has no
+            clean view or where `class_mixing`, which moves the label along, is the
+            only operation, else `False`.
+        memory_size: Integer, how many latents to remember per class, at least 2, for
+            operations that read the memory. Defaults to `None`: 100, or as many as fit
+            into 512 MiB on each device, the classes' statistics (as much as 12 latents
+            each) included; where fewer than 2 fit, building the layer raises.
+        seed: Optional integer to make the draws reproducible.
+
+    Call arguments:
+        latents: Tensor of rank 2 or more; all axes but the first are features, of
+            fixed size. By hand also a dict of `"latents"` and `"labels"`, as for
+            `keras.layers.MixUp`: the result is a dict of moved latents and of labels
+            as shares, `(batch, num_classes)`, mixed where the latents are. Other
+            entries stay as they are.
+        labels: Class labels, in the forms that `ModalsModel` takes. Optional inside
+            `ModalsModel`, whose labels are used. By hand, what moves labels is left
+            out.
+        training: Boolean, whether to augment.
+
+    Input shape:
+        `(batch, ...)`, every axis but the first of known size.
+
+    Output shape:
+        The input's. Only in the training of a `ModalsModel` it is
+        `(num_views * batch, ...)`: all of the first view, then all of the second.
+
+    Reference:
+
+    - [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+    - [Verma et al., 2019](https://arxiv.org/abs/1806.05236)
+
+    Example:
+
+    >>> policy = keras_modals.Policy.single("gaussian_noise", 0.3)
+    >>> layer = keras_modals.LatentAugmentation(2, policy, seed=0)
+    >>> latents = keras.random.normal((8, 16), seed=0)
+    >>> labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
+    >>> layer(latents, labels=labels, training=True).shape
+    TensorShape([8, 16])
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        policy=None,
+        *,
+        gradient_to_encoder=None,
+        memory_size=None,
+        seed=None,
+        **kwargs,
+    ):
+        # Latents and labels stay what they are: at inference the layer is the identity.
+        super().__init__(autocast=False, **kwargs)
+        if policy is None:
+            policy = DEFAULT_POLICY
+        elif isinstance(policy, dict):
+            policy = keras.saving.deserialize_keras_object(policy)
+        _check_policy(policy)
+        self.num_classes = check_integer("num_classes", num_classes, 2)
+        #: What reads labels, a `Labels`.
+        self.labels = Classes(self.num_classes)
+        #: The `Operation` of each name.
+        self.operations = policy.by_name
+        hardness = {each.hardness for each in self.operations.values()} - {None}
+        if len(hardness) > 1:
+            raise ValueError(
+                "The memory keeps one number for how hard a latent is: give all "
+                f"operations one `hardness`. Received: {sorted(hardness)}"
+            )
+        #: What makes a remembered latent hard; `None` where no operation asks.
+        self._hardness = hardness.pop() if hardness else None
+        #: Whether the samples' losses are of use to `remember`.
+        self.needs_losses = self._hardness == "loss"
+        self.gradient_to_encoder = gradient_to_encoder
+        self._needs_memory = any(each.needs_memory for each in self.operations.values())
+        if memory_size is not None:
+            check_integer("memory_size", memory_size, 2)
+            if not self._needs_memory:
+                raise ValueError(
+                    "No operation of the policy reads the memory, which there is none "
+                    "of then: leave `memory_size` out. "
+                    f"Received: memory_size={memory_size}, policy={policy}"
+                )
+        self.memory_size = memory_size
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._policy = policy
+        self._plan = DrawPlan(policy)
+        self._sub_policies = tuple(name for name, _, _ in policy.sub_policies)
+        self._warned = False
+        self.supports_masking = True
+
+    # State ---------------------------------------------------------------
+
+    def build(self, latents_shape):
+        if isinstance(latents_shape, dict):
+            _check_entries(latents_shape)
+            latents_shape = latents_shape["latents"]
+        features = latents_shape[1:]
+        if len(latents_shape) < 2 or any(size is None for size in features):
+            raise ValueError(
+                "`LatentAugmentation` needs latents of rank 2 or more whose axes, "
+                "other than the first, have known sizes. Pool or flatten sequences "
+                f"of variable length first. Received: latents of shape {latents_shape}"
+            )
+        #: The number of features of a latent, all axes but the first taken together.
+        self.num_features = math.prod(features)
+        #: The `ClassMemory`; `None` where no operation would read it.
+        self.memory = None
+        if self._needs_memory:
+            size = self.memory_size or self._fitting_memory_size()
+            self.memory = ClassMemory(self.num_classes, size, name="memory")
+            self.memory.build((None, self.num_features))
+        _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
+        self.probabilities = self._variable("probabilities", probabilities)
+        self.magnitudes = self._variable("magnitudes", magnitudes)
+
+    def _fitting_memory_size(self):
+        fixed, per_latent = memory_bytes(self.num_classes, self.num_features)
+        fitting = (MEMORY_LIMIT - fixed) // per_latent
+        if fitting < 2:
+            raise ValueError(
+                f"The latents have {self.num_features} features and there are "
+                f"{self.num_classes} classes: a memory of 2 latents per class takes "
+                f"{fixed + 2 * per_latent} bytes. Insert the layer where latents are "
+                "narrower, or pass `memory_size=2` to take as many. "
+                "Received: memory_size=None"
+            )
+        return min(MEMORY_SIZE, fitting)
+
+    def _variable(self, name, values):
+        return self.add_weight(
+            name=name,
+            shape=np.shape(values),
+            dtype="float32",
+            initializer=lambda shape, dtype: ops.convert_to_tensor(values, dtype),
+            trainable=False,
+            autocast=False,
+        )
+
+    @property
+    def members(self):
+        """How many members of a population it augments for."""
+        return 1
+
+    @property
+    def mixes_classes(self):
+        """Whether an operation moves the label along."""
+        return not all(each.keeps_labels for each in self.operations.values())
+
+    def trains_encoder(self, rows):
+        """Whether moved latents send gradient to the encoder."""
+        if self.gradient_to_encoder is not None:
+            return self.gradient_to_encoder
+        keep_labels = any(each.keeps_labels for each in self.operations.values())
+        return not (keep_labels and rows.has_clean_view)
+
+    @property
+    def policy(self):
+        """The `Policy` in force, with current probabilities and magnitudes.
+
+        Can be assigned a policy with the same operations; nothing is traced again.
+        """
+        if not self.built:
+            return self._policy
+        return self._policy_of(
+            ops.convert_to_numpy(self.probabilities),
+            ops.convert_to_numpy(self.magnitudes),
+        )
+
+    @policy.setter
+    def policy(self, policy):
+        _check_policy(policy)
+        names = tuple(name for name, _, _ in policy.sub_policies)
+        counts = self._policy.operation_counts
+        if (
+            names != self._sub_policies
+            or policy.operation_counts != counts
+            or policy.by_name != self.operations
+        ):
+            raise ValueError(
+                "A policy assigned to a layer must have the operations and operation "
+                "counts that the layer was made with, and the operations' options: "
+                f"{self._policy!r}. Received: {policy!r}"
+            )
+        if not self.built:
+            self._policy = policy
+            return
+        _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
+        self.probabilities.assign(probabilities)
+        self.magnitudes.assign(magnitudes)
+
+    def _policy_of(self, probabilities, magnitudes):
+        # Variables are float32, which 0.1 is not.
+        values = np.round(np.array([probabilities, magnitudes], "float64"), 6)
+        return self._policy.with_values(*values.tolist())
+
+    # Call ----------------------------------------------------------------
+
+    def call(self, latents, labels=None, training=None):
+        if not training:
+            return latents
+        scope = current_scope()
+        if isinstance(latents, dict):
+            return self._mix_by_hand(**latents)
+        if labels is not None:
+            labels = self.labels.groups(labels)
+        elif scope is not None:
+            labels = scope.labels
+        else:
+            self._warn(
+                "was called in training without labels and does nothing. Make the "
+                "model a `keras_modals.ModalsModel`, or turn it into one with "
+                "`keras_modals.augment(model)`: its `fit` hands the labels to the "
+                "layer. By hand, call `layer(latents, labels=labels, training=True)`."
+            )
+            return latents
+        if scope is None:
+            return self._move_by_hand(latents, labels)
+        flat = _flat(latents)
+        scope.record(self, flat, labels)
+        draw = self.draw(scope.rows)
+        outputs, scope.rows = self.apply(flat, labels, draw, scope.rows)
+        return ops.reshape(outputs, (-1, *latents.shape[1:]))
+
+    def _move_by_hand(self, latents, labels):
+        """Latents moved by what keeps their labels."""
+        if self.mixes_classes:
+            self._warn(
+                "was called by hand, where `class_mixing` is left out: it mixes labels "
+                'as well. Call `layer({"latents": latents, "labels": labels}, '
+                "training=True)`, which returns a dict of both."
+            )
+        flat, rows = _flat(latents), RowMap(ops.shape(labels)[0])
+        draw = self.draw(rows)
+        outputs, _ = self.apply(flat, labels, draw, rows, moves_labels=False)
+        self.remember(flat, labels)
+        return ops.reshape(outputs, ops.shape(latents))
+
+    def _mix_by_hand(self, latents, labels, **others):
+        """A dict of moved latents and of their labels, as shares, and other entries as
+        they are."""
+        groups = self.labels.groups(labels)
+        flat, rows = _flat(latents), RowMap(ops.shape(groups)[0])
+        outputs, rows = self.apply(flat, groups, self.draw(rows), rows)
+        self.remember(flat, groups)
+        labels = self.labels.mixable(labels)
+        if rows.partner is not None:
+            labels = mixed(labels, backend.take_rows(labels, rows.partner), rows.share)
+        outputs = ops.reshape(outputs, ops.shape(latents))
+        return {"latents": outputs, "labels": labels, **others}
+
+    def remember(self, latents, labels, losses=None, after=()):
+        """Updates the class memory, where there is one, with a batch of clean latents,
+        all replicas' parts of it included.
+
+        Args:
+            latents: `(batch, features)`.
+            labels: int32 class indices, `(batch,)`.
+            losses: Optional `(batch,)`, the samples' losses, where they are hardness.
+            after: As in `ClassMemory.update`.
+        """
+        if self.memory is None:
+            return
+        latents = ops.stop_gradient(ops.cast(latents, "float32"))
+        labels = ops.cast(labels, "int32")
+        if self.needs_losses and losses is not None:
+            hardness = ops.stop_gradient(ops.cast(losses, "float32"))
+        elif self._hardness in STATISTICAL_HARDNESS:
+            statistics = self.memory.statistics(labels)
+            hardness = latent_hardness(self._hardness, latents, labels, statistics)
+        else:
+            hardness = ops.zeros_like(latents[:, 0])
+        latents, labels, hardness = backend.gather((latents, labels, hardness))
+        self.memory.update(latents, labels, hardness, after)
+
+    def draw(self, rows):
+        """Draws all randomness of one application on the rows of a `RowMap`, as
+        `Draws`."""
+        return self._plan.draw(
+            self.probabilities,
+            self.magnitudes,
+            rows.batch,
+            rows.moved_copies,
+            self.num_features,
+            self.seed_generator,
+        )
+
+    def apply(self, latents, labels, draw, rows, moves_labels=True):
+        """Applies a draw. A function of its arguments and of the class memory.
+
+        Args:
+            latents: `(batch, features)`.
+            labels: int32 class indices, `(batch,)`.
+            draw: As returned by `draw`.
+            rows: The `RowMap` of the step.
+            moves_labels: Whether to apply operations that move labels along.
+
+        Returns:
+            Pair of the outputs, `(rows, features)`, and the map with their partners.
+        """
+        trains_encoder = self.trains_encoder(rows)
+        source = ops.cast(latents, "float32")
+        if not trains_encoder:
+            source = ops.stop_gradient(source)
+        operations = {
+            name: operation
+            for name, operation in self.operations.items()
+            if moves_labels or operation.keeps_labels
+        }
+        batch = Batch(source, labels, rows.moved_copies, self.memory, draw.partner)
+        moved, touched, share = self._walk(operations, batch, draw, rows)
+        moved = ops.cast(moved, latents.dtype)
+        if not (trains_encoder or rows.has_clean_view):
+            # What no operation moved trains the encoder.
+            moved = ops.where(touched[:, None], moved, rows.tile_moved(latents))
+        outputs = moved
+        if trains_encoder or not rows.has_clean_view:
+            outputs = self._to_encoder(outputs, rows.members)
+        if rows.has_clean_view:
+            clean = self._to_encoder(latents, 1)
+            if not trains_encoder:
+                # The clean view, one of several, carries the encoder's whole gradient.
+                clean = scale_gradient(clean, rows.num_views)
+            outputs = rows.join(clean, outputs)
+        if share is None:
+            return outputs, rows
+        # A loss that counts valid labels must count those of what is mixed only.
+        partner = ops.where(share > 0, batch.partner, batch.samples)
+        return outputs, rows.mixed(partner, share)
+
+    def _to_encoder(self, latents, members):
+        """Rows of all members, whose gradient is the encoder's, of those of one, which
+        all share, or of all."""
+        return latents
+
+    def _walk(self, operations, batch, draw, rows):
+        """Takes copies of the batch's latents through the operations of `draw`.
+
+        Returns the moved rows, which of them an operation moved (where that decides
+        about gradients) and, where classes are mixed, the share of each row's partner.
+        """
+        moved = rows.tile_moved(batch.latents)
+        weight = ops.zeros_like(moved[:, 0])
+        has_label = batch.labels != IGNORED
+        touched = ops.zeros_like(has_label)
+        tracks = not (self.trains_encoder(rows) or rows.has_clean_view)
+        for step in draw.steps:
+            before = moved
+            for name, operation in operations.items():
+                numbers = Draw(step.uniform[name], step.noise)
+                move = operation.move(before, step.magnitude[:, None], batch, numbers)
+                chosen = self._is_chosen(name, step) & has_label
+                if move.possible is not None:
+                    chosen = chosen & move.possible
+                moved = ops.where(chosen[:, None], move.latents, moved)
+                if tracks:
+                    touched = touched | chosen
+                if not operation.keeps_labels:
+                    # A second mixing moves further towards the same partner.
+                    share = move.share * (1.0 - weight)
+                    weight = ops.where(chosen, weight + share, weight)
+        keeps_labels = all(each.keeps_labels for each in operations.values())
+        return moved, touched, None if keeps_labels else weight
+
+    def _is_chosen(self, name, step):
+        # A policy keeps the sub-policies of one operation together.
+        first = self._sub_policies.index(name)
+        last = first + self._sub_policies.count(name) - 1
+        if first == last:
+            return step.sub_policy == first
+        return (step.sub_policy >= first) & (step.sub_policy <= last)
+
+    # Keras ---------------------------------------------------------------
+
+    def _warn(self, what):
+        """Says what a call does, once."""
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"The layer '{self.name}' {what}", stacklevel=2)
+
+    def compute_output_shape(self, latents_shape, labels_shape=None):
+        return latents_shape
+
+    def compute_output_spec(self, latents, labels=None, training=None):
+        return keras.tree.map_structure(
+            lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype), latents
+        )
+
+    def compute_mask(self, latents, previous_mask=None):
+        """The mask of the rows that the head receives. What is mixed has the positions
+        of both."""
+        if previous_mask is None:
+            return None
+        scope = current_scope()
+        if scope is None or scope.layer is not self:
+            return previous_mask
+        mask = scope.rows.tile(previous_mask)
+        if scope.rows.partner is None:
+            return mask
+        return mask | backend.take_rows(previous_mask, scope.rows.partner)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            num_classes=self.num_classes,
+            policy=keras.saving.serialize_keras_object(self.policy),
+            gradient_to_encoder=self.gradient_to_encoder,
+            memory_size=self.memory_size,
+            seed=self.seed,
+        )
+        return config
+
+
+def _flat(latents):
+    return ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
+
+
+def _check_entries(inputs):
+    if not {"latents", "labels"} <= inputs.keys():
+        raise ValueError(
+            'Expected a dict with "latents" and "labels". '
+            f"Received: a dict with {list(inputs)}"
+        )
+
+
+def _check_policy(policy):
+    if not isinstance(policy, Policy):
+        raise ValueError(
+            "Invalid value received for argument `policy`. Expected a "
+            f"`keras_modals.Policy`. Received: policy={policy!r}"
+        )

@@ -1,0 +1,76 @@
+import keras
+from keras import ops
+
+from keras_modals._src import backend
+from keras_modals._src.arguments import check_bounds
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class LatentDropout(keras.layers.Layer):
+    """Dropout with a rate that is a variable, so that a schedule or search changes it.
+
+    Put it after the `LatentAugmentation`, or let `augment(model, dropout=0.3)` do so:
+    it acts on every latent that the head receives in training, clean ones included.
+
+    Args:
+        rate: Float in `[0, 1)`, the share of features set to zero. Others are scaled
+            by `1 / (1 - rate)`. Defaults to `0.0`.
+        seed: Optional integer to make the draws reproducible.
+
+    Call arguments:
+        inputs: Tensor of floats, of any shape.
+        training: Boolean, whether to drop.
+
+    Attributes:
+        rate: The variable, a float32 scalar.
+
+    Reference:
+
+    - [Srivastava et al., 2014](https://jmlr.org/papers/v15/srivastava14a.html)
+
+    Example:
+
+    >>> layer = keras_modals.LatentDropout(0.5, seed=0)
+    >>> layer(np.ones((2, 4), "float32"), training=True).shape
+    TensorShape([2, 4])
+    >>> float(layer.rate)
+    0.5
+    """
+
+    def __init__(self, rate=0.0, seed=None, **kwargs):
+        # At inference the layer is the identity.
+        super().__init__(autocast=False, **kwargs)
+        self.initial_rate = float(check_bounds("dropout", rate))
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        self.rate = self.add_weight(
+            name="rate",
+            shape=(),
+            initializer=keras.initializers.Constant(self.initial_rate),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+        )
+
+    def call(self, inputs, training=None):
+        if not training:
+            return inputs
+        return drop(inputs, ops.convert_to_tensor(self.rate), self.seed_generator)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        return {**config, "rate": self.initial_rate, "seed": self.seed}
+
+
+def drop(inputs, rate, seed):
+    """Sets entries to zero with probability `rate`, and scales the others."""
+    keeps = 1.0 - rate
+    kept = backend.uniform(ops.shape(inputs), seed) < keeps
+    scale = ops.cast(1.0 / keeps, inputs.dtype)
+    return ops.where(kept, inputs * scale, ops.zeros_like(inputs))

@@ -1,0 +1,306 @@
+import math
+import numbers
+
+import keras
+from keras import ops
+
+from keras_modals._src import backend
+from keras_modals._src.labels import IGNORED, Classes
+
+MINING = ("random", "semihard", "hardest", "all")
+DISTANCES = ("squared_euclidean", "cosine")
+
+#: The distance of what is no negative: farther than anything.
+_FAR = 1e30
+
+#: Fewer and larger steps of the loop over positives; memory grows with it.
+_ROUNDS_AT_ONCE = 4
+
+#: Beyond this, and at NaN, an embedding takes no part.
+_LARGEST = 1e13
+
+#: Below this share of the batch's median norm, an embedding has no direction: the
+#: gradient of its direction grows with the inverse of its norm.
+_SMALLEST_NORM = 1e-3
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class TripletSelector(keras.losses.Loss):
+    """Triplet loss over the triplets that a mining rule selects from the batch.
+
+    Every pair of samples of one class is an anchor `a` and a positive `p` (each pair
+    once). A sample `n` of another class is an *active* negative of the pair if it
+    violates the margin, `d(a, p) - d(a, n) + margin > 0`. The loss is the mean of that
+    expression over the chosen triplets, and 0 where there are none.
+
+    Mining is exact. Memory grows with the square of the batch, not with its cube;
+    nothing is sorted.
+
+    Value and gradient are finite for any batch: duplicates, no positives, no
+    negatives, one sample, no active triplet; rows that are not finite, or too large to
+    be squared, are left out. So are, where the distance is a cosine, rows without a
+    direction: of a norm below a thousandth of the batch's median.
+
+    Computed in float32 for embeddings of any dtype, distances from inner products
+    around the batch's mean: those much smaller than the spread of the batch lose
+    digits.
+
+    The value of sample `i` before reduction is the sum over the triplets with anchor
+    `i`, scaled so that the mean over the batch is the mean over triplets. Sample
+    weights therefore weight anchors.
+
+    Args:
+        margin: Positive float. Defaults to `1.0`.
+        mining: Which active negatives of a pair are chosen: `"random"` (one of them),
+            `"semihard"` (a random one of those with a loss below the margin, farther
+            than the positive), `"hardest"` (the nearest) or `"all"`.
+            Defaults to `"random"`, the paper's choice.
+        distance: `"squared_euclidean"` or `"cosine"` (one minus the cosine of the
+            angle). Defaults to `"squared_euclidean"`.
+        seed: Optional integer to make random mining reproducible.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss.
+
+    Call arguments:
+        y_true: Class indices, `(batch,)` or `(batch, 1)`, or rows of shares, which
+            count for their largest entry. A sample with a negative index, or a row
+            that does not sum to 1, takes no part.
+        y_pred: Embeddings, `(batch, ...)`; all axes but the first are features.
+
+    Reference:
+
+    - [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+    - [Schroff et al., 2015](https://arxiv.org/abs/1503.03832)
+
+    Example:
+
+    >>> loss = keras_modals.TripletSelector(margin=0.5, mining="hardest")
+    >>> labels = np.array([0, 0, 1])
+    >>> embeddings = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.5]])
+    >>> float(loss(labels, embeddings))  # anchor 0: d(a, p) = 1, d(a, n) = 1.25
+    0.25
+    """
+
+    def __init__(
+        self,
+        margin=1.0,
+        mining="random",
+        distance="squared_euclidean",
+        seed=None,
+        reduction="sum_over_batch_size",
+        name="triplet_selector",
+    ):
+        # Labels pass through the loss's dtype too: half precision would merge classes.
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        if not (isinstance(margin, numbers.Real) and 0 < float(margin) < math.inf):
+            raise ValueError(
+                "Invalid value received for argument `margin`. Expected a positive "
+                f"float. Received: margin={margin}"
+            )
+        if mining not in MINING:
+            raise ValueError(
+                "Invalid value received for argument `mining`. Expected one of "
+                f"{MINING}. Received: mining={mining!r}"
+            )
+        if distance not in DISTANCES:
+            raise ValueError(
+                "Invalid value received for argument `distance`. Expected one of "
+                f"{DISTANCES}. Received: distance={distance!r}"
+            )
+        self.margin = float(margin)
+        self.mining = mining
+        self.distance = distance
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, y_true, y_pred):
+        embeddings = ops.cast(y_pred, "float32")
+        embeddings = ops.reshape(embeddings, (ops.shape(embeddings)[0], -1))
+        labels = Classes().groups(y_true)
+        finite = ops.all(ops.abs(embeddings) < _LARGEST, axis=-1)
+        embeddings = ops.where(finite[:, None], embeddings, 0.0)
+        if self.distance == "cosine":
+            finite = finite & _has_direction(embeddings)
+        labels = ops.where(finite, labels, IGNORED)
+        embeddings = ops.where(finite[:, None], embeddings, 0.0)
+
+        order = ops.arange(ops.shape(labels)[0], dtype="int32")
+        if self.mining in ("random", "semihard"):
+            # In a random order of the batch, the first of some samples is a uniform
+            # choice among them.
+            keys = backend.uniform(ops.shape(labels), self.seed_generator)
+            order = ops.cast(ops.argsort(keys), "int32")
+            labels = ops.take(labels, order)
+            embeddings = ops.take(embeddings, order, axis=0)
+
+        distances = pairwise_distances(embeddings, self.distance)
+        pairs = _Pairs(ops.stop_gradient(distances), labels, order)
+        # How often each distance counts, negatives' negatively, in the sum of
+        # d(a, p) - d(a, n) + margin over the triplets of a row's anchor.
+        coefficients = getattr(self, f"_{self.mining}")(pairs)
+        counts = ops.sum(ops.maximum(coefficients, 0.0), axis=1)
+        sums = ops.sum(coefficients * distances, axis=1) + self.margin * counts
+        total = ops.maximum(ops.sum(counts), 1.0)
+        scale = ops.cast(ops.shape(labels)[0], "float32") / total
+        return ops.take(sums, pairs.places) * scale
+
+    # Each returns the coefficients, float32 `(batch, batch)`.
+
+    def _hardest(self, pairs):
+        nearest = _argmin(pairs.negatives)[:, None]
+        distance = ops.take_along_axis(pairs.negatives, nearest, axis=1)
+        chosen = pairs.positive & (distance < pairs.distances + self.margin)
+        chosen = ops.cast(chosen, "float32")
+        counts = ops.sum(chosen, axis=1, keepdims=True)
+        return chosen - ops.where(pairs.indices == nearest, counts, 0.0)
+
+    def _all(self, pairs):
+        def choose(coefficients, distance, positive):
+            active = ops.cast(pairs.negatives < distance + self.margin, "float32")
+            number = ops.sum(active, axis=1, keepdims=True)
+            return coefficients - active + ops.where(positive, number, 0.0)
+
+        return pairs.visit(choose)
+
+    def _semihard(self, pairs):
+        def choose(coefficients, distance, positive):
+            eligible = pairs.negatives > distance
+            eligible = eligible & (pairs.negatives < distance + self.margin)
+            first = ops.where(eligible, pairs.indices, pairs.size)
+            first = ops.min(first, axis=1, keepdims=True)
+            chosen = ops.cast(pairs.indices == first, "float32")
+            found = ops.cast(positive & (first < pairs.size), "float32")
+            return coefficients + found - chosen
+
+        return pairs.visit(choose)
+
+    def _random(self, pairs):
+        # A pair chooses the first active negative: the first below its bound. Only the
+        # negatives nearer than all before them are ever first. They are found from the
+        # last one back, each the nearest of those before the one found last; a bound
+        # above it is met there or earlier.
+        bounds = ops.where(pairs.positive, pairs.distances + self.margin, -_FAR)
+        rows = pairs.indices
+
+        def nearest_before(end):
+            before = ops.where(pairs.indices < end[:, None], pairs.negatives, _FAR)
+            place = _argmin(before)
+            distance = ops.take_along_axis(before, place[:, None], axis=1)
+            return place, ops.cast(bounds > distance, "float32")
+
+        def step_back(place, number, coefficients):
+            earlier, reached = nearest_before(place)
+            earlier_number = ops.sum(reached, axis=1)
+            entries = ops.stack([rows, place], axis=1)
+            coefficients = backend.add_entries(
+                coefficients, entries, earlier_number - number
+            )
+            return earlier, earlier_number, coefficients
+
+        place, found = nearest_before(ops.broadcast_to(pairs.size, ops.shape(rows)))
+        _, _, coefficients = ops.while_loop(
+            lambda place, number, _: ops.any(number > 0),
+            step_back,
+            (place, ops.sum(found, axis=1), found),
+        )
+        return coefficients
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            margin=self.margin,
+            mining=self.mining,
+            distance=self.distance,
+            seed=self.seed,
+        )
+        return config
+
+
+def _has_direction(embeddings):
+    norms = ops.stop_gradient(ops.sqrt(ops.sum(ops.square(embeddings), axis=1)))
+    middle = ops.shape(norms)[0] // 2
+    return norms > _SMALLEST_NORM * ops.sort(norms)[middle]
+
+
+def pairwise_distances(embeddings, distance):
+    """`(batch, batch)` distances, with a finite gradient everywhere."""
+    if distance == "cosine":
+        squares = ops.sum(ops.square(embeddings), axis=1, keepdims=True)
+        is_zero = squares == 0.0
+        directions = embeddings * ops.rsqrt(ops.where(is_zero, 1.0, squares))
+        cosines = ops.matmul(directions, ops.transpose(directions))
+        return ops.maximum(1.0 - cosines, 0.0)
+    # Distances do not depend on the origin; rounding errors do.
+    embeddings = embeddings - ops.stop_gradient(ops.mean(embeddings, axis=0))
+    squares = ops.sum(ops.square(embeddings), axis=1)
+    products = ops.matmul(embeddings, ops.transpose(embeddings))
+    return ops.maximum(squares[:, None] + squares[None, :] - 2.0 * products, 0.0)
+
+
+class _Pairs:
+    """The batch's pairs of a class and their negatives, in an order of the batch.
+
+    Attributes:
+        positive: Boolean `(batch, batch)`, each pair once: anchor before positive, in
+            the batch as it was given.
+        negatives: Distances to the negatives of a row's anchor, far for other samples.
+        indices: `0, 1, ...`, the place in the order of each sample.
+        places: The place in the order of each sample of the batch as it was given.
+    """
+
+    def __init__(self, distances, labels, order):
+        self.distances = distances
+        self.order = order
+        size = ops.shape(labels)[0]
+        self.size = ops.cast(size, "int32")
+        self.indices = ops.arange(size, dtype="int32")
+        self.places = backend.invert(order)
+        known = labels != IGNORED
+        same = labels[:, None] == labels[None, :]
+        is_later = order[None, :] > order[:, None]
+        self.positive = same & is_later & known[:, None]
+        negative = ops.logical_not(same) & known[:, None] & known[None, :]
+        self.negatives = ops.where(negative, distances, _FAR)
+
+    def visit(self, choose):
+        """Collects `(batch, batch)` values over all pairs, in rounds.
+
+        In round `k` every anchor meets its `k`-th positive, so that there are as many
+        rounds as the most frequent class has samples.
+
+        Args:
+            choose: `fn(values, distance, positive)`, given the `(batch, 1)` distance
+                to each anchor's positive (-inf where there is none left) and where it
+                is, boolean `(batch, batch)`, returns the new values.
+        """
+        following = ops.where(self.positive, self.order, self.size)
+        following = self._place_of(ops.min(following, axis=1))
+
+        def visit_rounds(positive, values):
+            for _ in range(_ROUNDS_AT_ONCE):
+                index = ops.minimum(positive, self.size - 1)
+                distance = ops.take_along_axis(self.distances, index[:, None], axis=1)
+                exists = positive < self.size
+                distance = ops.where(exists[:, None], distance, -_FAR)
+                values = choose(values, distance, positive[:, None] == self.indices)
+                positive = ops.where(exists, ops.take(following, index), self.size)
+            return positive, values
+
+        _, values = ops.while_loop(
+            lambda positive, _: ops.any(positive < self.size),
+            visit_rounds,
+            (following, ops.zeros_like(self.distances)),
+        )
+        return values
+
+    def _place_of(self, sample):
+        place = ops.take(self.places, ops.minimum(sample, self.size - 1))
+        return ops.where(sample < self.size, place, self.size)
+
+
+def _argmin(rows):
+    """Per row, the place of its smallest entry, int32. Entries must not be negative:
+    such floats are ordered as their bits are as integers, of which the minimum is
+    found faster than `keras.ops` finds it of floats."""
+    bits = ops.squeeze(ops.view(rows[:, :, None], "int32"), axis=2)
+    return ops.cast(ops.argmin(bits, axis=1), "int32")

@@ -1,0 +1,73 @@
+"""What the labels of an epoch were like, once it is over: streams cannot be checked
+before."""
+
+import inspect
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals._src.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
+
+
+class LabelReport(keras.callbacks.Callback):
+    """Logs the share of samples without a class, if there are any, and warns once of
+    labels that are wrong, and of batches in which nobody can be mixed.
+
+    Args:
+        model: The `ModalsModel`, which counts labels in its `label_counts`.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self._counting = model
+
+    def on_epoch_begin(self, epoch, logs=None):
+        counts = self._counting.label_counts
+        counts.assign(np.zeros(counts.shape, "int32"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        model = self._counting
+        counts = ops.convert_to_numpy(model.label_counts)
+        if counts[WITHOUT_LABEL] and logs is not None:
+            logs["ignored_labels"] = float(counts[WITHOUT_LABEL] / counts[SAMPLES])
+        if model.has_reported_labels or not counts[STEPS]:
+            return
+        model.has_reported_labels = True
+        layer = model.latent_augmentation
+        if counts[WRONG]:
+            warnings.warn(
+                f"{counts[WRONG]} of {counts[SAMPLES]} samples of the first epoch "
+                f"({counts[WRONG] / counts[SAMPLES]:.1%}) were not augmented, since "
+                "their labels are no class: an index that is not whole or not in "
+                f"[0, {layer.num_classes}), or a row that does not sum to 1. "
+                "Regression and several labels are not supported; for a sample "
+                "without a label the index is -1.",
+                stacklevel=2,
+            )
+        if counts[STEPS] == counts[SAMPLES] and layer.mixes_classes:
+            warnings.warn(
+                "Every batch of the first epoch had one sample, which can be mixed "
+                "with no other: `class_mixing` did nothing. Train with batches of at "
+                "least 2.",
+                stacklevel=2,
+            )
+
+
+def fit_arguments(model, callback, *args, **kwargs):
+    """Arguments of `keras.Model.fit` by name, with one more callback, the first."""
+    signature = inspect.signature(keras.Model.fit)
+    arguments = signature.bind(model, *args, **kwargs).arguments
+    arguments.pop("self")
+    callbacks = arguments.get("callbacks")
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        # Before its own, which read the logs, and once.
+        kept = [
+            each for each in callbacks.callbacks if type(each) is not type(callback)
+        ]
+        callbacks.callbacks[:] = [callback, *kept]
+    else:
+        given = [] if callbacks is None else keras.tree.flatten(callbacks)
+        arguments["callbacks"] = [callback, *given]
+    return arguments

@@ -1,0 +1,460 @@
+import functools
+import inspect
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals._src.arguments import check_bounds, check_integer
+from keras_modals._src.layers.latent_augmentation import LatentAugmentation
+from keras_modals._src.models.copying import copy_graph
+from keras_modals._src.models.functional_like import functional_like
+from keras_modals._src.models.graph import downstream, find_layers
+from keras_modals._src.models.label_report import LabelReport, fit_arguments
+from keras_modals._src.models.task import (
+    check_loss,
+    check_stream_of_labels,
+)
+from keras_modals._src.rows import RowMap
+from keras_modals._src.terms.term import TERMS, Term
+from keras_modals._src.training import train_step
+from keras_modals._src.training.losses import (
+    LossKinds,
+    ignored_classes,
+    may_be_unlabeled,
+)
+from keras_modals._src.training.objective import NO_LABELS
+from keras_modals._src.training.outputs import (
+    Outputs,
+    by_output,
+    check_outputs,
+    output_names,
+)
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class ModalsModel(keras.Model):
+    """A Functional model that trains with MODALS around its `LatentAugmentation`.
+
+    In `fit`, the layer's labels are those of the batch; the head learns from augmented
+    latents; and terms act on the clean ones: triplets separate the classes, a prior
+    draws latents towards `N(0, I)`. Encoder and head minimize
+
+    `(1 - triplet_weight) * task + triplet_weight * triplet
+    + prior_weight * adversarial`
+
+    where `task` is whatever `compile` was given. Everything else is as in
+    `keras.Model`: data, callbacks, metrics, `evaluate`, `predict`, `save`. `loss` and
+    `val_loss` in the logs are the task's loss, so that they compare with each other
+    and with those of a plain model; terms have names of their own. Metrics see each
+    sample once, as its first view.
+
+    A loss is given what it can take. A row of two mixed labels counts for both, by
+    their shares, where the loss weights rows. Where it does not (it returns one number
+    for the batch, or a subclass overrides `compute_loss`), float targets like the
+    predictions are mixed, and of others one of the two is drawn by their shares. What
+    layers after the augmentation add with `add_loss` they compute for all views: a
+    mean over rows stays what it is, a sum grows with `num_views`.
+
+    Args:
+        inputs: Input tensor, or structure of them, as in `keras.Model`.
+        outputs: Output tensor, or structure of them, of a graph that contains one
+            `LatentAugmentation`.
+        name: Name of the model.
+        num_views: Integer, how many latents the head gets of a sample in training.
+            Labels and weights are repeated to match. Defaults to `2`, a clean and a
+            moved one.
+        clean_view: Boolean, whether the first of several views is the latent itself.
+            Defaults to `None`: `True` where there are several.
+        label_output: Name of the output whose targets are the class labels. Needed
+            with several outputs.
+
+    Reference:
+
+    - [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+
+    Example:
+
+    >>> inputs = keras.Input((8,))
+    >>> latents = keras.layers.Dense(16, "relu")(inputs)
+    >>> latents = keras_modals.LatentAugmentation(num_classes=3)(latents)
+    >>> outputs = keras.layers.Dense(3, "softmax")(latents)
+    >>> model = keras_modals.ModalsModel(inputs, outputs)
+    >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> x, y = np.random.normal(size=(32, 8)), np.arange(32) % 3
+    >>> history = model.fit(x, y, verbose=0)
+    """
+
+    @functional_like
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        name=None,
+        *,
+        num_views=2,
+        clean_view=None,
+        label_output=None,
+        **kwargs,
+    ):
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        layers = find_layers(self, LatentAugmentation)
+        if len(layers) != 1:
+            raise ValueError(
+                "The graph of a `ModalsModel` must contain exactly one "
+                "`LatentAugmentation` layer. "
+                f"Received: {[layer.name for layer in layers]}"
+            )
+        check_outputs(self)
+        names = output_names(self)
+        if isinstance(label_output, str) and label_output not in names:
+            raise ValueError(
+                "Invalid value received for argument `label_output`. Expected one of "
+                f"{names}. Received: label_output={label_output!r}"
+            )
+        if label_output is None and len(names) > 1:
+            raise ValueError(
+                "A model with several outputs must say whose targets are the class "
+                f"labels. Received: label_output=None, outputs={names}"
+            )
+        name = label_output or names[0]
+        shape = by_output(self.output, names)[name].shape
+        layers[0].labels.check_output(name, shape)
+        self.num_views = check_integer("num_views", num_views, 1)
+        self.clean_view = self.num_views > 1 if clean_view is None else bool(clean_view)
+        if self.clean_view and self.num_views == 1:
+            raise ValueError(
+                "A clean view needs another one beside it, or nothing is augmented. "
+                f"Received: clean_view={clean_view}, num_views={num_views}"
+            )
+        self.label_output = label_output
+        self._members = layers[0].members
+        augmented = self._find_augmented_outputs(layers[0], names)
+        #: Its `Outputs`.
+        self.output_map = Outputs(names, name, augmented)
+        self.label_counts = self.add_weight(
+            name="label_counts",
+            shape=(4,),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            aggregation="sum",
+        )
+        self.has_reported_labels = False
+        #: The `Term`s that it was compiled with. Keras does not track them: a model's
+        #: weights are those of encoder and head.
+        self.terms = []
+
+    @functools.cached_property
+    def latent_augmentation(self):
+        """The model's `LatentAugmentation` layer."""
+        return find_layers(self, LatentAugmentation)[0]
+
+    def rows(self, batch):
+        """The `RowMap` of a training step on a batch of as many samples."""
+        return RowMap(batch, self.num_views, self.clean_view, self._members)
+
+    def _find_augmented_outputs(self, layer, names):
+        """The outputs whose rows the step multiplies or mixes."""
+        if self.num_views * self._members == 1 and not layer.mixes_classes:
+            return []
+        if layer not in self.layers:
+            raise ValueError(
+                f"The layer '{layer.name}' lies in a nested model. There, its outputs "
+                "must have one row per sample, with one label. Insert it in the outer "
+                "model, or use `num_views=1` and a policy without `class_mixing`. "
+                f"Received: num_views={self.num_views}"
+            )
+        reached, merging = downstream(self, layer)
+        if merging and self.num_views > 1:
+            raise ValueError(
+                f"With several views, every input of a layer after '{layer.name}' must "
+                "come through it, since it has more rows. Another branch of the graph, "
+                f"or a mask, meets it in: {sorted(merging)}. Use `num_views=1`, or "
+                "insert the layer after they meet. "
+                f"Received: num_views={self.num_views}"
+            )
+        ids = [
+            id(tensor)
+            for tensor, is_reached in zip(self.outputs, reached, strict=True)
+            if is_reached
+        ]
+        outputs = by_output(self.output, names)
+        return [name for name in names if id(outputs[name]) in ids]
+
+    # Compile -------------------------------------------------------------
+
+    def compile(self, *args, terms=(), **kwargs):
+        """Configures the model for training, as `keras.Model.compile` does.
+
+        Args:
+            *args, **kwargs: What `keras.Model.compile` takes: `optimizer`, `loss`,
+                `metrics` and so on. Besides, the weights of terms, `<kind>_weight`:
+                `triplet_weight`, a float in `[0, 1)`, and `prior_weight`, a
+                non-negative float, as in `keras_modals.Triplets` and
+                `keras_modals.Prior`. At 0, their default, a term is not computed.
+                A triplet weight is worth tuning: 0.3 gained on spoken digits and lost
+                on two-class text.
+            terms: List of `keras_modals.Term`, those with arguments of their own.
+        """
+        weights = {
+            kind: kwargs.pop(cls.weight_name())
+            for kind, cls in TERMS.items()
+            if cls.weight_name() in kwargs
+        }
+        terms = self._all_terms(terms, weights)
+        super().compile(*args, **kwargs)
+        self.output_map.compile(self.loss)
+        check_loss(self)
+        losses = self.output_map.losses[self.output_map.label]
+        #: The labels that the loss ignores, and those that it may ignore.
+        self.ignored_labels = ignored_classes(losses)
+        self._may_be_unlabeled = may_be_unlabeled(losses)
+        self.loss_kinds = LossKinds()
+        # An override for Keras before 3.3 does not take it.
+        takes_training = "training" in inspect.signature(self.compute_loss).parameters
+        self.loss_arguments = {"training": True} if takes_training else {}
+        self.has_reported_labels = False
+        for term in terms:
+            term.prepare(self.latent_augmentation.num_features, self.optimizer)
+        self.terms = terms
+
+    def _all_terms(self, terms, weights):
+        """The given terms, and one for each positive weight."""
+        terms = list(terms)
+        if not all(isinstance(term, Term) for term in terms):
+            raise ValueError(
+                "Invalid value received for argument `terms`. Expected a list of "
+                f"`keras_modals.Term`. Received: terms={terms}"
+            )
+        kinds = [term.kind for term in terms]
+        for kind, weight in weights.items():
+            weight = check_bounds(TERMS[kind].weight_name(), weight)
+            if not weight:
+                continue
+            kinds.append(kind)
+            # One that was compiled before keeps its variables.
+            term = next((t for t in self.terms if t.kind == kind), TERMS[kind]())
+            term.initial_weight = weight
+            terms.append(term)
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(
+                "A model has one term of a kind: give its weight, or the term itself. "
+                f"Received: {kinds}"
+            )
+        order = list(TERMS)
+        terms.sort(key=lambda term: (not term.is_share, order.index(term.kind)))
+        return [term for term in terms if term.initial_weight]
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config:
+            config["terms"] = keras.saving.serialize_keras_object(list(self.terms))
+        return config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    # Training ------------------------------------------------------------
+
+    @property
+    def training_terms(self):
+        """The terms that train variables of their own."""
+        return [term for term in self.terms if term.optimizer is not None]
+
+    @property
+    def term_weights(self):
+        """Dict from the names of terms' weights to their variables."""
+        return {term.weight_name(): term.weight for term in self.terms}
+
+    @property
+    def optimizers(self):
+        """The model's optimizer, and those of terms."""
+        return [self.optimizer, *(term.optimizer for term in self.training_terms)]
+
+    @property
+    def _term_variables(self):
+        terms = getattr(self, "terms", ())
+        return [variable for term in terms for variable in term.all_variables]
+
+    @property
+    def variables(self):
+        """All state but that of the optimizer and of metrics, terms' included."""
+        return [*super().variables, *self._term_variables]
+
+    @property
+    def trainable_variables(self):
+        """Those of encoder and head, which the model's own optimizer updates."""
+        others = {id(variable) for variable in self._term_variables}
+        return [v for v in super().trainable_variables if id(v) not in others]
+
+    @property
+    def non_trainable_variables(self):
+        """Those that the model's own optimizer leaves alone. JAX needs to know of all,
+        the terms' and their optimizers' included."""
+        others = {id(variable) for variable in self.trainable_variables}
+        return [v for v in self.variables if id(v) not in others]
+
+    #: Whether `tf.distribute` may split a step among replicas.
+    trains_on_replicas = True
+
+    def train_step(self, *args):
+        return train_step(self, *args)
+
+    def test_step(self, *args):
+        result = super().test_step(*args)
+        if isinstance(result, tuple):
+            # On JAX, with the state.
+            return self._task_logs(result[0]), *result[1:]
+        return self._task_logs(result)
+
+    def clip_gradients(self, gradients):
+        """What the optimizer gets instead of the gradients of the trainable variables:
+        here, the same. It clips them itself."""
+        return gradients
+
+    def update_logs(self, objective):
+        """Adds one step's losses and labels to what the logs show."""
+        batch_size = objective.batch_size
+        self.label_counts.assign_add(objective.label_counts)
+        loss_tracker = next(m for m in self.metrics if m.name == "loss")
+        loss_tracker.update_state(objective.task_loss, sample_weight=batch_size)
+        latents, _, _ = objective.memory
+        for term, logs in zip(self.terms, objective.logs, strict=True):
+            term.update_metrics(logs, latents, batch_size)
+
+    @property
+    def metrics(self):
+        return super().metrics + self._term_metrics
+
+    @property
+    def _term_metrics(self):
+        terms = getattr(self, "terms", ())
+        return [metric for term in terms for metric in term.metrics]
+
+    def _task_logs(self, logs):
+        names = [metric.name for metric in self._term_metrics]
+        return {name: value for name, value in logs.items() if name not in names}
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.fit`. Samples without a class are left alone; if there are
+        any, the logs have their share, `ignored_labels`."""
+        self._check_labels(x, y)
+        arguments = fit_arguments(self, LabelReport(self), x, y, *args, **kwargs)
+        return super().fit(**arguments)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        self._check_labels(x, y)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def _check_labels(self, x, y):
+        """Refuses arrays of labels that the layer cannot use, or none to an array."""
+        if y is None:
+            if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
+                raise ValueError(NO_LABELS)
+            if self.compiled:
+                check_stream_of_labels(self)
+            return
+        name, names = self.output_map.label, self.output_map.target_names(y)
+        if isinstance(y, (list, tuple)) and len(y) != len(names):
+            raise ValueError(
+                "Targets must be one array or tensor, such as `np.array(y)`, or a list "
+                f"of one for each output of {names}. Received: a list of {len(y)}"
+            )
+        labels = by_output(y, names).get(name)
+        if labels is None:
+            raise ValueError(
+                f"There are no labels for the output '{name}'. "
+                f"Received: targets for {names}"
+            )
+        self.latent_augmentation.labels.check(
+            ops.convert_to_numpy(labels), self._may_be_unlabeled
+        )
+
+    # Saving ---------------------------------------------------------------
+
+    def save_own_variables(self, store):
+        """Saves the seeds of all layers, which Keras leaves out, and what a schedule
+        may have changed: training goes on after loading as it would have without."""
+        for name, variable in self._own_state().items():
+            store[name] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store):
+        for name, variable in self._own_state().items():
+            if name in store.keys():  # noqa: SIM118, a store is no mapping
+                variable.assign(store[name])
+
+    def _own_state(self):
+        of_terms = {
+            f"{term.kind}_{index}": variable
+            for term in self.terms
+            for index, variable in enumerate(term.all_variables)
+        }
+        return {**self._seeds(), "label_counts": self.label_counts, **of_terms}
+
+    def reseed(self, seed):
+        """Gives every seed generator of the model a new state, which follows from
+        `seed`, a non-negative integer: those of dropout, augmentation, mining, prior.
+        """
+        for index, state in enumerate(self._seeds().values()):
+            numbers = np.random.SeedSequence((seed, index)).generate_state(2) >> 1
+            state.assign(ops.cast(numbers, state.dtype))
+
+    def _seeds(self):
+        seeds = {
+            f"seed_{place}_{index}": seed
+            for place, layer in enumerate(self.layers)
+            for index, seed in enumerate(seed_states(layer))
+        }
+        for term in self.terms:
+            for index, seed in enumerate(term.seeds):
+                seeds[f"seed_{term.kind}_{index}"] = seed
+        return seeds
+
+    # Leaving keras_modals -------------------------------------------------
+
+    def inference_model(self):
+        """The trained model as a plain `keras.Model`, without `LatentAugmentation`.
+
+        Its file loads where keras_modals is not installed. Weights are copied.
+        """
+
+        def skip_augmentation(layer, *args, **kwargs):
+            if isinstance(layer, LatentAugmentation):
+                return args[0]
+            return layer(*args, **kwargs)
+
+        if self.latent_augmentation not in self.layers:
+            raise ValueError(
+                "The `LatentAugmentation` layer lies in a nested model, and cannot be "
+                "taken out of it. Insert it in the outer model."
+            )
+        return copy_graph(self, lambda: skip_augmentation)
+
+    def export(self, filepath, *args, **kwargs):
+        """As `keras.Model.export`, without the memory of classes where possible."""
+        if self.latent_augmentation not in self.layers:
+            return super().export(filepath, *args, **kwargs)
+        return self.inference_model().export(filepath, *args, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            label_output=self.label_output,
+            num_views=self.num_views,
+            clean_view=self.clean_view,
+        )
+        return config
+
+
+def seed_states(layer):
+    """The states of a layer's seed generators: its variables that are no weights."""
+    weights = {id(weight) for weight in layer.weights}
+    return [v for v in layer.variables if id(v) not in weights]
+
+
+def shortest_float(variable):
+    """A float32 scalar as the shortest decimal for it: 0.1, not 0.10000000149."""
+    return float(str(ops.convert_to_numpy(variable)))

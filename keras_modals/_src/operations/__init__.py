@@ -1,0 +1,37 @@
+"""The operations that move latents: the four of MODALS, the mixing of classes, and what
+one of your own is made of.
+
+Reference:
+
+- [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+"""
+
+from keras_modals._src.operations.batch import Batch
+from keras_modals._src.operations.class_mixing import ClassMixing
+from keras_modals._src.operations.difference_transform import DifferenceTransform
+from keras_modals._src.operations.gaussian_noise import GaussianNoise
+from keras_modals._src.operations.hard_extrapolation import HardExtrapolation
+from keras_modals._src.operations.hard_interpolation import HardInterpolation
+from keras_modals._src.operations.operation import (
+    PAPER_OPERATIONS,
+    Draw,
+    Move,
+    Operation,
+    get,
+    names,
+)
+
+__all__ = [
+    "PAPER_OPERATIONS",
+    "Batch",
+    "ClassMixing",
+    "DifferenceTransform",
+    "Draw",
+    "GaussianNoise",
+    "HardExtrapolation",
+    "HardInterpolation",
+    "Move",
+    "Operation",
+    "get",
+    "names",
+]

@@ -1,0 +1,103 @@
+import numpy as np
+
+from keras_modals._src.plots.style import (
+    color_of,
+    finish_epochs,
+    marker_of,
+    new_axes,
+    plot_over_epochs,
+)
+
+LOSSES = ("loss", "val_loss", "triplet_loss", "adversarial_loss", "discriminator_loss")
+
+
+def plot_schedule(schedule, quantity="probability", ax=None):
+    """A schedule's probability or magnitude of each operation over epochs.
+
+    Args:
+        schedule: A `PolicySchedule`.
+        quantity: `"probability"` or `"magnitude"`; where an operation has several
+            sub-policies, their mean.
+        ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
+
+    Returns:
+        The matplotlib `Axes`.
+    """
+    if quantity not in ("probability", "magnitude"):
+        raise ValueError(
+            "Invalid value received for argument `quantity`. Expected 'probability' or "
+            f"'magnitude'. Received: quantity={quantity!r}"
+        )
+    column = 0 if quantity == "probability" else 1
+    ends = np.cumsum([segment.epochs for segment in schedule.segments])
+    edges = [0, *ends.tolist()]
+    ax = new_axes(ax, figsize=(6.4, 3.6))
+    for index, name in enumerate(schedule.segments[0].policy.operations):
+        values = [
+            np.mean([pair[column] for pair in segment.policy.operations[name]])
+            for segment in schedule.segments
+        ]
+        ax.step(
+            edges,
+            [*values, values[-1]],
+            where="post",
+            color=color_of(index),
+            marker=marker_of(index),
+            markersize=4,
+            label=name.replace("_", " "),
+        )
+    ax.set_ylim(-0.03, 1.03)
+    finish_epochs(ax)
+    ax.set_ylabel(f"mean {quantity}")
+    return ax
+
+
+def plot_losses(history, ax=None):
+    """Training curves of all loss terms, on a logarithmic axis.
+
+    Args:
+        history: What `fit` returns.
+        ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
+
+    Returns:
+        The matplotlib `Axes`.
+    """
+    ax = new_axes(ax, figsize=(6.4, 3.6))
+    names = [name for name in LOSSES if name in history.history]
+    _plot_logs(ax, history, names)
+    ax.set_yscale("log")
+    ax.set_ylabel("loss")
+    return ax
+
+
+def plot_discriminator(history, ax=None):
+    """Whether the discriminator works: its accuracy, which should come near a half,
+    and how far latents are from the prior by their moments, which should fall.
+
+    Args:
+        history: What `fit` returns, of a model with a `prior_weight`.
+        ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
+
+    Returns:
+        The matplotlib `Axes`.
+    """
+    names = ["discriminator_accuracy", "prior_distance"]
+    if not set(names) <= set(history.history):
+        raise ValueError(
+            "The model was trained without a prior: compile it with a positive "
+            f"`prior_weight`. Received: logs={list(history.history)}"
+        )
+    ax = new_axes(ax, figsize=(6.4, 3.6))
+    _plot_logs(ax, history, names)
+    ax.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("accuracy; squared distance per feature")
+    return ax
+
+
+def _plot_logs(ax, history, names):
+    for index, name in enumerate(names):
+        values = history.history[name]
+        epochs = np.arange(1, len(values) + 1)
+        plot_over_epochs(ax, epochs, values, index, name.replace("_", " "))
+    finish_epochs(ax)

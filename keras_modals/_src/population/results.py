@@ -1,0 +1,59 @@
+"""What a search of a population has found, whichever search it was."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_modals._src.policies.policy_schedule import PolicySchedule
+
+
+class Step(NamedTuple):
+    """A part of the training of the best member, or of those that it goes on from.
+
+    Attributes:
+        epochs: How many epochs it is long.
+        policy: The `Policy` that it was trained with.
+        values: Dict of the other numbers that it was trained with.
+        score: Its smoothed score at the end.
+        scores: The smoothed scores of all members then, NaN for one that failed.
+    """
+
+    epochs: int
+    policy: object
+    values: dict
+    score: float
+    scores: np.ndarray
+
+
+def schedule_of(steps):
+    """The `PolicySchedule` of the steps of a lineage."""
+    return PolicySchedule.merged(
+        [(step.epochs, step.policy, step.values) for step in steps if step.epochs]
+    )
+
+
+def describe(policy, values):
+    """A policy and other numbers, in a line."""
+    numbers = [f"{name} {value:.3g}" for name, value in values.items()]
+    return ", ".join([*([str(policy)] if policy else []), *numbers])
+
+
+def print_results(objective, direction, steps, last=None):
+    """Prints members' scores and the lineage of the best member.
+
+    Args:
+        objective: Name of the scores.
+        direction: `"min"` or `"max"`, which of them are better.
+        steps: List of `Step`, one per generation.
+        last: Optional integer, how many of the last generations to print.
+    """
+    best, worst = (np.min, np.max) if direction == "min" else (np.max, np.min)
+    print(f"smoothed {objective}, and the lineage of the best member at the end")
+    print("generation     best     mean    worst  failed    score  trained with")
+    for generation, step in list(enumerate(steps, 1))[-(last or 0) :]:
+        scores = step.scores[np.isfinite(step.scores)]
+        numbers = " ".join(f"{of(scores):8.4f}" for of in (best, np.mean, worst))
+        print(
+            f"{generation:10} {numbers} {len(step.scores) - len(scores):7} "
+            f"{step.score:8.4f}  {describe(step.policy, step.values)}"
+        )

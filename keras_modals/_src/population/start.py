@@ -1,0 +1,56 @@
+"""What a search of a population is given, and begins with."""
+
+import numpy as np
+
+from keras_modals._src.arguments import check_choice, check_integer, shown
+
+#: What members begin with: no augmentation, the policy as it is declared, or that of
+#: the first beside random ones.
+INITIAL = ("zero", "policy", "random")
+
+
+def check_arguments(population_size, smoothing, quantile, initial):
+    """Checks what all searches of a population are told."""
+    check_integer("population_size", population_size, 1)
+    _check_float("smoothing", smoothing, 0 <= smoothing < 1, "[0, 1)")
+    _check_float("quantile", quantile, 0 < quantile <= 0.5, "(0, 0.5]")
+    check_choice("initial", initial, INITIAL)
+
+
+def _check_float(name, value, is_valid, interval):
+    if not is_valid:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected a float in "
+            f"{interval}. Received: {name}={shown(value)}"
+        )
+
+
+def check_seed(seed):
+    """The seed as an `int`, a random one for `None`."""
+    if seed is None:
+        return int(np.random.default_rng().integers(2**31))
+    return check_integer("seed", seed, 0)
+
+
+def check_validation(fit_arguments):
+    """Refuses arguments of `fit` without validation data."""
+    given = fit_arguments.get("validation_data") is not None
+    if not given and not fit_arguments.get("validation_split"):
+        raise ValueError(
+            "A search scores members on validation data. Pass `validation_data` or a "
+            f"positive `validation_split`. Received: {sorted(fit_arguments)}"
+        )
+
+
+def start_values(size, initial, first, draw):
+    """The values of a first generation.
+
+    Args:
+        size: How many members there are.
+        initial: One of `INITIAL`.
+        first: The values of the first member, and unless `initial` is `"random"`, of
+            all.
+        draw: `fn()` that returns random values.
+    """
+    is_random = initial == "random"
+    return [first, *(draw() if is_random else first for _ in range(1, size))]

@@ -1,0 +1,71 @@
+"""The graph of a one-run search, made from that of a `ModalsModel`."""
+
+import keras
+
+from keras_modals._src.models.augment import augment, overridden
+from keras_modals._src.models.copying import copy_model
+from keras_modals._src.models.graph import downstream
+from keras_modals._src.models.modals_model import ModalsModel
+from keras_modals._src.policies.policy import Policy
+from keras_modals._src.training.outputs import by_output
+
+
+def as_modals_model(model):
+    """A `ModalsModel` of our own, with the weights of a model that may be plain."""
+    if not isinstance(model, ModalsModel):
+        return augment(model, policy=Policy.zero(repeats=1), dropout=0.0)
+    names = overridden(model)
+    if names:
+        raise ValueError(
+            "The search trains as `ModalsModel` does, and would drop what "
+            f"`{type(model).__name__}` overrides: {', '.join(names)}. Search with a "
+            f"`ModalsModel`, or without them. Received: model={model!r}"
+        )
+    if model.latent_augmentation not in model.layers:
+        raise ValueError(
+            "The `LatentAugmentation` layer lies in a nested model, which cannot be "
+            "split there. Insert it in the outer model. "
+            f"Received: model={model!r}"
+        )
+    return copy_modals_model(model)
+
+
+def copy_modals_model(model):
+    """A copy of a `ModalsModel`, not compiled."""
+    copy = copy_model(model)
+    return ModalsModel(
+        copy.input,
+        copy.output,
+        name=model.name,
+        label_output=model.label_output,
+        num_views=model.num_views,
+        clean_view=model.clean_view,
+    )
+
+
+def call_heads(template, heads, inputs):
+    """The outputs of the graph with heads, and which of the heads' has the labels."""
+    depends, _ = downstream(template, template.latent_augmentation)
+    names, label = template.output_map.names, template.output_map.label
+    labelled = by_output(template.output, names)[label]
+    head_outputs = keras.tree.flatten(heads(inputs if len(inputs) > 1 else inputs[0]))
+    outputs: list = []
+    position = None
+    for tensor, name, is_dependent in zip(
+        template.outputs, template.output_names, depends, strict=True
+    ):
+        if is_dependent:
+            index = sum(depends[: len(outputs)])
+            if tensor is labelled:
+                position = index
+            # Keras names outputs after the layers that they come from.
+            name_it = keras.layers.Identity(name=name, autocast=False)
+            tensor = name_it(head_outputs[index])
+        outputs.append(tensor)
+    if position is None:
+        raise ValueError(
+            "The output that has the class labels does not depend on the "
+            "`LatentAugmentation`: there is nothing to search. "
+            f"Received: label_output={template.label_output!r}"
+        )
+    return keras.tree.pack_sequence_as(template.output, outputs), position

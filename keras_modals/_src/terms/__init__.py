@@ -1,0 +1,16 @@
+"""Losses on clean latents beside the task's, each with its variables, optimizer, logs
+and state. One of your own is a subclass of `Term`.
+"""
+
+from keras_modals._src.terms.gaussian_discriminator import GaussianDiscriminator
+from keras_modals._src.terms.prior import Prior
+from keras_modals._src.terms.term import Term, TermLosses
+from keras_modals._src.terms.triplets import Triplets
+
+__all__ = [
+    "GaussianDiscriminator",
+    "Prior",
+    "Term",
+    "TermLosses",
+    "Triplets",
+]

@@ -1,0 +1,62 @@
+from typing import Any
+
+import keras
+
+from keras_modals._src import backend
+from keras_modals._src.losses.triplet_selector import TripletSelector
+from keras_modals._src.terms.term import Term, TermLosses
+
+
+class Triplets(Term):
+    """A triplet loss, which keeps the classes apart.
+
+    The objective is `(1 - weight) * task + weight * triplets`.
+
+    Args:
+        weight: Float in `[0, 1)`.
+        loss: A `keras.losses.Loss` of (labels, latents). Defaults to
+            `TripletSelector(0.5, "random", "cosine")`: on directions, it suits latents
+            of any scale.
+
+    Reference:
+
+    - [Cheung and Yeung, 2021](https://openreview.net/forum?id=XjYgR6gbCEc)
+
+    Example:
+
+    >>> loss = keras_modals.TripletSelector(1.0, "semihard")
+    >>> term = keras_modals.Triplets(0.2, loss)
+    """
+
+    kind = "triplet"
+    bounds = ("a float in [0, 1)", lambda value: 0 <= value < 1)
+    is_share = True
+    levels = tuple(level / 20 for level in range(11))
+
+    def __init__(self, weight=0.0, loss=None):
+        super().__init__(weight)
+        if isinstance(loss, dict):
+            loss = keras.saving.deserialize_keras_object(loss)
+        if not (loss is None or isinstance(loss, keras.losses.Loss)):
+            raise ValueError(
+                "Invalid value received for argument `loss`. Expected a "
+                f"`keras.losses.Loss` of labels and latents. Received: loss={loss!r}"
+            )
+        self.loss: Any = loss or TripletSelector(0.5, "random", "cosine")
+
+    def losses(self, latents, labels):
+        # Keras divides its losses by the number of replicas.
+        return TermLosses(backend.num_replicas() * self.loss(labels, latents))
+
+    @property
+    def variables(self):
+        return [*super().variables, *self.seeds]
+
+    @property
+    def seeds(self):
+        seed = getattr(self.loss, "seed_generator", None)
+        return [] if seed is None else [seed.state]
+
+    def get_config(self):
+        loss = keras.saving.serialize_keras_object(self.loss)
+        return {**super().get_config(), "loss": loss}

@@ -1,0 +1,139 @@
+"""What a compiled loss makes of rows decides how views and mixed labels reach it."""
+
+import copy
+from collections import namedtuple
+
+import keras
+from keras import ops
+
+from keras_modals._src.labels import IGNORED
+
+LossKind = namedtuple("LossKind", ["is_mean", "takes_weights", "rank"])
+LossKind.__doc__ = """How the loss of an output treats the rows of a batch.
+
+Attributes:
+    is_mean: Whether all views can be scored together, as if it were a mean over rows.
+    takes_weights: Whether every row counts by its own weight, so that a row can count
+        for two labels.
+    rank: Rank of the loss before reduction, whose first axis is the rows; else `None`.
+"""
+
+#: A loss of which nothing is known but that it scores a batch.
+OF_BATCH = LossKind(is_mean=False, takes_weights=False, rank=None)
+
+#: A loss with variables of its own, which change whenever it is called: once per step.
+WITH_STATE = LossKind(is_mean=True, takes_weights=False, rank=None)
+
+
+def ignored_classes(losses):
+    """The class indices that losses leave out, `ignore_class` in Keras."""
+    classes = [getattr(loss, "ignore_class", None) for loss in losses]
+    return tuple(index for index in classes if index is not None)
+
+
+def may_be_unlabeled(losses):
+    """The indices that labels may have instead of a class: what losses ignore. One of
+    the user's own may ignore -1."""
+    own = any(_is_own(loss) for loss in losses)
+    return (*ignored_classes(losses), *[IGNORED] * own)
+
+
+def _is_own(loss):
+    """Whether a loss is none of Keras's."""
+    module = "keras." if isinstance(loss, str) else getattr(loss, "__module__", "")
+    return not (module or "").startswith("keras.")
+
+
+def _state(loss):
+    return keras.tree.flatten(list(getattr(loss, "__dict__", {}).values()))
+
+
+class LossKinds:
+    """The `LossKind` of every loss of a compiled model, found once."""
+
+    def __init__(self):
+        self._known = {}
+
+    def of_output(self, model, name, target, prediction):
+        """The `LossKind` of all losses of an output together."""
+        if type(model).compute_loss is not keras.Model.compute_loss:
+            return OF_BATCH
+        losses = model.output_map.losses[name]
+        if not losses:
+            # Nothing scores it: it asks for nothing.
+            return LossKind(is_mean=True, takes_weights=True, rank=1)
+        kinds = [self.of_loss(loss, target, prediction) for loss in losses]
+        ranks = {kind.rank for kind in kinds}
+        return LossKind(
+            is_mean=all(kind.is_mean for kind in kinds),
+            takes_weights=len(ranks) == 1 and all(kind.takes_weights for kind in kinds),
+            rank=ranks.pop() if len(ranks) == 1 else None,
+        )
+
+    def of_loss(self, loss, target, prediction):
+        shapes = tuple(target.shape[1:]), tuple(prediction.shape[1:])
+        key = loss if isinstance(loss, str) else id(loss), shapes
+        if key not in self._known:
+            self._known[key] = _kind(loss, *shapes)
+        return self._known[key]
+
+    def sample_losses(self, loss, targets, predictions):
+        """The loss of each sample, float32 `(batch,)`; `None` if it has none."""
+        if self.of_loss(loss, targets, predictions).rank is None:
+            return None
+        loss = _as_object(loss, targets, predictions)
+        losses = ops.cast(_unreduced(loss, targets, predictions), "float32")
+        return ops.mean(ops.reshape(losses, (ops.shape(targets)[0], -1)), axis=-1)
+
+
+def _as_object(loss, targets, predictions):
+    if loss not in ("crossentropy", "ce"):
+        return keras.losses.get(loss)
+    # Keras chooses among its own by the shapes.
+    if predictions.shape[-1] == 1:
+        return keras.losses.binary_crossentropy
+    if len(targets.shape) < len(predictions.shape) or targets.shape[-1] == 1:
+        return keras.losses.sparse_categorical_crossentropy
+    return keras.losses.categorical_crossentropy
+
+
+def _kind(loss, *shapes):
+    try:
+        # Other sizes could be the number of classes.
+        samples = [_zeros(rows, shapes) for rows in (1, 2)]
+        loss = _as_object(loss, *samples[0])
+        is_object = isinstance(loss, keras.losses.Loss)
+        if any(isinstance(value, keras.Variable) for value in _state(loss)):
+            return WITH_STATE
+        if is_object and type(loss).__call__ is not keras.losses.Loss.__call__:
+            return OF_BATCH
+        # It may count its calls.
+        probe = copy.copy(loss)
+        one, two = (tuple(_unreduced(probe, *sample).shape) for sample in samples)
+    except Exception:  # A loss that takes its own batch size only, for one.
+        return OF_BATCH
+    if one[:1] != (1,) or two[:1] != (2,):
+        return OF_BATCH
+    reduction = loss.reduction if is_object else "sum_over_batch_size"
+    # One of the user's own may compare rows with each other, as Keras's `Circle` does.
+    compares_rows = _is_own(loss) or isinstance(loss, keras.losses.Circle)
+    return LossKind(
+        is_mean=reduction in ("sum_over_batch_size", "mean") and not compares_rows,
+        # The sum of weights, by which this one divides, is that of a pass.
+        takes_weights=reduction != "mean_with_sample_weight",
+        rank=len(one),
+    )
+
+
+def _zeros(rows, shapes):
+    return [
+        ops.zeros((rows, *(1 if size is None else size for size in shape)))
+        for shape in shapes
+    ]
+
+
+def _unreduced(loss, targets, predictions):
+    if len(targets.shape) + 1 == len(predictions.shape) and predictions.shape[-1] == 1:
+        targets = ops.expand_dims(targets, -1)
+    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    return ops.convert_to_tensor(function(targets, predictions))

@@ -1,0 +1,160 @@
+"""What loss and metrics see of a step: passes over the head's rows, with the targets
+and weights that match them."""
+
+from keras import ops
+
+from keras_modals._src import backend
+from keras_modals._src.labels.mixing import drawn, is_mixable, mixed, with_rank
+
+
+def metric_data(rows, data):
+    """What metrics see: each sample once, as its first view. Of a population, each
+    member's.
+
+    Args:
+        rows: The `RowMap` of the step.
+        data: The `StepData` of the step: targets and weights of the batch, predictions
+            of every row.
+
+    Returns:
+        `(y, y_pred, sample_weight)`.
+    """
+    if rows.copies == 1:
+        return data.given
+    entries = dict(data.entries)
+    for name in data.outputs.augmented:
+        target, prediction, weight = entries[name]
+        target, weight = (
+            None if each is None else rows.tile_members(each)
+            for each in (target, weight)
+        )
+        entries[name] = target, rows.first_views(prediction), weight
+    return data.like(entries, keep_weights=True)
+
+
+def loss_passes(model, rows, data, seed):
+    """What the loss sees: the weighted mean of `compute_loss` over some passes.
+
+    A row with two labels counts for both, weighted by their shares. A loss that does
+    not weight rows gets one label for it: the two mixed, if they are floats like the
+    predictions, or else one of them, drawn by the shares. One pass does where every
+    loss is a mean over rows: it has all views, and rows of two labels twice. Otherwise
+    each view, and each of the two labels, is a pass of its own, as large as the batch.
+    Predictions come with what Keras keeps beside them for its losses.
+
+    Args:
+        model: The `ModalsModel`.
+        rows, data: As in `metric_data`.
+        seed: A `keras.random.SeedGenerator`.
+
+    Returns:
+        List of pairs of a weight and arguments `(y, y_pred, sample_weight)`. Weights
+        sum to 1.
+    """
+    if rows.copies == 1 and rows.partner is None:
+        return [(1.0, data.given)]
+    kinds = {
+        name: model.loss_kinds.of_output(model, name, *data.entries[name][:2])
+        for name in data.outputs.augmented
+        if data.entries[name][0] is not None
+    }
+    uniform = None
+    if rows.partner is not None and not all(k.takes_weights for k in kinds.values()):
+        uniform = backend.uniform(ops.shape(rows.partner), seed)
+    passes = []
+    for each in _passes(rows, kinds.values(), uniform):
+        entries = dict(data.entries)
+        for name, kind in kinds.items():
+            entries[name] = each.entries(kind, *entries[name])
+        passes.append((each.weight, data.like(entries)))
+    return passes
+
+
+#: Of a row's two labels, the sample's own and its partner's.
+OWN, PARTNER = 0, 1
+
+
+def _passes(rows, kinds, uniform):
+    are_means = all(kind.is_mean for kind in kinds)
+    views = [None] if are_means else range(rows.copies)
+    ranks = {kind.rank for kind in kinds if kind.takes_weights}
+    labels: list[tuple[int, ...]]
+    if rows.partner is None or not ranks:
+        labels = [(OWN,)]
+    elif are_means and ranks == {1}:
+        labels = [(OWN, PARTNER)]
+    else:
+        # Predictions keep the mask of their positions.
+        labels = [(OWN,), (PARTNER,)]
+    return [
+        _Pass(rows, uniform, some, view, 1.0 / (len(views) * len(labels)))
+        for view in views
+        for some in labels
+    ]
+
+
+class _Pass:
+    """One pass over the rows of all views, or of one; with one of their labels, or with
+    each in turn.
+
+    Attributes:
+        weight: The pass's weight.
+    """
+
+    def __init__(self, rows, uniform, labels, view, weight):
+        self._rows, self._labels, self._view = rows, labels, view
+        self.weight = weight
+        self._partner = self._part(rows.partner)
+        self._share = self._part(rows.share)
+        self._uniform = self._part(uniform)
+
+    def entries(self, kind, target, prediction, weight):
+        """An output's targets, predictions and weights."""
+        prediction = self._part(prediction)
+        own = self._repeated(target), self._repeated(weight)
+        if self._partner is None:
+            return own[0], prediction, own[1]
+        partner = self._of_partner(target), self._of_partner(weight)
+        if not kind.takes_weights:
+            target, weight = (
+                mixed(*both, self._share)
+                if is_mixable(own[0], prediction)
+                else drawn(*both, self._share, self._uniform)
+                for both in zip(own, partner, strict=True)
+            )
+            return target, prediction, weight
+        both = own, partner
+        parts = [self._with_share(kind, label, *both[label]) for label in self._labels]
+        if len(parts) == 2:
+            prediction = backend.tile_rows(prediction, 2)
+            parts = [[ops.concatenate(each) for each in zip(*parts, strict=True)]]
+        target, weight = parts[0]
+        return target, prediction, weight
+
+    def _with_share(self, kind, label, target, weight):
+        """Targets with one of the labels, weighted by twice its share: their mean is
+        over the rows with the other label as well."""
+        share = self._share if label == PARTNER else 1.0 - self._share
+        share = 2.0 * share
+        if len(self._labels) == 1:
+            # Of what is not mixed, both labels' passes have the sample's own.
+            share = ops.where(self._share > 0, share, 1.0)
+        rank = kind.rank if weight is None else max(kind.rank, len(weight.shape))
+        share = with_rank(share, rank)
+        if weight is not None:
+            share = share * with_rank(ops.cast(weight, "float32"), rank)
+        return target, share
+
+    def _of_partner(self, tensor):
+        return None if tensor is None else backend.take_rows(tensor, self._partner)
+
+    def _part(self, rows):
+        """Of values for all rows those of this pass."""
+        if rows is None or self._view is None:
+            return rows
+        return self._rows.of_view(rows, self._view)
+
+    def _repeated(self, tensor):
+        if tensor is None or self._view is not None:
+            return tensor
+        return self._rows.tile(tensor)

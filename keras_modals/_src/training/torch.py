@@ -1,0 +1,28 @@
+"""The training step on PyTorch."""
+
+import keras
+import torch
+
+from keras_modals._src.training.objective import compute_objective
+from keras_modals._src.training.optimizers import apply_gradients, total_loss
+
+
+def train_step(model, data):
+    """One forward pass of the encoder, one backward pass, all optimizers."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    variables = model.trainable_variables
+    objective = compute_objective(model, x, y, sample_weight)
+    terms = model.training_terms
+    total = total_loss(model.optimizer, terms, objective)
+    groups = [variables, *(term.own_variables for term in terms)]
+    trained = [v.value for group in groups for v in group]
+    # Nothing is trained where all is frozen.
+    gradients = (
+        torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
+    )
+    with torch.no_grad():
+        apply_gradients(model, terms, groups, list(gradients))
+        model.latent_augmentation.remember(*objective.memory)
+        model.update_logs(objective)
+        y, y_pred, sample_weight = objective.metric_data
+        return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)

@@ -1,0 +1,92 @@
+"""A policy as hyperparameters: of Keras Tuner's own tuners and of a population's."""
+
+import json
+
+from keras_modals._src import operations as known
+from keras_modals._src.operations import PAPER_OPERATIONS
+from keras_modals._src.policies.policy import Policy
+
+PREFIX = "policy/"
+#: The highest level. Keras Tuner's floats in steps of 0.1 end at 0.9.
+_TOP = 10
+_COUNTS = PREFIX + "operation_counts"
+_OPTIONS = PREFIX + "options"
+
+
+def policy_space(
+    hp, operations=PAPER_OPERATIONS, repeats=2, operation_counts=(0.2, 0.7, 0.1)
+):
+    """Declares a policy's probabilities and magnitudes, and returns the policy.
+
+    Works with every tuner of Keras Tuner. The hyperparameters are the paper's levels, 0
+    to 10 tenths, and 0 by default: a policy that moves nothing.
+
+    Args:
+        hp: The `keras_tuner.HyperParameters` of a build function.
+        operations: Sequence of operations, by name or with options. Defaults to the
+            paper's four.
+        repeats: Integer, how often each operation appears. Defaults to `2`.
+        operation_counts: As in `Policy`.
+
+    Returns:
+        A `keras_modals.Policy`.
+
+    Example:
+
+    ```python
+    def build(hp):
+        model = keras_modals.augment(
+            make_model(), policy=keras_modals.tuners.policy_space(hp)
+        )
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    tuner = keras_tuner.RandomSearch(build, "val_accuracy", max_trials=20)
+    ```
+    """
+    operations = [known.get(operation) for operation in operations]
+    hp.Fixed(_COUNTS, ",".join(str(float(count)) for count in operation_counts))
+    options = {each.name: each.get_config() for each in operations}
+    if any(options.values()):
+        hp.Fixed(_OPTIONS, json.dumps(options))
+
+    def number(operation, index, what):
+        name = f"{PREFIX}{operation.name}/{index}/{what}"
+        return hp.Int(name, 0, _TOP, default=0) / _TOP
+
+    return Policy(
+        {
+            operation: [
+                (
+                    number(operation, index, "probability"),
+                    number(operation, index, "magnitude"),
+                )
+                for index in range(repeats)
+            ]
+            for operation in operations
+        },
+        operation_counts,
+    )
+
+
+def policy_from_values(values):
+    """The policy that `policy_space` declared, from a trial's values, or `None`."""
+    if _COUNTS not in values:
+        return None
+    operations: dict[str, dict] = {}
+    for name, value in values.items():
+        if name.startswith(PREFIX) and name not in (_COUNTS, _OPTIONS):
+            operation, index, what = name[len(PREFIX) :].split("/")
+            pair = operations.setdefault(operation, {}).setdefault(int(index), {})
+            pair[what] = value / _TOP
+    options = json.loads(values.get(_OPTIONS, "{}"))
+    return Policy(
+        {
+            known.get(operation, options.get(operation)): [
+                (pair["probability"], pair["magnitude"])
+                for _, pair in sorted(pairs.items())
+            ]
+            for operation, pairs in operations.items()
+        },
+        tuple(float(count) for count in values[_COUNTS].split(",")),
+    )

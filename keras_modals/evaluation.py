@@ -1,0 +1,4 @@
+"""Comparisons, and latents to look at. Needs the extra `keras-modals[compare]`."""
+
+from keras_modals._src.evaluation import *  # noqa: F403
+from keras_modals._src.evaluation import __all__ as __all__

@@ -1,6 +1,0 @@
-"""The rules of a population, of whichever search. It knows no model."""
-
-from keras_modals.population.explore import pba_explore
-from keras_modals.population.levels import Levels, Range
-
-__all__ = ["Levels", "Range", "pba_explore"]
