@@ -26,6 +26,7 @@ NOT_FOR_USERS = {
     "Comparison": {"scale"},
     "GaussianDistance": {"build"},
     "LatentAugmentation": {
+        "apply",
         "draw",
         "members",
         "mixes_classes",
