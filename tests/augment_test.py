@@ -208,7 +208,7 @@ def test_several_outputs_need_a_name():
     augmented = augment(model, label_output="kind")
     assert augmented.latent_augmentation.num_classes == NUM_CLASSES
     assert augmented.output_map.augmented == ["kind"]
-    assert augment(model, "hidden", label_output="kind").augmented_outputs == [
+    assert augment(model, "hidden", label_output="kind").output_map.augmented == [
         "size",
         "kind",
     ]

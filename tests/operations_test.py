@@ -22,6 +22,7 @@ from keras_modals.operations import (
     HardExtrapolation,
     HardInterpolation,
 )
+from keras_modals.tuners import PopulationBasedTuner
 
 ROWS, FEATURES = 5, 3
 
@@ -148,6 +149,28 @@ def test_one_of_the_users_own_is_searched(rng):
     search.fit(x, y, epochs=2, verbose=0, validation_data=(x, y))
     (segment, *_) = search.best_schedule().segments
     assert segment.policy.by_name == {"shift": Shift()}
+
+
+def test_one_of_the_users_own_is_searched_on_keras_tuner(tmp_path, rng):
+    x, y = make_data(rng)
+
+    def build(hp):
+        return compile_(modals_model(policy=policy_space(hp, (Shift(),), repeats=1)))
+
+    tuner = PopulationBasedTuner(
+        build,
+        population_size=2,
+        generations=2,
+        epochs_per_generation=1,
+        initial="random",
+        seed=0,
+        directory=str(tmp_path),
+    )
+    tuner.search(x, y, validation_data=(x, y), verbose=0)
+    (segment, *_) = tuner.best_schedule().segments
+    assert segment.policy.by_name == {"shift": Shift()}
+    best = tuner.best_model().latent_augmentation
+    assert best.policy.by_name == {"shift": Shift()}
 
 
 def test_an_unknown_one_says_what_to_do(tmp_path):
