@@ -101,7 +101,9 @@ def _with_terms(task_loss, terms, latents, labels, replicas):
     own_losses, logs = [], []
     for term, weight in zip(terms, weights, strict=True):
         losses = term.losses(latents, labels)
-        model_loss += weight * ops.cast(losses.encoder / replicas, task_loss.dtype)
+        term_loss = ops.cast(losses.encoder / replicas, task_loss.dtype)
+        # Not in place: on PyTorch the task's loss would change as well.
+        model_loss = model_loss + weight * term_loss
         if losses.own is not None:
             own_losses.append(losses.own / replicas)
         logs.append(losses.logs or {f"{term.kind}_loss": losses.encoder})
