@@ -338,6 +338,11 @@ def test_the_encoder_trains_with_any_views(layer, rng):
         assert np.any(old != new)
 
 
+def test_it_must_be_compiled_as_keras_says(rng):
+    with pytest.raises(ValueError, match="call `compile"):
+        ModalsModel(*_graph()).fit(*make_data(rng), verbose=0)
+
+
 def test_a_label_output_without_a_loss(rng):
     x, y = make_data(rng)
     inputs = keras.Input((FEATURES,))
@@ -348,6 +353,9 @@ def test_a_label_output_without_a_loss(rng):
     model.compile("sgd", {"kind": None, "size": "mse"})
     history = model.fit(x, {"kind": y, "size": x[:, :1]}, verbose=0).history
     assert np.isfinite(history["loss"]).all()
+    stream = [(x[:32], {"size": x[:32, :1]})]
+    with pytest.raises(ValueError, match="no labels for the output 'kind'"):
+        model.fit((batch for batch in stream), steps_per_epoch=1, verbose=0)
     with pytest.raises(ValueError, match="no labels for the output 'kind'"):
         model.fit(x, {"size": x[:, :1]}, verbose=0)
 

@@ -142,6 +142,7 @@ class ModalsModel(keras.Model):
             aggregation="sum",
         )
         self.has_reported_labels = False
+        self.ignored_labels = self._may_be_unlabeled = ()
         #: The `Term`s that it was compiled with. Keras does not track them: a model's
         #: weights are those of encoder and head.
         self.terms = []
@@ -208,7 +209,7 @@ class ModalsModel(keras.Model):
         self.output_map.compile(self.loss)
         check_loss(self)
         losses = self.output_map.losses[self.output_map.label]
-        #: The labels that the loss ignores, and those that it may ignore.
+        # The labels that the loss ignores, and those that it may ignore.
         self.ignored_labels = ignored_classes(losses)
         self._may_be_unlabeled = may_be_unlabeled(losses)
         self.loss_kinds = LossKinds()
@@ -357,18 +358,13 @@ class ModalsModel(keras.Model):
             if self.compiled:
                 check_stream_of_labels(self)
             return
-        name, names = self.output_map.label, self.output_map.target_names(y)
+        names = self.output_map.target_names(y)
         if isinstance(y, (list, tuple)) and len(y) != len(names):
             raise ValueError(
                 "Targets must be one array or tensor, such as `np.array(y)`, or a list "
                 f"of one for each output of {names}. Received: a list of {len(y)}"
             )
-        labels = by_output(y, names).get(name)
-        if labels is None:
-            raise ValueError(
-                f"There are no labels for the output '{name}'. "
-                f"Received: targets for {names}"
-            )
+        labels = self.output_map.labels(by_output(y, names))
         self.latent_augmentation.labels.check(
             ops.convert_to_numpy(labels), self._may_be_unlabeled
         )

@@ -49,7 +49,7 @@ def compute_objective(model, x, y, sample_weight):
         raise ValueError(NO_LABELS)
     layer, outputs = model.latent_augmentation, model.output_map
     targets = outputs.targets(y)
-    label_targets = targets[outputs.label]
+    label_targets = outputs.labels(targets)
     labels, label_counts = layer.labels.read(label_targets, model.ignored_labels)
     with StepScope(labels, model.rows(ops.shape(labels)[0])) as scope:
         y_pred = model(x, training=True)

@@ -62,6 +62,16 @@ class Outputs:
         """Dict from name to targets, of the outputs that have some."""
         return by_output(y, self.target_names(y))
 
+    def labels(self, targets):
+        """Of targets by output those that are the labels."""
+        labels = targets.get(self.label)
+        if labels is None:
+            raise ValueError(
+                f"There are no labels for the output '{self.label}'. "
+                f"Received: targets for {list(targets)}"
+            )
+        return labels
+
 
 class StepData:
     """Targets, predictions and weights of a step, by output and as they were given.
