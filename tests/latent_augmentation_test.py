@@ -406,6 +406,14 @@ def test_by_hand_with_all_defaults(rng):
     np.testing.assert_array_equal(array(outputs), latents)
 
 
+def test_in_a_training_step_a_dict_is_refused():
+    layer = LatentAugmentation(3)
+    inputs = {"latents": np.ones((2, 3), "float32"), "labels": np.zeros(2)}
+    labels = tensor([0, 1], "int32")
+    with StepScope(labels, RowMap(2)), pytest.raises(ValueError, match="by hand only"):
+        layer(inputs, training=True)
+
+
 def test_by_hand_a_dict_needs_both():
     with pytest.raises(ValueError, match="images"):
         LatentAugmentation(3)({"images": np.ones((2, 3)), "labels": np.zeros(2)})

@@ -264,6 +264,12 @@ class LatentAugmentation(keras.layers.Layer):
             return latents
         scope = current_scope()
         if isinstance(latents, dict):
+            if scope is not None:
+                raise ValueError(
+                    f"The layer '{self.name}' is called with a dict by hand only: in a "
+                    "`ModalsModel`, which has the labels, call it with latents. "
+                    f"Received: a dict with {list(latents)}"
+                )
             return self._mix_by_hand(**latents)
         if labels is not None:
             labels = self.labels.groups(labels)
@@ -297,7 +303,7 @@ class LatentAugmentation(keras.layers.Layer):
         draw = self.draw(rows)
         outputs, _ = self.apply(flat, labels, draw, rows, moves_labels=False)
         self.remember(flat, labels)
-        return ops.reshape(outputs, ops.shape(latents))
+        return ops.reshape(outputs, (-1, *latents.shape[1:]))
 
     def _mix_by_hand(self, latents, labels, **others):
         """A dict of moved latents and of their labels, as shares, and other entries as
@@ -309,7 +315,7 @@ class LatentAugmentation(keras.layers.Layer):
         labels = self.labels.mixable(labels)
         if rows.partner is not None:
             labels = mixed(labels, backend.take_rows(labels, rows.partner), rows.share)
-        outputs = ops.reshape(outputs, ops.shape(latents))
+        outputs = ops.reshape(outputs, (-1, *latents.shape[1:]))
         return {"latents": outputs, "labels": labels, **others}
 
     def remember(self, latents, labels, losses=None, after=()):
