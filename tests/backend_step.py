@@ -15,7 +15,8 @@ import numpy as np
 from problems import NUM_CLASSES, compile_, make_data, plain_model
 
 import keras_modals
-from keras_modals import Policy, PolicyScheduler, backend, tuners
+from keras_modals import Policy, PolicyScheduler, tuners
+from keras_modals._src import backend
 
 
 def fixed_draws():

@@ -17,7 +17,8 @@ import keras
 import numpy as np
 from problems import make_data, modals_model
 
-from keras_modals import Policy, backend
+from keras_modals import Policy
+from keras_modals._src import backend
 
 BATCH, EPOCHS = 32, 2
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from keras_modals import Policy
-from keras_modals._src.population import Levels, Population, Range, pba_explore
+from keras_modals._src.population import Levels, Range, pba_explore
 from keras_modals._src.population.exploit import exploit
 from keras_modals._src.population.explore import children
+from keras_modals._src.population.population import Population
 from keras_modals._src.population.results import Step, print_results, schedule_of
 from keras_modals._src.population.scores import lineage, smooth
 from keras_modals._src.population.start import (

@@ -127,6 +127,11 @@ class Trial:
         """The training samples' class indices, `(samples,)`."""
         return self.classes.groups_of_array(self.train[1])
 
+    @property
+    def validation_labels(self):
+        """The validation samples' class indices, `(samples,)`."""
+        return self.classes.groups_of_array(self.validation[1])
+
     def targets_like(self, labels):
         """Class indices in the form of the training targets."""
         return self.classes.like(labels, self.train[1])
