@@ -34,5 +34,5 @@ def test_contract(shape):
 
 @pytest.mark.parametrize("rate", [1.0, -0.1, "a"])
 def test_refuses_a_rate(rate):
-    with pytest.raises(ValueError, match="argument `dropout`"):
+    with pytest.raises(ValueError, match="argument `rate`"):
         LatentDropout(rate)

@@ -78,7 +78,7 @@ def test_switched_off_parts_are_absent(rng):
     model = compile_(modals_model(), **OFF)
     assert set(model.fit(x, y, verbose=0).history) == {"accuracy", "loss"}
     assert model.terms == []
-    assert len(model.variables) == len(model.weights) + len(model._seeds())
+    assert len(model.variables) == len(model.weights) + len(model._layer_seeds())
 
 
 @tensorflow_only

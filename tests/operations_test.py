@@ -96,7 +96,7 @@ def test_an_operation_is_a_plain_value():
 
 
 def test_no_two_operations_of_a_name():
-    with pytest.raises(ValueError, match="name='gaussian_noise'"):
+    with pytest.raises(ValueError, match="Received: 'gaussian_noise'"):
         type("Other", (Operation,), {"name": "gaussian_noise"})
 
 

@@ -242,3 +242,11 @@ def test_validation_data_is_needed():
     check_validation({"validation_data": 1})
     with pytest.raises(ValueError, match=r"validation_split`. Received: \['x'\]"):
         check_validation({"x": 1})
+
+
+def test_a_generation_in_which_all_failed_is_printed(capsys):
+    steps = [Step(1, Policy.zero(), {}, np.nan, np.array([np.nan, np.nan]))]
+    print_results("val_loss", "min", steps)
+    assert capsys.readouterr().out.splitlines()[-1].split()[:6] == [
+        *("1", "nan", "nan", "nan", "2", "nan")
+    ]

@@ -140,3 +140,16 @@ def test_compiled_again_it_keeps_its_variables():
     assert float(model.term_weights["prior_weight"]) == pytest.approx(0.2)
     model.compile("sgd", "sparse_categorical_crossentropy")
     assert model.terms == []
+
+
+def test_a_term_is_that_of_one_model():
+    """Its state is: two models would train one discriminator."""
+    terms = [Center(0.1)]
+    still(terms=terms)
+    with pytest.raises(ValueError, match="make one for each"):
+        still(terms=terms)
+
+
+def test_no_two_terms_of_a_kind():
+    with pytest.raises(ValueError, match=r"terms\.triplets\.Triplets.*'triplet'"):
+        type("Other", (Term,), {"kind": "triplet"})

@@ -13,15 +13,16 @@ BOUNDS = {
 }
 
 
-def check_bounds(name, value):
+def check_bounds(name, value, argument=None):
     """The value as an `int` or a `float`, if it is within `BOUNDS`, also as float32,
-    which is what variables are."""
+    which is what variables are. An `argument` has another name than the number."""
+    argument = argument or name
     expected, is_within = BOUNDS[name]
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (is_number and is_within(value) and is_within(_float32(value))):
         raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected {expected}. "
-            f"Received: {name}={shown(value)}"
+            f"Invalid value received for argument `{argument}`. Expected {expected}. "
+            f"Received: {argument}={shown(value)}"
         )
     return int(value) if isinstance(value, numbers.Integral) else float(value)
 

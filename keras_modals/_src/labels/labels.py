@@ -13,7 +13,6 @@ class Labels:
 
     A plain value without state. Targets come as users give them, with the labels of
     all samples on the first axis.
-
     """
 
     @property

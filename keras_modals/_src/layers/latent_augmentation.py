@@ -171,14 +171,14 @@ class LatentAugmentation(keras.layers.Layer):
         self.memory = None
         if self._needs_memory:
             size = self.memory_size or self._fitting_memory_size()
-            self.memory = ClassMemory(self.num_classes, size, name="memory")
+            self.memory = ClassMemory(self.labels.num_groups, size, name="memory")
             self.memory.build((None, self.num_features))
         _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
         self.probabilities = self._variable("probabilities", probabilities)
         self.magnitudes = self._variable("magnitudes", magnitudes)
 
     def _fitting_memory_size(self):
-        fixed, per_latent = memory_bytes(self.num_classes, self.num_features)
+        fixed, per_latent = memory_bytes(self.labels.num_groups, self.num_features)
         fitting = (MEMORY_LIMIT - fixed) // per_latent
         if fitting < 2:
             raise ValueError(
@@ -377,10 +377,11 @@ class LatentAugmentation(keras.layers.Layer):
             if moves_labels or operation.keeps_labels
         }
         batch = Batch(source, labels, rows.moved_copies, self.memory, draw.partner)
-        moved, touched, share = self._walk(operations, batch, draw, rows)
+        # What no operation moved trains the encoder.
+        tracks = not (trains_encoder or rows.has_clean_view)
+        moved, touched, share = self._walk(operations, batch, draw, tracks)
         moved = ops.cast(moved, latents.dtype)
-        if not (trains_encoder or rows.has_clean_view):
-            # What no operation moved trains the encoder.
+        if tracks:
             moved = ops.where(touched[:, None], moved, rows.tile_moved(latents))
         outputs = moved
         if trains_encoder or not rows.has_clean_view:
@@ -402,17 +403,16 @@ class LatentAugmentation(keras.layers.Layer):
         all share, or of all."""
         return latents
 
-    def _walk(self, operations, batch, draw, rows):
+    def _walk(self, operations, batch, draw, tracks):
         """Takes copies of the batch's latents through the operations of `draw`.
 
-        Returns the moved rows, which of them an operation moved (where that decides
-        about gradients) and, where classes are mixed, the share of each row's partner.
+        Returns the moved rows, which of them an operation moved (if it `tracks` that)
+        and, where classes are mixed, the share of each row's partner.
         """
-        moved = rows.tile_moved(batch.latents)
+        moved = batch.rows
         weight = ops.zeros_like(moved[:, 0])
         has_label = batch.labels != IGNORED
         touched = ops.zeros_like(has_label)
-        tracks = not (self.trains_encoder(rows) or rows.has_clean_view)
         for step in draw.steps:
             before = moved
             for name, operation in operations.items():

@@ -40,7 +40,7 @@ class LatentDropout(keras.layers.Layer):
     def __init__(self, rate=0.0, seed=None, **kwargs):
         # At inference the layer is the identity.
         super().__init__(autocast=False, **kwargs)
-        self.initial_rate = float(check_bounds("dropout", rate))
+        self.initial_rate = float(check_bounds("dropout", rate, "rate"))
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True

@@ -218,7 +218,7 @@ class ModalsModel(keras.Model):
         self.loss_arguments = {"training": True} if takes_training else {}
         self.has_reported_labels = False
         for term in terms:
-            term.prepare(self.latent_augmentation.num_features, self.optimizer)
+            term.prepare(self)
         self.terms = terms
 
     def _all_terms(self, terms, weights):
@@ -236,7 +236,8 @@ class ModalsModel(keras.Model):
                 continue
             kinds.append(kind)
             # One that was compiled before keeps its variables.
-            term = next((t for t in self.terms if t.kind == kind), TERMS[kind]())
+            known = [term for term in self.terms if term.kind == kind]
+            term = known[0] if known else TERMS[kind]()
             term.initial_weight = weight
             terms.append(term)
         if len(set(kinds)) < len(kinds):
@@ -388,26 +389,27 @@ class ModalsModel(keras.Model):
             for term in self.terms
             for index, variable in enumerate(term.all_variables)
         }
-        return {**self._seeds(), "label_counts": self.label_counts, **of_terms}
+        return {
+            **self._layer_seeds(),
+            "label_counts": self.label_counts,
+            **of_terms,
+        }
 
     def reseed(self, seed):
         """Gives every seed generator of the model a new state, which follows from
         `seed`, a non-negative integer: those of dropout, augmentation, mining, prior.
         """
-        for index, state in enumerate(self._seeds().values()):
+        of_terms = [seed for term in self.terms for seed in term.seeds]
+        for index, state in enumerate([*self._layer_seeds().values(), *of_terms]):
             numbers = np.random.SeedSequence((seed, index)).generate_state(2) >> 1
             state.assign(ops.cast(numbers, state.dtype))
 
-    def _seeds(self):
-        seeds = {
+    def _layer_seeds(self):
+        return {
             f"seed_{place}_{index}": seed
             for place, layer in enumerate(self.layers)
             for index, seed in enumerate(seed_states(layer))
         }
-        for term in self.terms:
-            for index, seed in enumerate(term.seeds):
-                seeds[f"seed_{term.kind}_{index}"] = seed
-        return seeds
 
     # Leaving keras_modals -------------------------------------------------
 
@@ -449,8 +451,3 @@ def seed_states(layer):
     """The states of a layer's seed generators: its variables that are no weights."""
     weights = {id(weight) for weight in layer.weights}
     return [v for v in layer.variables if id(v) not in weights]
-
-
-def shortest_float(variable):
-    """A float32 scalar as the shortest decimal for it: 0.1, not 0.10000000149."""
-    return float(str(ops.convert_to_numpy(variable)))

@@ -34,6 +34,11 @@ class Batch:
         """The number of samples."""
         return ops.shape(self.sample_labels)[0]
 
+    @property
+    def rows(self):
+        """The latents of each row's sample, `(n, features)`."""
+        return self._tile(self.latents)
+
     @cached_property
     def samples(self):
         """The index of each row's sample in the batch, int32 `(n,)`."""

@@ -5,6 +5,7 @@ from collections import namedtuple
 from typing import ClassVar
 
 from keras_modals._src.arguments import shown
+from keras_modals._src.registry import add_class
 
 Draw = namedtuple("Draw", ["uniform", "noise"])
 Draw.__doc__ = """What one application of an operation depends on by chance.
@@ -84,17 +85,8 @@ class Operation:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        name = cls.__dict__.get("name")
-        if name is None:
-            return
-        known = _CLASSES.get(name)
-        # A class that is defined anew, as in a notebook, takes the old one's place.
-        if known is not None and _place_of(known) != _place_of(cls):
-            raise ValueError(
-                f"There is an operation of that name, `{_place_of(known)}`. Give "
-                f"`{cls.__name__}` another one. Received: name={name!r}"
-            )
-        _CLASSES[name] = cls
+        if "name" in cls.__dict__:
+            add_class(_CLASSES, cls.name, cls)
 
     def move(self, latents, magnitude, batch, draw):
         """Moves latents.
@@ -117,10 +109,6 @@ class Operation:
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != field.default
         }
-
-
-def _place_of(cls):
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def names():

@@ -52,7 +52,8 @@ def print_results(objective, direction, steps, last=None):
     print("generation     best     mean    worst  failed    score  trained with")
     for generation, step in list(enumerate(steps, 1))[-(last or 0) :]:
         scores = step.scores[np.isfinite(step.scores)]
-        numbers = " ".join(f"{of(scores):8.4f}" for of in (best, np.mean, worst))
+        found = [of(scores) if len(scores) else np.nan for of in (best, np.mean, worst)]
+        numbers = " ".join(f"{number:8.4f}" for number in found)
         print(
             f"{generation:10} {numbers} {len(step.scores) - len(scores):7} "
             f"{step.score:8.4f}  {describe(step.policy, step.values)}"

@@ -79,7 +79,7 @@ class MemberHeads(keras.layers.Layer):
             self._add_losses([losses])
             return self._activated(outputs, members=1)
         if training:
-            outputs, losses = self._call_all(self._member_rows(inputs, scope.layer))
+            outputs, losses = self._call_all(_member_rows(inputs, scope))
             self._add_losses(losses)
             # The loss is a mean over all members' rows.
             return self._activated(
@@ -112,18 +112,6 @@ class MemberHeads(keras.layers.Layer):
         sums = [sum(member_losses) for member_losses in losses if member_losses]
         if sums:
             self.add_loss(scale_gradient(sum(sums) / len(losses), len(losses)))
-
-    def _member_rows(self, inputs, layer):
-        """Every member's rows, and what goes past the augmentation, for each anew."""
-        if not isinstance(inputs, (list, tuple)):
-            return self._by_member(inputs)
-        return [
-            self._by_member(inputs[0]),
-            *(layer.share(tensor[None]) for tensor in inputs[1:]),
-        ]
-
-    def _by_member(self, tensor):
-        return ops.reshape(tensor, (self.population_size, -1, *tensor.shape[1:]))
 
     def _call_all(self, inputs, training=True):
         """All members' outputs, with a first axis for them, and lists of losses.
@@ -274,6 +262,14 @@ def _take_activations(head):
     outputs = [value(tensor) for tensor in graph.outputs]
     head = keras.Model(inputs, tree.pack_sequence_as(head.output, outputs))
     return head, activations
+
+
+def _member_rows(inputs, scope):
+    """Every member's rows, and what goes past the augmentation, for each anew."""
+    if not isinstance(inputs, (list, tuple)):
+        return scope.rows.by_member(inputs)
+    others = (scope.layer.share(tensor[None]) for tensor in inputs[1:])
+    return [scope.rows.by_member(inputs[0]), *others]
 
 
 def _unchanged(tensor, **_):

@@ -1,8 +1,9 @@
 """What a one-run search searches, as columns of numbers."""
 
+from keras import ops
+
 from keras_modals._src.layers.latent_dropout import LatentDropout
 from keras_modals._src.models.graph import find_layers
-from keras_modals._src.models.modals_model import shortest_float
 from keras_modals._src.population.levels import Levels
 
 TENTHS = [level / 10 for level in range(11)]
@@ -32,7 +33,7 @@ class Searched:
         self._heads = heads
         self._dropouts = find_layers(heads.head, LatentDropout)
         if self._dropouts:
-            rate = shortest_float(self._dropouts[0].rate)
+            rate = _shortest_float(self._dropouts[0].rate)
             self._others.append(("dropout", rate))
             self.levels.append(Levels("dropout", TENTHS[:-1]))
 
@@ -61,3 +62,8 @@ class Searched:
         """Dict of one member's other numbers."""
         names = [name for name, _ in self._others]
         return dict(zip(names, values[2 * self._count :].tolist(), strict=True))
+
+
+def _shortest_float(variable):
+    """A float32 scalar as the shortest decimal for it: 0.1, not 0.10000000149."""
+    return float(str(ops.convert_to_numpy(variable)))

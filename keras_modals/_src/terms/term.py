@@ -1,4 +1,5 @@
 import math
+import weakref
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -6,6 +7,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_modals._src.arguments import BOUNDS, check_bounds
+from keras_modals._src.registry import add_class
 
 TermLosses = namedtuple("TermLosses", ["encoder", "own", "logs"], defaults=[None, None])
 TermLosses.__doc__ = """What a term says of a batch, scalars all.
@@ -81,9 +83,10 @@ class Term:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "kind" in cls.__dict__:
-            TERMS[cls.kind] = cls
+            add_class(TERMS, cls.kind, cls)
             BOUNDS[cls.weight_name()] = cls.bounds
-            keras.saving.register_keras_serializable("keras_modals")(cls)
+            register = keras.saving.register_keras_serializable
+            register("keras_modals", f"term_{cls.kind}")(cls)
 
     @classmethod
     def weight_name(cls):
@@ -93,6 +96,7 @@ class Term:
     def __init__(self, weight=0.0):
         self.initial_weight = check_bounds(self.weight_name(), weight)
         self.weight: Any = None
+        self._model: Any = None
         self.metrics: list[Any] = []
 
     def build(self, num_features):
@@ -110,13 +114,21 @@ class Term:
             self.metrics = [keras.metrics.Mean(name) for name in names]
         self.weight.assign(self.initial_weight)
 
-    def prepare(self, num_features, optimizer):
-        """Makes the term ready for a model that is compiled with an optimizer."""
-        self.build(num_features)
+    def prepare(self, model):
+        """Makes the term ready for a `ModalsModel` that is being compiled."""
+        if self._model is not None and self._model() is not model:
+            raise ValueError(
+                f"The term '{self.kind}' is that of another model, whose state it "
+                "has: make one for each. "
+                f"Received: terms with {self!r}"
+            )
+        self._model = weakref.ref(model)
+        self.build(model.latent_augmentation.num_features)
         if self.optimizer is None:
             return
         scaled = keras.optimizers.LossScaleOptimizer
-        if isinstance(optimizer, scaled) and not isinstance(self.optimizer, scaled):
+        is_scaled = isinstance(model.optimizer, scaled)
+        if is_scaled and not isinstance(self.optimizer, scaled):
             self.optimizer = scaled(self.optimizer)
         self.optimizer.build(self.own_variables)
 
