@@ -9,8 +9,8 @@ import keras_modals
 from keras_modals import Policy, PolicySchedule, PolicyScheduler, Term, TermLosses
 
 
-class Norm(Term):
-    kind = "norm"
+class Square(Term):
+    kind = "square"
     levels = (0.0, 0.1, 0.2)
 
     def losses(self, latents, labels):
@@ -66,13 +66,13 @@ def latents_of(model, x):
 def test_one_of_the_users_own(rng):
     """It acts on clean latents, by its weight, beside the whole task."""
     x, y = make_data(rng, 24)
-    model, plain = still(norm_weight=0.25), still()
+    model, plain = still(square_weight=0.25), still()
     plain.set_weights(model.get_weights())
     z = latents_of(model, x)
     kernel, bias = model.get_layer("latents").weights
     hidden = keras.Model(model.input, model.get_layer("hidden").output)(x)
     logs = model.train_on_batch(x, y, return_dict=True)
-    np.testing.assert_allclose(logs["norm_loss"], np.mean(np.sum(z**2, 1)), rtol=1e-5)
+    np.testing.assert_allclose(logs["square_loss"], np.mean(np.sum(z**2, 1)), rtol=1e-5)
     # The logs have the task's loss, whatever a term adds.
     plain_logs = plain.train_on_batch(x, y, return_dict=True)
     np.testing.assert_allclose(logs["loss"], plain_logs["loss"], rtol=1e-6)
@@ -83,7 +83,7 @@ def test_one_of_the_users_own(rng):
     ):
         expected = array(other) - 0.1 * 0.25 * slope
         np.testing.assert_allclose(array(weight), expected, rtol=1e-4, atol=1e-6)
-    assert "norm_loss" not in model.evaluate(x, y, verbose=0, return_dict=True)
+    assert "square_loss" not in model.evaluate(x, y, verbose=0, return_dict=True)
 
 
 @pytest.mark.backend
@@ -109,13 +109,13 @@ def test_one_with_variables_of_its_own(rng, tmp_path):
 def test_its_weight_is_scheduled_and_searched(rng):
     x, y = make_data(rng)
     zero = Policy.zero(repeats=1)
-    schedule = PolicySchedule([(1, zero), (1, zero, {"norm_weight": 0.5})])
-    model = still(norm_weight=0.1)
+    schedule = PolicySchedule([(1, zero), (1, zero, {"square_weight": 0.5})])
+    model = still(square_weight=0.1)
     scheduler = PolicyScheduler(schedule)
     model.fit(x, y, epochs=2, callbacks=[scheduler], verbose=0)
-    assert float(model.term_weights["norm_weight"]) == 0.5
-    with pytest.raises(ValueError, match="norm_weight=-1"):
-        PolicySchedule([(1, zero, {"norm_weight": -1})])
+    assert float(model.term_weights["square_weight"]) == 0.5
+    with pytest.raises(ValueError, match="square_weight=-1"):
+        PolicySchedule([(1, zero, {"square_weight": -1})])
     search = keras_modals.SharedEncoderSearch(model, 2, 1, seed=0)
     search.fit(x, y, validation_data=(x, y), epochs=6, verbose=0)
     tried = {record["shared"][0] for record in search.population.records}
@@ -125,7 +125,7 @@ def test_its_weight_is_scheduled_and_searched(rng):
 
 def test_a_term_of_weight_zero_is_left_out(rng):
     x, y = make_data(rng)
-    model = still(norm_weight=0.0, terms=[Center(0.0)])
+    model = still(square_weight=0.0, terms=[Center(0.0)])
     assert model.terms == []
     assert set(model.fit(x, y, verbose=0).history) == {"accuracy", "loss"}
     with pytest.raises(TypeError, match="nrom_weight"):
