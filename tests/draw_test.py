@@ -10,18 +10,15 @@ from keras_modals._src.operations.indices import uniform_index
 
 
 def draw(policy, rows=1000, views=1, features=3, seed=0):
-    _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
-    return (
-        DrawPlan(policy)
-        .draw(
-            np.array(probabilities, "float32"),
-            np.array(magnitudes, "float32"),
-            rows,
-            views,
-            features,
-            keras.random.SeedGenerator(seed),
-        )
-        .steps
+    names, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
+    operations = list(policy.by_name.values())
+    return DrawPlan(operations, len(names), policy.operation_counts).draw(
+        np.array(probabilities, "float32"),
+        np.array(magnitudes, "float32"),
+        rows,
+        views,
+        features,
+        keras.random.SeedGenerator(seed),
     )
 
 
@@ -112,8 +109,8 @@ def test_only_what_operations_take_is_drawn():
     (step,) = draw(Policy({"hard_extrapolation": (1, 1)}, operation_counts=(0, 1)))
     assert step.noise is None
     assert step.uniform["hard_extrapolation"].shape == (1000, 0)
-    (step,) = draw(Policy({"class_mixing": (1, 1)}, operation_counts=(0, 1)))
-    assert step.uniform["class_mixing"].shape == (1000, 1)
+    (step,) = draw(Policy({"difference_transform": (1, 1)}, operation_counts=(0, 1)))
+    assert step.uniform["difference_transform"].shape == (1000, 3)
 
 
 def test_uniform_index_stays_in_range():

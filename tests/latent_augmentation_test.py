@@ -11,8 +11,9 @@ import keras_modals
 from keras_modals import LatentAugmentation, Policy, operations
 from keras_modals._src.labels import IGNORED
 from keras_modals._src.layers import latent_augmentation
-from keras_modals._src.layers.draw import NO_OPERATION, Draws, Step
-from keras_modals._src.layers.step_scope import StepScope
+from keras_modals._src.layers.draw import NO_OPERATION, Step
+from keras_modals._src.layers.step_mixing import StepMixing
+from keras_modals._src.layers.step_scope import ONLY, StepScope
 from keras_modals._src.memory.class_memory import ClassStatistics
 from keras_modals._src.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
 from keras_modals._src.operations.hard_interpolation import CANDIDATE_POOL, CANDIDATES
@@ -20,7 +21,7 @@ from keras_modals._src.rows import RowMap
 from keras_modals.operations import DifferenceTransform, HardInterpolation
 
 NUM_CLASSES, FEATURES, BATCH = 3, 4, 6
-NAMES = (*operations.PAPER_OPERATIONS, "class_mixing")
+NAMES = operations.PAPER_OPERATIONS
 
 
 def one(operation, magnitude=0.5):
@@ -44,13 +45,12 @@ def injected(rng, num_rows, sub_policy=0, magnitude=0.5):
     def uniform(*shape):
         return rng.uniform(size=(num_rows, *shape)).astype("float32")
 
-    step = Step(
+    return Step(
         sub_policy=np.full(num_rows, sub_policy, "int32"),
         magnitude=np.full(num_rows, magnitude, "float32"),
         uniform={name: uniform(operations.get(name).num_uniform) for name in NAMES},
         noise=rng.normal(size=(num_rows, FEATURES)).astype("float32"),
     )
-    return Draws([step], uniform())
 
 
 #: Of a step with one moved view, or with a clean one beside one or more.
@@ -58,33 +58,21 @@ ONE = RowMap(BATCH)
 TWO = RowMap(BATCH, 2, True)
 
 
-def apply(layer, latents, labels, *draws, rows=ONE):
-    """`layer.apply` on tensors, with draws in NumPy, one after the other; the first one
-    has the partner."""
-    steps = [step for draw in draws for step in draw.steps]
-    draws = keras.tree.map_structure(
-        ops.convert_to_tensor, Draws(steps, draws[0].partner)
-    )
-    return layer.apply(tensor(latents), tensor(labels, "int32"), draws, rows)
+def apply(layer, latents, labels, *steps, rows=ONE):
+    """`layer.apply` on tensors, with draws in NumPy, one after the other."""
+    steps = keras.tree.map_structure(ops.convert_to_tensor, list(steps))
+    return layer.apply(tensor(latents), tensor(labels, "int32"), steps, rows)
 
 
-def another(index, uniform, size):
-    """The sample that one is mixed with: any other one."""
-    others = [*range(index + 1, size), *range(index)]
-    return others[int(uniform * len(others))]
-
-
-def expected_move(name, z, label, index, batch, held, hardness, draw, donors):
+def expected_move(name, z, label, index, labels, held, hardness, draw, donors):
     """One latent, in plain Python: held latents are in the order of their slots."""
-    latents, labels = batch
     own = held[label]
-    (step,) = draw.steps
-    m = step.magnitude[index]
-    uniform = {each: numbers[index] for each, numbers in step.uniform.items()}[name]
+    m = draw.magnitude[index]
+    uniform = {each: numbers[index] for each, numbers in draw.uniform.items()}[name]
     if name == "hard_extrapolation":
         return z + m * (z - own.mean(0))
     if name == "gaussian_noise":
-        return z + m * step.noise[index] * own.std(0)
+        return z + m * draw.noise[index] * own.std(0)
     if name == "difference_transform":
         pool = own
         if donors == "any":
@@ -94,9 +82,6 @@ def expected_move(name, z, label, index, batch, held, hardness, draw, donors):
         second = (first + 1 + int(uniform[2] * (count - 1))) % count
         assert first != second
         return z + m * (pool[first] - pool[second])
-    if name == "class_mixing":
-        partner = another(index, draw.partner[index], len(latents))
-        return (1 - m * uniform[0]) * z + m * uniform[0] * latents[partner]
     best = []
     where, choice = uniform.reshape(2, CANDIDATES, CANDIDATE_POOL)
     for candidate in range(CANDIDATES):
@@ -138,7 +123,7 @@ def test_operation_matches_loops_with_injected_draws(name, donors, rng):
             latents[index],
             labels[index],
             index,
-            (latents, labels),
+            labels,
             held,
             hardness,
             draw,
@@ -155,7 +140,7 @@ def test_operations_compose(rng):
     first, second = injected(rng, BATCH, 1, 0.3), injected(rng, BATCH, 0, 0.7)
     outputs, _ = apply(layer, latents, labels, first, second)
     own = held[held_labels == 0]
-    after_first = latents + 0.3 * first.steps[0].noise * own.std(0)
+    after_first = latents + 0.3 * first.noise * own.std(0)
     expected = after_first + 0.7 * (after_first - own.mean(0))
     np.testing.assert_allclose(outputs, expected, rtol=1e-4)
 
@@ -196,13 +181,10 @@ def test_samples_without_a_class_are_left_alone(name, rng):
     layer, _, _ = filled(rng, one(name))
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, IGNORED, 2, IGNORED, 2, 1], "int32")
-    outputs, targets = apply(layer, latents, labels, injected(rng, BATCH))
+    outputs, touched = apply(layer, latents, labels, injected(rng, BATCH))
     ignored = labels == IGNORED
     np.testing.assert_array_equal(array(outputs)[ignored], latents[ignored])
-    if targets.partner is not None:
-        weight = array(targets.share)
-        assert np.all(weight[ignored] == 0)
-        assert np.all(weight[labels[array(targets.partner)] == IGNORED] == 0)
+    assert not array(touched)[ignored].any()
 
 
 @pytest.mark.parametrize("shape", [(8,), (4, 3), (2, 3, 2)])
@@ -241,10 +223,8 @@ def test_views(rng):
     labels = tensor([0, 1, 2, 0, 2, 1], "int32")
 
     def outputs_of(layer, rows):
-        with StepScope(labels, rows) as scope:
-            outputs = array(layer(latents, training=True))
-        assert scope.rows == rows
-        return outputs
+        with StepScope(labels, rows, places={layer.name: ONLY}):
+            return array(layer(latents, training=True))
 
     outputs = outputs_of(layer, RowMap(BATCH, 4, True))
     outputs = outputs.reshape(4, BATCH, FEATURES)
@@ -285,7 +265,7 @@ def test_gradient_to_encoder(rng):
     np.testing.assert_allclose(result, 2 * upstream[0], rtol=1e-5)
 
     layer, _, _ = filled(rng, policy, gradient_to_encoder=False)
-    draw.steps[0].sub_policy[:2] = NO_OPERATION
+    draw.sub_policy[:2] = NO_OPERATION
     labels[2] = IGNORED
     result = gradient(layer, latents, labels, draw, upstream[0], ONE)
     np.testing.assert_array_equal(result[:3], upstream[0, :3])
@@ -301,7 +281,7 @@ def test_gradient_to_encoder_defaults_to_what_trains_it():
         (noise, False, ONE, False),
         (one("class_mixing"), None, TWO, True),
         (one("class_mixing"), False, TWO, False),
-        (Policy.constant(0.5, 0.5, NAMES), None, TWO, False),
+        (Policy.constant(0.5, 0.5, (*NAMES, "class_mixing")), None, TWO, False),
     ):
         layer = LatentAugmentation(NUM_CLASSES, policy, gradient_to_encoder=argument)
         assert layer.trains_encoder(rows) == expected
@@ -312,27 +292,6 @@ def test_defaults():
     assert layer.policy == keras_modals.DEFAULT_POLICY
     assert layer.policy == Policy.single("class_mixing", 0.5)
     assert layer.gradient_to_encoder is None
-
-
-def test_class_mixing_weights_compose(rng):
-    policy = Policy({"class_mixing": (1.0, 1.0), "gaussian_noise": (1.0, 0.5)})
-    layer, _, _ = filled(rng, policy)
-    latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
-    labels = np.array([0, 1, 2, 0, 2, 1], "int32")
-    draw = injected(rng, BATCH, sub_policy=1, magnitude=0.25)
-    draw.steps[0].uniform["class_mixing"][:] = 1.0
-    outputs, targets = apply(layer, latents, labels, draw, draw, rows=TWO)
-    partner = [another(i, u, BATCH) for i, u in enumerate(draw.partner)]
-    np.testing.assert_array_equal(targets.partner, [*range(BATCH), *partner])
-    expected = np.repeat([0.0, 1 - 0.75**2], BATCH)
-    np.testing.assert_allclose(targets.share, expected, rtol=1e-6)
-    share = expected[BATCH:, None]
-    np.testing.assert_allclose(
-        outputs[BATCH:],
-        (1 - share) * latents + share * latents[partner],
-        rtol=1e-5,
-        atol=1e-6,
-    )
 
 
 SHARES = np.array([[0.0, 0.6, 0.4], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "float32")
@@ -679,8 +638,10 @@ def test_a_mask_of_mixed_sequences_has_the_positions_of_both():
     latents = keras.ops.ones((2, 3, 2))
     assert layer.compute_mask(latents, mask) is mask
     labels = keras.ops.convert_to_tensor(np.array([0, 1], "int32"))
-    with StepScope(labels, RowMap(2, 2, True)):
-        layer(latents, training=True)
+    rows = RowMap(2, 2, True)
+    mixing = StepMixing([layer], labels, rows, layer.seed_generator)
+    rows = rows.mixed(mixing.partner, mixing.share)
+    with StepScope(labels, rows, mixing, {layer.name: ONLY}):
         found = array(layer.compute_mask(latents, mask))
     np.testing.assert_array_equal(found[:2], array(mask))
     np.testing.assert_array_equal(found[2:], [[1, 1, 0], [1, 1, 0]])

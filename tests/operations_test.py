@@ -36,13 +36,13 @@ def test_formulas(rng):
         statistics=ClassStatistics(*map(tensor, (count, mean, deviation)))
     )
     draw = Draw(None, tensor(noise))
-    moved, possible, _ = HardExtrapolation().move(
+    moved, possible = HardExtrapolation().move(
         tensor(latents), tensor(magnitude), batch, draw
     )
     expected = latents + magnitude * (latents - mean)
     np.testing.assert_allclose(array(moved), expected, rtol=1e-5)
     np.testing.assert_array_equal(array(possible), count >= 1)
-    moved, possible, _ = GaussianNoise().move(
+    moved, possible = GaussianNoise().move(
         tensor(latents), tensor(magnitude), batch, draw
     )
     expected = latents + magnitude * noise * deviation
@@ -51,17 +51,11 @@ def test_formulas(rng):
 
 
 def test_the_share_of_a_mixing_is_uniform_up_to_the_magnitude(rng):
-    uniform = tensor(rng.uniform(size=(4000, 1)))
-    latents = tensor(np.zeros((4000, 1)))
-    batch = SimpleNamespace(
-        latents=tensor(np.ones((1, 1))),
-        partner=tensor(np.zeros(4000), "int32"),
-        can_mix=None,
-    )
-    magnitude = tensor(np.full((4000, 1), 0.5))
-    moved, _, share = ClassMixing().move(latents, magnitude, batch, Draw(uniform, None))
+    share = ClassMixing().share(tensor(0.5), tensor(rng.uniform(size=4000)))
+    latents = tensor(np.zeros((4000, 2))), tensor(np.full((4000, 2), 3.0))
+    moved = array(ClassMixing().mix(*latents, share[:, None]))
     share = array(share)
-    np.testing.assert_allclose(array(moved)[:, 0], share, rtol=1e-6)
+    np.testing.assert_allclose(moved, 3 * np.stack([share, share], axis=1), rtol=1e-6)
     assert share.min() >= 0
     assert share.max() <= 0.5
     assert abs(share.mean() - 0.25) < 4 * 0.5 / np.sqrt(12 * 4000)

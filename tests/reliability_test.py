@@ -13,7 +13,8 @@ from problems import compile_, make_data, modals_model
 
 from keras_modals import LatentAugmentation, ModalsModel, Policy, operations
 from keras_modals._src.layers import latent_augmentation
-from keras_modals._src.layers.step_scope import StepScope
+from keras_modals._src.layers.step_mixing import StepMixing
+from keras_modals._src.layers.step_scope import ONLY, StepScope
 from keras_modals._src.rows import RowMap
 from keras_modals.operations import DifferenceTransform, HardInterpolation
 
@@ -88,14 +89,19 @@ def test_any_batch(case):
     rng = np.random.default_rng(0)
     num_classes = arguments["num_classes"]
     known = (labels >= 0) & (labels < num_classes)
+    layer.build((None, *shape))
     steps = 3
     for _ in range(steps):
         latents = rng.normal(size=(len(labels), *shape)) * scale
         latents = tensor(latents, layer.compute_dtype)
         targets = tensor(in_form(labels, form))
-        with StepScope(layer.labels.groups(targets), rows) as scope:
+        groups = layer.labels.groups(targets)
+        mixing = None
+        if layer.mixes_classes:
+            mixing = StepMixing([layer], groups, rows, layer.seed_generator)
+        with StepScope(groups, rows, mixing, {layer.name: ONLY}) as scope:
             outputs = layer(latents, training=True)
-        layer.remember(scope.latents, scope.labels)
+        layer.remember(*scope.recorded(layer)[:2])
         outputs = array(ops.cast(outputs, "float32"))
         assert outputs.shape == (rows.num_views * len(labels), *shape)
         assert np.all(np.isfinite(outputs))
@@ -138,7 +144,7 @@ def test_odd_latents(odd, rng):
     for name in ("triplet_loss", "adversarial_loss", "prior_distance"):
         assert np.isfinite(logs[name]), name
     labels = tensor(y, "int32")
-    rows = model.rows(30)
+    rows = RowMap(30, 2, True)
     outputs, _ = layer.apply(tensor(x), labels, layer.draw(rows), rows)
     finite = np.all(np.isfinite(array(outputs)), axis=1).reshape(2, 30)
     np.testing.assert_array_equal(finite, np.tile(weight == 1, (2, 1)))

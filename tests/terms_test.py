@@ -13,7 +13,7 @@ class Square(Term):
     kind = "square"
     levels = (0.0, 0.1, 0.2)
 
-    def losses(self, latents, labels):
+    def losses(self, latents, labels, sample_weight=None):
         known = ops.cast(labels >= 0, latents.dtype)
         norms = ops.sum(ops.square(latents), axis=-1)
         return TermLosses(ops.mean(known * norms))
@@ -40,7 +40,7 @@ class Center(Term):
     def own_variables(self):
         return [self.center]
 
-    def losses(self, latents, labels):
+    def losses(self, latents, labels, sample_weight=None):
         held = ops.stop_gradient(ops.convert_to_tensor(self.center))
         encoder = ops.mean(ops.square(latents - held))
         mean = ops.stop_gradient(ops.mean(latents, axis=0))

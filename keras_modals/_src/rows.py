@@ -40,6 +40,10 @@ class RowMap(
         """How many of them may be moved."""
         return self.members * (self.num_views - self.has_clean_view)
 
+    def of_members(self, members):
+        """The map of a layer for as many members, without partners."""
+        return self._replace(members=members, partner=None, share=None)
+
     def tile(self, tensor):
         """What samples have, for each row."""
         return _tile(tensor, self.copies)
@@ -47,6 +51,12 @@ class RowMap(
     def tile_moved(self, tensor):
         """What samples have, for each row that may be moved."""
         return _tile(tensor, self.moved_copies)
+
+    def movable(self, rows):
+        """Of one member's rows those that may be moved, for each member."""
+        if self.has_clean_view:
+            rows = rows[self.batch :]
+        return self.tile_members(rows)
 
     def tile_members(self, tensor):
         """What samples have, once for each member."""
@@ -66,8 +76,10 @@ class RowMap(
 
     def mixed(self, partner, share):
         """The map with partners and shares of the rows that may be moved."""
-        if partner is not None and self.has_clean_view:
-            own = ops.arange(self.batch, dtype="int32")
+        own = ops.arange(self.batch, dtype="int32")
+        # A loss that counts valid labels must count those of what is mixed only.
+        partner = ops.where(share > 0, partner, self.tile_moved(own))
+        if self.has_clean_view:
             unmixed = ops.zeros((self.batch,), share.dtype)
             partner = self.join(self.tile_members(own), partner)
             share = self.join(self.tile_members(unmixed), share)

@@ -15,6 +15,8 @@ import logging
 import keras
 import tensorflow as tf
 
+from keras_modals._src.backend.generic import branch_index as branch_index
+
 
 def take_rows(table, indices):
     return tf.gather(

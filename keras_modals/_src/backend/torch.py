@@ -14,6 +14,10 @@ from keras_modals._src.backend.generic import tile_rows as tile_rows
 from keras_modals._src.backend.generic import uniform as uniform
 
 
+def branch_index(index):
+    return int(index)
+
+
 def take_rows(table, indices):
     values = table.value if isinstance(table, keras.Variable) else table
     return values[indices.long()]

@@ -1,4 +1,4 @@
-"""All randomness of an augmentation, drawn in one place."""
+"""What a layer draws for moves that keep labels. What mixes is drawn by the step."""
 
 from collections import namedtuple
 
@@ -7,15 +7,6 @@ from keras import ops
 from keras_modals._src import backend
 
 NO_OPERATION = -1
-
-Draws = namedtuple("Draws", ["steps", "partner"])
-Draws.__doc__ = """All that one augmentation depends on by chance.
-
-Attributes:
-    steps: List of `Step`, one for each operation that a latent may undergo.
-    partner: Uniform `(n,)`, the sample that a row is mixed with, if any; `None` where
-        all operations keep labels.
-"""
 
 Step = namedtuple("Step", ["sub_policy", "magnitude", "uniform", "noise"])
 Step.__doc__ = """The draws of one operation on each of `n` latents.
@@ -32,18 +23,17 @@ class DrawPlan:
     """What a policy's walk and its operations draw.
 
     Args:
-        policy: The `Policy` whose operations and operation counts hold.
+        operations: List of `Operation`, those of the policy that keep labels.
+        count: Integer, how many sub-policies they have.
+        operation_counts: Those of the policy.
     """
 
-    def __init__(self, policy):
-        operations = policy.by_name.values()
-        count = len(policy.sub_policies)
-        self._names = list(policy.by_name)
-        self._counts = policy.operation_counts
+    def __init__(self, operations, count, operation_counts):
+        self._names = [each.name for each in operations]
+        self._counts = operation_counts
         self._num_steps = len(self._counts) - 1
-        self._moves_labels = not all(each.keeps_labels for each in operations)
         self._needs_noise = any(each.needs_noise for each in operations)
-        self._widths = [count, count, 1, int(self._moves_labels)]
+        self._widths = [count, count, 1]
         self._widths += [each.num_uniform for each in operations] * self._num_steps
 
     def draw(self, probabilities, magnitudes, batch_size, views, features, seed):
@@ -58,11 +48,11 @@ class DrawPlan:
             seed: A `keras.random.SeedGenerator`.
 
         Returns:
-            `Draws`.
+            List of `Step`, one for each operation that a latent may undergo.
         """
         shape = (views * batch_size, sum(self._widths))
         numbers = backend.uniform(shape, seed)
-        keys, accept, number, partner, *rest = _split(numbers, self._widths)
+        keys, accept, number, *rest = _split(numbers, self._widths)
         keys = ops.where(accept < _by_row(probabilities, numbers), keys, _REJECTED)
         magnitudes = _by_row(magnitudes, numbers)
         walk = _walk(keys, number[:, 0], self._counts)
@@ -80,7 +70,7 @@ class DrawPlan:
                     noise=noise[index],
                 )
             )
-        return Draws(steps, partner[:, 0] if self._moves_labels else None)
+        return steps
 
 
 _REJECTED = 2.0

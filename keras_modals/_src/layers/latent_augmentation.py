@@ -1,5 +1,6 @@
 import math
 import warnings
+from functools import partial
 
 import keras
 import numpy as np
@@ -11,7 +12,9 @@ from keras_modals._src.labels import IGNORED, Classes
 from keras_modals._src.labels.mixing import mixed
 from keras_modals._src.layers.draw import DrawPlan
 from keras_modals._src.layers.gradients import scale_gradient
-from keras_modals._src.layers.step_scope import current_scope
+from keras_modals._src.layers.mixed_mask import MixedMask, mixed_mask
+from keras_modals._src.layers.step_mixing import StepMixing
+from keras_modals._src.layers.step_scope import ONLY, current_scope
 from keras_modals._src.memory.class_memory import ClassMemory, memory_bytes
 from keras_modals._src.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
 from keras_modals._src.operations.batch import Batch
@@ -74,9 +77,8 @@ class LatentAugmentation(keras.layers.Layer):
             `keras.layers.MixUp`: the result is a dict of moved latents and of labels
             as shares, `(batch, num_classes)`, mixed where the latents are. Other
             entries stay as they are.
-        labels: Class labels, in the forms that `ModalsModel` takes. Optional inside
-            `ModalsModel`, whose labels are used. By hand, what moves labels is left
-            out.
+        labels: Class labels, in the forms that `ModalsModel` takes, by hand only: a
+            `ModalsModel` has those of the batch. What moves labels is left out.
         training: Boolean, whether to augment.
 
     Input shape:
@@ -147,10 +149,32 @@ class LatentAugmentation(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy
-        self._plan = DrawPlan(policy)
         self._sub_policies = tuple(name for name, _, _ in policy.sub_policies)
+        self._plan = self._make_plan()
         self._warned = False
         self.supports_masking = True
+
+    def _make_plan(self):
+        """What keeps labels is drawn by the layer; what mixes, by the step."""
+        names = self._sub_policies
+        moving = [i for i, each in enumerate(names) if self._keeps(each)]
+        #: Indices of the sub-policies that mix.
+        self._mixing = [i for i in range(len(names)) if i not in moving]
+        partners = {self.operations[names[i]].partners for i in self._mixing}
+        if len(partners) > 1:
+            raise ValueError(
+                "A sample is mixed with one other: give all operations one `partners`. "
+                f"Received: {sorted(partners)}"
+            )
+        if not moving:
+            return None
+        # In a policy's order, those of an operation are one after the other.
+        self._moving = moving
+        operations = [each for each in self.operations.values() if each.keeps_labels]
+        return DrawPlan(operations, len(moving), self._policy.operation_counts)
+
+    def _keeps(self, name):
+        return self.operations[name].keeps_labels
 
     # State ---------------------------------------------------------------
 
@@ -208,14 +232,37 @@ class LatentAugmentation(keras.layers.Layer):
     @property
     def mixes_classes(self):
         """Whether an operation moves the label along."""
-        return not all(each.keeps_labels for each in self.operations.values())
+        return bool(self._mixing)
+
+    @property
+    def keeps_labels(self):
+        """Whether an operation keeps the label."""
+        return len(self._mixing) < len(self._sub_policies)
+
+    @property
+    def partners(self):
+        """Whom samples are mixed with, as in `keras_modals.operations.Mixing`."""
+        return self.operations[self._sub_policies[self._mixing[0]]].partners
+
+    def mixing_values(self):
+        """List of `(operation, probability, magnitude)` of what moves labels, in the
+        policy's order, with current values."""
+        probabilities = ops.convert_to_tensor(self.probabilities)
+        magnitudes = ops.convert_to_tensor(self.magnitudes)
+        return [
+            (
+                self.operations[self._sub_policies[index]],
+                probabilities[..., index],
+                magnitudes[..., index],
+            )
+            for index in self._mixing
+        ]
 
     def trains_encoder(self, rows):
         """Whether moved latents send gradient to the encoder."""
         if self.gradient_to_encoder is not None:
             return self.gradient_to_encoder
-        keep_labels = any(each.keeps_labels for each in self.operations.values())
-        return not (keep_labels and rows.has_clean_view)
+        return not (self.keeps_labels and rows.has_clean_view)
 
     @property
     def policy(self):
@@ -273,9 +320,12 @@ class LatentAugmentation(keras.layers.Layer):
             return self._mix_by_hand(**latents)
         if labels is not None:
             labels = self.labels.groups(labels)
-        elif scope is not None:
-            labels = scope.labels
-        else:
+            if scope is not None:
+                raise ValueError(
+                    f"The layer '{self.name}' is given `labels` by hand only: in a "
+                    "`ModalsModel` it has those of the batch. Leave them out."
+                )
+        elif scope is None:
             self._warn(
                 "was called in training without labels and does nothing. Make the "
                 "model a `keras_modals.ModalsModel`, or turn it into one with "
@@ -285,11 +335,29 @@ class LatentAugmentation(keras.layers.Layer):
             return latents
         if scope is None:
             return self._move_by_hand(latents, labels)
-        flat = _flat(latents)
-        scope.record(self, flat, labels)
-        draw = self.draw(scope.rows)
-        outputs, scope.rows = self.apply(flat, labels, draw, scope.rows)
+        outputs = self._augment_in_step(_flat(latents), scope)
         return ops.reshape(outputs, (-1, *latents.shape[1:]))
+
+    def _augment_in_step(self, flat, scope):
+        place = scope.enter(self)
+        rows = scope.rows.of_members(self.members)
+        latents, moved = flat, None
+        if not place.is_first and rows.num_views > 1:
+            # An earlier layer has made the views.
+            latents, moved = rows.of_view(flat, 0), rows.movable(flat)
+        if place.is_last or self.memory is not None:
+            scope.record(self, latents)
+        outputs, touched = self.apply(
+            latents,
+            scope.labels,
+            self.draw(rows),
+            rows,
+            partial(scope.mixing, place=place) if self.mixes_classes else None,
+            moved,
+        )
+        if touched is not None:
+            scope.mark_moved(touched)
+        return outputs
 
     def _move_by_hand(self, latents, labels):
         """Latents moved by what keeps their labels."""
@@ -300,8 +368,7 @@ class LatentAugmentation(keras.layers.Layer):
                 "training=True)`, which returns a dict of both."
             )
         flat, rows = _flat(latents), RowMap(ops.shape(labels)[0])
-        draw = self.draw(rows)
-        outputs, _ = self.apply(flat, labels, draw, rows, moves_labels=False)
+        outputs, _ = self.apply(flat, labels, self.draw(rows), rows)
         self.remember(flat, labels)
         return ops.reshape(outputs, (-1, *latents.shape[1:]))
 
@@ -310,11 +377,16 @@ class LatentAugmentation(keras.layers.Layer):
         they are."""
         groups = self.labels.groups(labels)
         flat, rows = _flat(latents), RowMap(ops.shape(groups)[0])
-        outputs, rows = self.apply(flat, groups, self.draw(rows), rows)
+        mixing = mix = None
+        if self.mixes_classes:
+            mixing = StepMixing([self], groups, rows, self.seed_generator)
+            mix = partial(mixing, place=ONLY)
+        outputs, _ = self.apply(flat, groups, self.draw(rows), rows, mix)
         self.remember(flat, groups)
         labels = self.labels.mixable(labels)
-        if rows.partner is not None:
-            labels = mixed(labels, backend.take_rows(labels, rows.partner), rows.share)
+        if mixing is not None:
+            partner = backend.take_rows(labels, mixing.partner)
+            labels = mixed(labels, partner, mixing.share)
         outputs = ops.reshape(outputs, (-1, *latents.shape[1:]))
         return {"latents": outputs, "labels": labels, **others}
 
@@ -343,46 +415,59 @@ class LatentAugmentation(keras.layers.Layer):
         self.memory.update(latents, labels, hardness, after)
 
     def draw(self, rows):
-        """Draws all randomness of one application on the rows of a `RowMap`, as
-        `Draws`."""
+        """Draws what the moves of the rows of a `RowMap` depend on, those that keep
+        labels, as a list of `Step`."""
+        if self._plan is None:
+            return []
         return self._plan.draw(
-            self.probabilities,
-            self.magnitudes,
+            self._of_moving(self.probabilities),
+            self._of_moving(self.magnitudes),
             rows.batch,
             rows.moved_copies,
             self.num_features,
             self.seed_generator,
         )
 
-    def apply(self, latents, labels, draw, rows, moves_labels=True):
-        """Applies a draw. A function of its arguments and of the class memory.
+    def _of_moving(self, values):
+        values = ops.convert_to_tensor(values)
+        if not self._mixing:
+            return values
+        return ops.stack([values[..., index] for index in self._moving], axis=-1)
+
+    def apply(self, latents, labels, steps, rows, mix=None, moved=None):
+        """Applies what was drawn. A function of its arguments and of the class memory.
 
         Args:
-            latents: `(batch, features)`.
+            latents: `(batch, features)`, the samples'.
             labels: int32 class indices, `(batch,)`.
-            draw: As returned by `draw`.
+            steps: As returned by `draw`.
             rows: The `RowMap` of the step.
-            moves_labels: Whether to apply operations that move labels along.
+            mix: The `StepMixing` at this layer's place; `None` to mix nothing.
+            moved: The rows that may be moved, where an earlier layer has made them.
+                Defaults to the samples' latents.
 
         Returns:
-            Pair of the outputs, `(rows, features)`, and the map with their partners.
+            Pair of the outputs, `(rows, features)`, and where a move that keeps the
+            label was made, boolean; `None` without such operations.
         """
         trains_encoder = self.trains_encoder(rows)
-        source = ops.cast(latents, "float32")
+        samples = rows.tile_moved(latents) if moved is None else moved
+        moved, source = samples, latents
         if not trains_encoder:
-            source = ops.stop_gradient(source)
-        operations = {
-            name: operation
-            for name, operation in self.operations.items()
-            if moves_labels or operation.keeps_labels
-        }
-        batch = Batch(source, labels, rows.moved_copies, self.memory, draw.partner)
-        # What no operation moved trains the encoder.
-        tracks = not (trains_encoder or rows.has_clean_view)
-        moved, touched, share = self._walk(operations, batch, draw, tracks)
-        moved = ops.cast(moved, latents.dtype)
-        if tracks:
-            moved = ops.where(touched[:, None], moved, rows.tile_moved(latents))
+            moved, source = ops.stop_gradient(moved), ops.stop_gradient(source)
+        touched = None
+        if steps:
+            batch = Batch(
+                ops.cast(source, "float32"), labels, rows.moved_copies, self.memory
+            )
+            walked, touched = self._walk(ops.cast(moved, "float32"), batch, steps)
+            moved = ops.cast(walked, latents.dtype)
+        if not (trains_encoder or rows.has_clean_view):
+            # What no operation moved trains the encoder.
+            moved = samples if touched is None else _where(touched, moved, samples)
+        if mix is not None:
+            stops = not (trains_encoder or rows.has_clean_view)
+            moved = mix(moved, source, stops_gradient=stops)
         outputs = moved
         if trains_encoder or not rows.has_clean_view:
             outputs = self._to_encoder(outputs, rows.members)
@@ -392,49 +477,38 @@ class LatentAugmentation(keras.layers.Layer):
                 # The clean view, one of several, carries the encoder's whole gradient.
                 clean = scale_gradient(clean, rows.num_views)
             outputs = rows.join(clean, outputs)
-        if share is None:
-            return outputs, rows
-        # A loss that counts valid labels must count those of what is mixed only.
-        partner = ops.where(share > 0, batch.partner, batch.samples)
-        return outputs, rows.mixed(partner, share)
+        return outputs, touched
 
     def _to_encoder(self, latents, members):
         """Rows of all members, whose gradient is the encoder's, of those of one, which
         all share, or of all."""
         return latents
 
-    def _walk(self, operations, batch, draw, tracks):
-        """Takes copies of the batch's latents through the operations of `draw`.
+    def _walk(self, moved, batch, steps):
+        """Takes rows through the operations that were drawn.
 
-        Returns the moved rows, which of them an operation moved (if it `tracks` that)
-        and, where classes are mixed, the share of each row's partner.
+        Returns the moved rows, and which of them an operation moved.
         """
-        moved = batch.rows
-        weight = ops.zeros_like(moved[:, 0])
         has_label = batch.labels != IGNORED
         touched = ops.zeros_like(has_label)
-        for step in draw.steps:
+        for step in steps:
             before = moved
-            for name, operation in operations.items():
+            for name, operation in self.operations.items():
+                if not operation.keeps_labels:
+                    continue
                 numbers = Draw(step.uniform[name], step.noise)
                 move = operation.move(before, step.magnitude[:, None], batch, numbers)
                 chosen = self._is_chosen(name, step) & has_label
                 if move.possible is not None:
                     chosen = chosen & move.possible
-                moved = ops.where(chosen[:, None], move.latents, moved)
-                if tracks:
-                    touched = touched | chosen
-                if not operation.keeps_labels:
-                    # A second mixing moves further towards the same partner.
-                    share = move.share * (1.0 - weight)
-                    weight = ops.where(chosen, weight + share, weight)
-        keeps_labels = all(each.keeps_labels for each in operations.values())
-        return moved, touched, None if keeps_labels else weight
+                moved = _where(chosen, move.latents, moved)
+                touched = touched | chosen
+        return moved, touched
 
     def _is_chosen(self, name, step):
-        # A policy keeps the sub-policies of one operation together.
-        first = self._sub_policies.index(name)
-        last = first + self._sub_policies.count(name) - 1
+        names = [self._sub_policies[index] for index in self._moving]
+        first = names.index(name)
+        last = first + names.count(name) - 1
         if first == last:
             return step.sub_policy == first
         return (step.sub_policy >= first) & (step.sub_policy <= last)
@@ -458,15 +532,13 @@ class LatentAugmentation(keras.layers.Layer):
     def compute_mask(self, latents, previous_mask=None):
         """The mask of the rows that the head receives. What is mixed has the positions
         of both."""
-        if previous_mask is None:
-            return None
+        if isinstance(previous_mask, keras.KerasTensor):
+            # In a graph it is a path of its own.
+            return MixedMask(self.name)(previous_mask)
         scope = current_scope()
-        if scope is None or scope.layer is not self:
+        if previous_mask is None or scope is None or scope.rows is None:
             return previous_mask
-        mask = scope.rows.tile(previous_mask)
-        if scope.rows.partner is None:
-            return mask
-        return mask | backend.take_rows(previous_mask, scope.rows.partner)
+        return mixed_mask(previous_mask, scope, self.name)
 
     def get_config(self):
         config = super().get_config()
@@ -478,6 +550,10 @@ class LatentAugmentation(keras.layers.Layer):
             seed=self.seed,
         )
         return config
+
+
+def _where(rows, moved, unmoved):
+    return ops.where(rows[:, None], moved, unmoved)
 
 
 def _flat(latents):

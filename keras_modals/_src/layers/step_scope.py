@@ -1,12 +1,43 @@
-"""How labels reach a layer during a training step, and clean latents leave it.
+"""How labels and what a step draws reach the layers, and clean latents leave them.
 
-The train step opens a scope around the model's call; the layer looks it up. Scopes
-are thread-local, since distribution strategies run replicas in threads.
+The train step opens a scope around the model's call; layers look it up. Scopes are
+thread-local, since distribution strategies run replicas in threads.
 """
 
 import threading
+from collections import namedtuple
+from typing import Any
+
+from keras import ops
+
+from keras_modals._src.labels import IGNORED
 
 _local = threading.local()
+
+Place = namedtuple("Place", ["level", "until", "is_first", "is_last"])
+Place.__doc__ = """Where a `LatentAugmentation` is among those of its model.
+
+Attributes:
+    level: Integer, the first of the levels that it mixes at. Mixing at earlier ones has
+        happened before it.
+    until: Integer, the one after the last of them; `level` if it does not mix.
+    is_first: Whether none comes before it: several views begin there.
+    is_last: Whether it is the nearest to the head, whose latents terms see.
+"""
+
+Recorded = namedtuple("Recorded", ["latents", "labels", "sample_weight"])
+Recorded.__doc__ = """What a layer received in a step.
+
+Attributes:
+    latents: `(batch, features)`, of each sample's first view.
+    labels: int32 `(batch,)`, -1 for samples without one, and for those that an earlier
+        layer moved: their latents are of no sample.
+    sample_weight: float32 `(batch,)`, 0 for samples that an earlier layer moved, else
+        1; `None` where all are as they were.
+"""
+
+#: That of a layer alone.
+ONLY = Place(level=0, until=1, is_first=True, is_last=True)
 
 
 class StepScope:
@@ -15,30 +46,67 @@ class StepScope:
     Args:
         labels: int32 class indices of shape `(batch,)`.
         rows: The `RowMap` of the step; `None` at inference.
+        mixing: The `StepMixing`; `None` where no layer mixes.
+        places: Dict from the names of the model's layers to their `Place`.
 
     Attributes:
-        labels: The labels that the layer used: as given, or passed to it by hand.
-        layer: The `LatentAugmentation` that ran in this scope, or `None`.
-        latents: Its clean latents, `(batch, features)`.
-        rows: The `RowMap`, with partners and shares once the layer has run.
         member_outputs: What each head of a population says, at inference.
     """
 
-    def __init__(self, labels, rows=None):
-        self.labels = labels
-        self.rows = rows
-        self.layer = None
-        self.latents = None
+    def __init__(self, labels, rows=None, mixing=None, places=None):
+        self.labels, self.rows, self.mixing = labels, rows, mixing
         self.member_outputs = None
+        #: The layer nearest to the head.
+        self.layer: Any = None
+        self._places = places or {}
+        self._recorded: dict[str, Recorded | None] = {}
+        self._moved: list = []
 
-    def record(self, layer, latents, labels):
-        """Called by the layer that augments in this step, before it does."""
-        if self.layer is not None:
+    def place_of(self, name):
+        """The `Place` of a layer of the model that is trained."""
+        if name not in self._places:
+            raise ValueError(
+                f"The layer '{name}' is none of the model that is trained: give that "
+                "model a layer of its own."
+            )
+        return self._places[name]
+
+    def enter(self, layer):
+        """The `Place` of a layer that augments in this step, which it does once."""
+        place = self.place_of(layer.name)
+        if layer.name in self._recorded:
             raise ValueError(
                 f"The layer '{layer.name}' was called twice in one training step. Use "
                 "it once, where the latents are."
             )
-        self.layer, self.latents, self.labels = layer, latents, labels
+        self._recorded[layer.name] = None
+        if place.is_last:
+            self.layer = layer
+        return place
+
+    def record(self, layer, latents):
+        """Keeps a layer's latents, of each sample's first view, `(batch, features)`."""
+        place, moved = self.place_of(layer.name), list(self._moved)
+        if self.mixing is not None and place.level and not self.rows.has_clean_view:
+            moved.append(self._of_first_views(self.mixing.is_mixed(place.level)))
+        labels, weights = self.labels, None
+        for each in moved:
+            labels = ops.where(each, IGNORED, labels)
+            weights = ops.ones(ops.shape(labels)) if weights is None else weights
+            weights = ops.where(each, 0.0, weights)
+        self._recorded[layer.name] = Recorded(latents, labels, weights)
+
+    def recorded(self, layer):
+        """What there is of a layer, as `Recorded`."""
+        return self._recorded[layer.name]
+
+    def mark_moved(self, touched):
+        """Says which of the rows that may be moved a layer has moved."""
+        if not self.rows.has_clean_view:
+            self._moved.append(self._of_first_views(touched))
+
+    def _of_first_views(self, moved_rows):
+        return moved_rows[: self.rows.batch]
 
     def __enter__(self):
         self._outer = current_scope()

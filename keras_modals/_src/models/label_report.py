@@ -46,7 +46,7 @@ class LabelReport(keras.callbacks.Callback):
                 "without a label the index is -1.",
                 stacklevel=2,
             )
-        if counts[STEPS] == counts[SAMPLES] and layer.mixes_classes:
+        if counts[STEPS] == counts[SAMPLES] and model.mixes_classes:
             warnings.warn(
                 "Every batch of the first epoch had one sample, which can be mixed "
                 "with no other: `class_mixing` did nothing. Train with batches of at "

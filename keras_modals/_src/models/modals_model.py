@@ -1,4 +1,3 @@
-import functools
 import inspect
 
 import keras
@@ -7,9 +6,13 @@ from keras import ops
 
 from keras_modals._src.arguments import check_bounds, check_integer
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
+from keras_modals._src.layers.mixed_mask import MixedMask
+from keras_modals._src.layers.step_mixing import StepMixing
+from keras_modals._src.layers.step_scope import StepScope
+from keras_modals._src.models.arrangement import arrange
 from keras_modals._src.models.copying import copy_graph
 from keras_modals._src.models.functional_like import functional_like
-from keras_modals._src.models.graph import downstream, find_layers
+from keras_modals._src.models.graph import find_layers
 from keras_modals._src.models.label_report import LabelReport, fit_arguments
 from keras_modals._src.models.task import (
     check_loss,
@@ -98,13 +101,6 @@ class ModalsModel(keras.Model):
         **kwargs,
     ):
         super().__init__(inputs, outputs, name=name, **kwargs)
-        layers = find_layers(self, LatentAugmentation)
-        if len(layers) != 1:
-            raise ValueError(
-                "The graph of a `ModalsModel` must contain exactly one "
-                "`LatentAugmentation` layer. "
-                f"Received: {[layer.name for layer in layers]}"
-            )
         check_outputs(self)
         names = output_names(self)
         if isinstance(label_output, str) and label_output not in names:
@@ -119,7 +115,6 @@ class ModalsModel(keras.Model):
             )
         name = label_output or names[0]
         shape = by_output(self.output, names)[name].shape
-        layers[0].labels.check_output(name, shape)
         self.num_views = check_integer("num_views", num_views, 1)
         self.clean_view = self.num_views > 1 if clean_view is None else bool(clean_view)
         if self.clean_view and self.num_views == 1:
@@ -128,10 +123,10 @@ class ModalsModel(keras.Model):
                 f"Received: clean_view={clean_view}, num_views={num_views}"
             )
         self.label_output = label_output
-        self._members = layers[0].members
-        augmented = self._find_augmented_outputs(layers[0], names)
+        self._arrangement = self._arrange()
+        self.latent_augmentation.labels.check_output(name, shape)
         #: Its `Outputs`.
-        self.output_map = Outputs(names, name, augmented)
+        self.output_map = Outputs(names, name, self._augmented_outputs(names))
         self.label_counts = self.add_weight(
             name="label_counts",
             shape=(4,),
@@ -147,40 +142,79 @@ class ModalsModel(keras.Model):
         #: weights are those of encoder and head.
         self.terms = []
 
-    @functools.cached_property
+    def _arrange(self):
+        if not find_layers(self, LatentAugmentation):
+            raise ValueError(
+                "The graph of a `ModalsModel` must contain a `LatentAugmentation` "
+                "layer: put one between encoder and head, or call `augment(model)`."
+            )
+        arrangement = arrange(self, self.num_views)
+        classes = {layer.num_classes for layer in arrangement.layers}
+        if len(classes) > 1:
+            raise ValueError(
+                "The layers of a model have the same labels: give all "
+                "`LatentAugmentation`s one `num_classes`. "
+                f"Received: {sorted(classes)}"
+            )
+        partners = {leader.partners for leader in arrangement.leaders}
+        if len(partners) > 1:
+            raise ValueError(
+                "A sample is mixed with one other in a step: give the operations of "
+                "all layers one `partners`. "
+                f"Received: {sorted(partners)}"
+            )
+        moving = [each.name for each in arrangement.layers if each.keeps_labels]
+        if self.clean_view and len(moving) > 1:
+            raise ValueError(
+                "With a clean view, one layer may have operations that keep labels, "
+                "since these train the head alone: use `num_views=1`. "
+                f"Received: {moving}"
+            )
+        return arrangement
+
+    @property
+    def latent_augmentations(self):
+        """List of the model's `LatentAugmentation` layers, each after those that it
+        depends on."""
+        return list(self._arrangement.layers)
+
+    @property
     def latent_augmentation(self):
-        """The model's `LatentAugmentation` layer."""
-        return find_layers(self, LatentAugmentation)[0]
+        """The `LatentAugmentation` that is the nearest to the head."""
+        return self._arrangement.layers[-1]
 
-    def rows(self, batch):
-        """The `RowMap` of a training step on a batch of as many samples."""
-        return RowMap(batch, self.num_views, self.clean_view, self._members)
+    @property
+    def remembering(self):
+        """List of the layers that have a memory of classes."""
+        return [each for each in self._arrangement.layers if each.memory is not None]
 
-    def _find_augmented_outputs(self, layer, names):
+    @property
+    def mixes_classes(self):
+        """Whether a layer moves labels along."""
+        return bool(self._arrangement.leaders)
+
+    def step_scope(self, labels):
+        """The `StepScope` of a training step, with all that it draws for the layers.
+
+        Args:
+            labels: int32 class indices of shape `(batch,)`, -1 for none.
+        """
+        members = self.latent_augmentation.members
+        rows = RowMap(ops.shape(labels)[0], self.num_views, self.clean_view, members)
+        mixing, leaders = None, self._arrangement.leaders
+        if leaders:
+            seed = self.latent_augmentation.seed_generator
+            mixing = StepMixing(leaders, labels, rows, seed)
+            rows = rows.mixed(mixing.partner, mixing.share)
+        return StepScope(labels, rows, mixing, self._arrangement.places)
+
+    def _augmented_outputs(self, names):
         """The outputs whose rows the step multiplies or mixes."""
-        if self.num_views * self._members == 1 and not layer.mixes_classes:
+        members = self.latent_augmentation.members
+        if self.num_views * members == 1 and not self.mixes_classes:
             return []
-        if layer not in self.layers:
-            raise ValueError(
-                f"The layer '{layer.name}' lies in a nested model. There, its outputs "
-                "must have one row per sample, with one label. Insert it in the outer "
-                "model, or use `num_views=1` and a policy without `class_mixing`. "
-                f"Received: num_views={self.num_views}"
-            )
-        reached, merging = downstream(self, layer)
-        if merging and self.num_views > 1:
-            raise ValueError(
-                f"With several views, every input of a layer after '{layer.name}' must "
-                "come through it, since it has more rows. Another branch of the graph, "
-                f"or a mask, meets it in: {sorted(merging)}. Use `num_views=1`, or "
-                "insert the layer after they meet. "
-                f"Received: num_views={self.num_views}"
-            )
-        ids = [
-            id(tensor)
-            for tensor, is_reached in zip(self.outputs, reached, strict=True)
-            if is_reached
-        ]
+        reached = zip(self.outputs, self._arrangement.reached, strict=True)
+        ids = [id(tensor) for tensor, is_reached in reached if is_reached]
         outputs = by_output(self.output, names)
         return [name for name in names if id(outputs[name]) in ids]
 
@@ -323,9 +357,8 @@ class ModalsModel(keras.Model):
         self.label_counts.assign_add(objective.label_counts)
         loss_tracker = next(m for m in self.metrics if m.name == "loss")
         loss_tracker.update_state(objective.task_loss, sample_weight=batch_size)
-        latents, _, _ = objective.memory
         for term, logs in zip(self.terms, objective.logs, strict=True):
-            term.update_metrics(logs, latents, batch_size)
+            term.update_metrics(logs, objective.clean, batch_size)
 
     @property
     def metrics(self):
@@ -420,20 +453,26 @@ class ModalsModel(keras.Model):
         """
 
         def skip_augmentation(layer, *args, **kwargs):
-            if isinstance(layer, LatentAugmentation):
+            if isinstance(layer, (LatentAugmentation, MixedMask)):
                 return args[0]
             return layer(*args, **kwargs)
 
-        if self.latent_augmentation not in self.layers:
+        nested = self._nested_layers()
+        if nested:
             raise ValueError(
-                "The `LatentAugmentation` layer lies in a nested model, and cannot be "
-                "taken out of it. Insert it in the outer model."
+                "A `LatentAugmentation` that lies in a nested model cannot be taken "
+                f"out of it. Insert it in the outer model. Received: {nested}"
             )
         return copy_graph(self, lambda: skip_augmentation)
 
+    def _nested_layers(self):
+        own = {layer.name for layer in self.layers}
+        names = [layer.name for layer in self.latent_augmentations]
+        return [name for name in names if name not in own]
+
     def export(self, filepath, *args, **kwargs):
         """As `keras.Model.export`, without the memory of classes where possible."""
-        if self.latent_augmentation not in self.layers:
+        if self._nested_layers():
             return super().export(filepath, *args, **kwargs)
         return self.inference_model().export(filepath, *args, **kwargs)
 

@@ -12,6 +12,7 @@ from keras_modals._src.operations.difference_transform import DifferenceTransfor
 from keras_modals._src.operations.gaussian_noise import GaussianNoise
 from keras_modals._src.operations.hard_extrapolation import HardExtrapolation
 from keras_modals._src.operations.hard_interpolation import HardInterpolation
+from keras_modals._src.operations.mixing import Mixing
 from keras_modals._src.operations.operation import (
     PAPER_OPERATIONS,
     Draw,
@@ -30,6 +31,7 @@ __all__ = [
     "GaussianNoise",
     "HardExtrapolation",
     "HardInterpolation",
+    "Mixing",
     "Move",
     "Operation",
     "get",

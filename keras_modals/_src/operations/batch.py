@@ -3,9 +3,7 @@ from functools import cached_property
 from keras import ops
 
 from keras_modals._src import backend
-from keras_modals._src.labels import IGNORED
-from keras_modals._src.memory.class_memory import ClassStatistics, is_finite
-from keras_modals._src.operations.indices import other_index
+from keras_modals._src.memory.class_memory import ClassStatistics
 
 
 class Batch:
@@ -21,40 +19,17 @@ class Batch:
         memory: The `ClassMemory`, `None` without one.
     """
 
-    def __init__(self, latents, labels, views, memory=None, partner_draw=None):
+    def __init__(self, latents, labels, views, memory=None):
         self.latents = latents
         self.sample_labels = labels
         self._views = views
         self.labels = self._tile(labels)
         self.memory = memory
-        self._partner_draw = partner_draw
 
     @property
     def size(self):
         """The number of samples."""
         return ops.shape(self.sample_labels)[0]
-
-    @property
-    def rows(self):
-        """The latents of each row's sample, `(n, features)`."""
-        return self._tile(self.latents)
-
-    @cached_property
-    def samples(self):
-        """The index of each row's sample in the batch, int32 `(n,)`."""
-        return self._tile(ops.arange(self.size, dtype="int32"))
-
-    @cached_property
-    def partner(self):
-        """The sample that each row is mixed with, int32 `(n,)`: another than its own,
-        if there is one, and the same for all operations."""
-        return other_index(self._partner_draw, self.samples, self.size)
-
-    @cached_property
-    def can_mix(self):
-        """Whether each row and its partner can be mixed, boolean `(n,)`."""
-        usable = (self.sample_labels != IGNORED) & is_finite(self.latents)
-        return backend.take_rows(usable, self.partner) & (self.partner != self.samples)
 
     @cached_property
     def counts(self):

@@ -15,15 +15,13 @@ Attributes:
     noise: Standard normal, float32 `(n, features)`; `None` unless `needs_noise`.
 """
 
-Move = namedtuple("Move", ["latents", "possible", "share"], defaults=[None, None])
+Move = namedtuple("Move", ["latents", "possible"], defaults=[None])
 Move.__doc__ = """What an operation makes of latents.
 
 Attributes:
     latents: Float32 `(n, features)`, the moved latents.
     possible: Optional boolean `(n,)`, where the operation can be applied: elsewhere
         latents stay as they are.
-    share: Of an operation that moves labels, the share of the partner's label, float32
-        `(n,)` in `[0, 1]`.
 
 Example:
 
@@ -51,13 +49,12 @@ class Operation:
     An operation is a plain, frozen value: two with the same options are equal. A
     subclass that has a `name` can be used by it wherever a policy is: in
     `Policy({"name": (0.5, 0.5)})`, in schedules, searches and files. Options are the
-    fields of a frozen dataclass, with defaults, of types that JSON has.
+    fields of a frozen dataclass, with defaults, of types that JSON has. One that moves
+    labels along is a `keras_modals.operations.Mixing`.
 
     Attributes:
         name: The name in policies and files.
-        keeps_labels: Whether a moved latent keeps its label. If not, the operation
-            moves towards `batch.partner`, and `move` returns the partner's share.
-            Defaults to `True`.
+        keeps_labels: Whether a moved latent keeps its label.
         needs_memory: Whether it reads `batch.memory` or `batch.statistics`. A layer
             without such an operation has no memory. Defaults to `False`.
         needs_noise: Whether it takes normal noise. Defaults to `False`.

@@ -91,23 +91,27 @@ class GaussianDiscriminator(keras.Model):
         )
         return ops.cast(samples, self.compute_dtype)
 
-    def discriminator_loss(self, latent_logits, prior_logits):
-        """Mean cross-entropy of telling latents from samples of the prior."""
+    def discriminator_loss(self, latent_logits, prior_logits, sample_weight=None):
+        """Mean cross-entropy of telling latents, optionally weighted per sample, from
+        samples of the prior."""
         latent_logits = ops.cast(latent_logits, "float32")
         prior_logits = ops.cast(prior_logits, "float32")
         return 0.5 * (
-            ops.mean(ops.softplus(latent_logits))
+            _mean(ops.softplus(latent_logits), sample_weight)
             + ops.mean(ops.softplus(-prior_logits))
         )
 
-    def encoder_loss(self, latent_logits):
-        """Mean cross-entropy of latents being taken for samples of the prior."""
-        return ops.mean(ops.softplus(-ops.cast(latent_logits, "float32")))
+    def encoder_loss(self, latent_logits, sample_weight=None):
+        """Mean cross-entropy of latents, optionally weighted per sample, being taken
+        for samples of the prior."""
+        losses = ops.softplus(-ops.cast(latent_logits, "float32"))
+        return _mean(losses, sample_weight)
 
-    def accuracy(self, latent_logits, prior_logits):
-        """Share of latents and prior samples told correctly; 0.5 is chance."""
-        correct = ops.concatenate([latent_logits < 0, prior_logits > 0])
-        return ops.mean(ops.cast(correct, "float32"))
+    def accuracy(self, latent_logits, prior_logits, sample_weight=None):
+        """Share of latents, optionally weighted per sample, and of samples of the prior
+        told correctly; 0.5 is chance."""
+        latents = _mean(ops.cast(latent_logits < 0, "float32"), sample_weight)
+        return 0.5 * (latents + ops.mean(ops.cast(prior_logits > 0, "float32")))
 
     def get_config(self):
         return {
@@ -127,3 +131,11 @@ def _compressed(latents):
     size = ops.maximum(ops.abs(latents), _LINEAR)
     grown = ops.sign(latents) * _LINEAR * (1.0 + ops.log(size / _LINEAR))
     return ops.where(ops.abs(latents) <= _LINEAR, latents, grown)
+
+
+def _mean(values, sample_weight):
+    """The mean of `(batch, 1)` values, 0 where no sample counts."""
+    if sample_weight is None:
+        return ops.mean(values)
+    total = ops.sum(values[:, 0] * sample_weight)
+    return total / ops.maximum(ops.sum(sample_weight), 1.0)

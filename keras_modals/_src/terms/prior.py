@@ -70,7 +70,7 @@ class Prior(Term):
             distance.build(num_features)
             self.metrics.append(distance)
 
-    def losses(self, latents, labels):
+    def losses(self, latents, labels, sample_weight=None):
         # One that is not finite does not spoil a mean over all.
         finite = is_finite(latents)[:, None]
         latents = ops.where(finite, latents, ops.zeros_like(latents))
@@ -83,9 +83,10 @@ class Prior(Term):
         latents = ops.cast(ops.stop_gradient(latents), "float32")
         both = ops.concatenate([latents, ops.cast(prior, "float32")], axis=0)
         latent_logits, prior_logits = ops.split(discriminator(both), 2, axis=0)
-        encoder = discriminator.encoder_loss(fooled)
-        own = discriminator.discriminator_loss(latent_logits, prior_logits)
-        accuracy = discriminator.accuracy(latent_logits, prior_logits)
+        encoder = discriminator.encoder_loss(fooled, sample_weight)
+        of_both = latent_logits, prior_logits, sample_weight
+        own = discriminator.discriminator_loss(*of_both)
+        accuracy = discriminator.accuracy(*of_both)
         logs = dict(zip(self.log_names, (encoder, own, accuracy), strict=True))
         return TermLosses(encoder, own, logs)
 
@@ -101,9 +102,9 @@ class Prior(Term):
     def seeds(self):
         return [self.discriminator.seed_generator.state]
 
-    def update_metrics(self, logs, latents, batch_size):
-        super().update_metrics(logs, latents, batch_size)
-        self.metrics[-1].update_state(latents)
+    def update_metrics(self, logs, clean, batch_size):
+        super().update_metrics(logs, clean, batch_size)
+        self.metrics[-1].update_state(clean.latents, clean.sample_weight)
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

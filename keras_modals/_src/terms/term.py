@@ -55,7 +55,7 @@ class Term:
     >>> class Norm(keras_modals.Term):
     ...     kind = "norm"
     ...
-    ...     def losses(self, latents, labels):
+    ...     def losses(self, latents, labels, sample_weight=None):
     ...         norms = keras.ops.sum(keras.ops.square(latents), axis=-1)
     ...         return keras_modals.TermLosses(keras.ops.mean(norms))
     >>> model = keras_modals.augment(keras.Sequential([
@@ -132,12 +132,17 @@ class Term:
             self.optimizer = scaled(self.optimizer)
         self.optimizer.build(self.own_variables)
 
-    def losses(self, latents, labels):
+    def losses(self, latents, labels, sample_weight=None):
         """The `TermLosses` of a batch.
 
         Args:
-            latents: Clean latents, `(batch, features)`.
-            labels: int32 `(batch,)`, the samples' groups, -1 for none.
+            latents: `(batch, features)`, those that the layer nearest to the head
+                receives.
+            labels: int32 `(batch,)`, the samples' groups; -1 for none, and for samples
+                that were mixed or moved before.
+            sample_weight: Float32 `(batch,)`, 0 for samples that were mixed or moved
+                before, whose latents are of no sample, else 1; `None` where there are
+                none.
         """
         raise NotImplementedError
 
@@ -167,7 +172,7 @@ class Term:
         """Those of the variables that are states of seed generators."""
         return []
 
-    def update_metrics(self, logs, latents, batch_size):
+    def update_metrics(self, logs, clean, batch_size):
         """Adds a batch's logs to the metrics."""
         for metric in self.metrics:
             if metric.name in logs:

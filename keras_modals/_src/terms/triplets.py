@@ -44,7 +44,7 @@ class Triplets(Term):
             )
         self.loss: Any = loss or TripletSelector(0.5, "random", "cosine")
 
-    def losses(self, latents, labels):
+    def losses(self, latents, labels, sample_weight=None):
         # Keras divides its losses by the number of replicas.
         return TermLosses(backend.num_replicas() * self.loss(labels, latents))
 

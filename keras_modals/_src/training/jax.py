@@ -3,7 +3,7 @@
 import jax
 import keras
 
-from keras_modals._src.training.objective import Objective, compute_objective
+from keras_modals._src.training.objective import Objective, compute_objective, remember
 from keras_modals._src.training.optimizers import total_loss
 
 
@@ -58,9 +58,7 @@ def train_step(model, state, data):
     mapping = [*zip(other_variables, others)]
     mapping += zip(model.metrics_variables, metrics_state)
     with keras.StatelessScope(mapping) as scope:
-        model.latent_augmentation.remember(
-            *objective.memory, after=[objective.task_loss]
-        )
+        remember(model, objective, after=[objective.task_loss])
         model.update_logs(objective)
         y, y_pred, sample_weight = objective.metric_data
         logs = model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)

@@ -5,7 +5,6 @@ from collections import namedtuple
 from keras import ops
 
 from keras_modals._src import backend
-from keras_modals._src.layers.step_scope import StepScope
 from keras_modals._src.training.outputs import StepData
 from keras_modals._src.training.passes import loss_passes, metric_data
 
@@ -22,7 +21,9 @@ Objective = namedtuple(
         "task_loss",
         "logs",
         "metric_data",
-        "memory",
+        "remembered",
+        "sample_loss",
+        "clean",
         "label_counts",
         "batch_size",
     ],
@@ -37,7 +38,9 @@ Attributes:
     task_loss: Scalar for the logs, what the user compiled, regularizers included.
     logs: List of each term's dict from names in the logs to values.
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
-    memory: Arguments `(latents, labels, losses)` for the layer's `remember`.
+    remembered: List of what each layer with a memory received, as `Recorded`.
+    sample_loss: The samples' losses, `(batch,)`, where a memory keeps them.
+    clean: What the layer nearest to the head received, as `Recorded`.
     label_counts: The counts of `Labels.read`.
     batch_size: The number of samples.
 """
@@ -51,9 +54,10 @@ def compute_objective(model, x, y, sample_weight):
     targets = outputs.targets(y)
     label_targets = outputs.labels(targets)
     labels, label_counts = layer.labels.read(label_targets, model.ignored_labels)
-    with StepScope(labels, model.rows(ops.shape(labels)[0])) as scope:
+    scope = model.step_scope(labels)
+    with scope:
         y_pred = model(x, training=True)
-    labels, rows = scope.labels, scope.rows
+    rows, clean = scope.rows, scope.recorded(layer)
 
     data = StepData(outputs, targets, y, y_pred, sample_weight)
     passes = loss_passes(model, rows, data, layer.seed_generator)
@@ -61,13 +65,11 @@ def compute_objective(model, x, y, sample_weight):
     # Keras divides its losses by their number.
     replicas = backend.num_replicas()
     task_loss = _mean_loss(model, x, passes)
-    model_loss, own_losses, logs = _with_terms(
-        task_loss, model.terms, scope.latents, labels, replicas
-    )
+    model_loss, own_losses, logs = _with_terms(task_loss, model.terms, clean, replicas)
 
     sample_loss = None
     losses = outputs.losses[outputs.label]
-    if layer.needs_losses and losses:
+    if any(each.needs_losses for each in model.remembering) and losses:
         predictions = rows.of_view(data.entries[outputs.label][1], 0)
         sample_loss = _sample_losses(model, losses[0], label_targets, predictions)
     return Objective(
@@ -76,7 +78,9 @@ def compute_objective(model, x, y, sample_weight):
         replicas * task_loss,
         logs,
         metric_data(rows, data),
-        (scope.latents, labels, sample_loss),
+        [scope.recorded(each) for each in model.remembering],
+        sample_loss,
+        clean,
         label_counts,
         rows.batch,
     )
@@ -92,7 +96,14 @@ def _mean_loss(model, x, passes):
     return sum(ops.cast(weight, loss.dtype) * loss for weight, loss in losses)
 
 
-def _with_terms(task_loss, terms, latents, labels, replicas):
+def remember(model, objective, after=()):
+    """Updates the memories of classes with a step's clean latents."""
+    for layer, recorded in zip(model.remembering, objective.remembered, strict=True):
+        latents, labels, _ = recorded
+        layer.remember(latents, labels, objective.sample_loss, after)
+
+
+def _with_terms(task_loss, terms, clean, replicas):
     """The loss of encoder and head with all terms, those of the terms' own variables,
     and each term's logs."""
     weights = [ops.cast(term.weight, task_loss.dtype) for term in terms]
@@ -100,7 +111,7 @@ def _with_terms(task_loss, terms, latents, labels, replicas):
     model_loss = (1 - sum(shares)) * task_loss if shares else task_loss
     own_losses, logs = [], []
     for term, weight in zip(terms, weights, strict=True):
-        losses = term.losses(latents, labels)
+        losses = term.losses(*clean)
         term_loss = ops.cast(losses.encoder / replicas, task_loss.dtype)
         # Not in place: on PyTorch the task's loss would change as well.
         model_loss = model_loss + weight * term_loss

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_modals._src.training.objective import compute_objective
+from keras_modals._src.training.objective import compute_objective, remember
 from keras_modals._src.training.optimizers import apply_gradients, total_loss
 
 
@@ -19,7 +19,7 @@ def train_step(model, data):
         total = total_loss(model.optimizer, terms, objective)
     gradients = tape.gradient(total, [v for group in groups for v in group])
     apply_gradients(model, terms, groups, gradients)
-    model.latent_augmentation.remember(*objective.memory, after=[objective.task_loss])
+    remember(model, objective, after=[objective.task_loss])
     model.update_logs(objective)
     y, y_pred, sample_weight = objective.metric_data
     return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)

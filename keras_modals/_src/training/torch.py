@@ -3,7 +3,7 @@
 import keras
 import torch
 
-from keras_modals._src.training.objective import compute_objective
+from keras_modals._src.training.objective import compute_objective, remember
 from keras_modals._src.training.optimizers import apply_gradients, total_loss
 
 
@@ -22,7 +22,7 @@ def train_step(model, data):
     )
     with torch.no_grad():
         apply_gradients(model, terms, groups, list(gradients))
-        model.latent_augmentation.remember(*objective.memory)
+        remember(model, objective)
         model.update_logs(objective)
         y, y_pred, sample_weight = objective.metric_data
         return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)

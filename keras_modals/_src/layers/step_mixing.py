@@ -1,0 +1,150 @@
+"""Who is mixed in a training step, with whom, how much and where: drawn once, for all
+layers of a model."""
+
+import keras
+from keras import ops
+
+from keras_modals._src import backend
+from keras_modals._src.labels import IGNORED
+from keras_modals._src.layers.partners import draw_partners
+from keras_modals._src.operations.indices import uniform_index
+
+
+class StepMixing:
+    """What one training step draws for the layers that mix.
+
+    A model has levels, at one of which, drawn anew for each step, the mixing happens: a
+    level is a set of layers that all of a sample passes, and the first of them, its
+    leader, says with its policy which rows are mixed, and how much.
+
+    Args:
+        leaders: List of the leaders, `LatentAugmentation`s, one for each level.
+        groups: int32 `(batch,)`, the samples' groups, -1 for none.
+        rows: The `RowMap` of the step, without partners.
+        seed: A `keras.random.SeedGenerator`.
+
+    Attributes:
+        level: The level drawn: an integer where there is one level, or where steps run
+            eagerly, else an int32 scalar.
+        partner: int32 `(n,)`, the sample that each row that may be moved is mixed with.
+        share: float32 `(n,)`, the partner's share, 0 where a row is not mixed.
+    """
+
+    def __init__(self, leaders, groups, rows, seed):
+        # The members of a population share what is drawn for layers that they share.
+        drawn = rows if len(leaders) == 1 else rows.of_members(1)
+        count = drawn.moved_copies * drawn.batch
+        width = max(len(leader.mixing_values()) for leader in leaders)
+        numbers = backend.uniform((1 + count * (2 + 2 * width),), seed)
+        self.level = 0
+        if len(leaders) > 1:
+            self.level = backend.branch_index(uniform_index(numbers[0], len(leaders)))
+        draws = ops.reshape(numbers[1:], (count, 2 + 2 * width))
+        samples = drawn.tile_moved(ops.arange(drawn.batch, dtype="int32"))
+        kind, num_groups = leaders[0].partners, leaders[0].labels.num_groups
+        partner = draw_partners(kind, draws[:, :2], samples, groups, num_groups)
+        known = groups != IGNORED
+        can_mix = drawn.tile_moved(known) & backend.take_rows(known, partner)
+        # Alone in its batch a sample meets nobody.
+        can_mix = can_mix & (partner != samples)
+
+        def parts(leader):
+            copies = leader.members // drawn.members
+            of_leader = [
+                backend.tile_rows(t, copies) for t in (draws, partner, can_mix)
+            ]
+            return _parts(leader, *of_leader)
+
+        def rows_of(leader, tensor):
+            return backend.tile_rows(tensor, rows.members // leader.members)
+
+        self._parts = {
+            level: parts(leader)
+            for level, leader in enumerate(leaders)
+            if not isinstance(self.level, int) or level == self.level
+        }
+        shares = [
+            rows_of(leaders[level], _share_of_all(parts))
+            for level, (_, parts) in self._parts.items()
+        ]
+        self.partner = backend.tile_rows(partner, rows.members // drawn.members)
+        self.share = shares[0]
+        if len(shares) > 1:
+            self.share = backend.take_rows(ops.stack(shares), self.level)
+
+    def __call__(self, moved, latents, place, stops_gradient=False):
+        """Rows mixed with the latents of their partners, where the level that was drawn
+        is one of a layer's; else as they are.
+
+        Args:
+            moved: The rows that may be moved, `(n, features)`.
+            latents: `(batch, features)`, of the samples.
+            place: The layer's `Place`.
+            stops_gradient: Whether what is mixed sends none to `moved`.
+        """
+
+        def mix(level):
+            partner, parts = self._parts[level]
+            dtype = keras.backend.result_type(latents.dtype, "float32")
+            partners = backend.take_rows(ops.cast(latents, dtype), partner)
+            mixed = ops.cast(moved, dtype)
+            if stops_gradient:
+                mixed = ops.stop_gradient(mixed)
+            for operation, share in parts:
+                share = ops.cast(share, dtype)[:, None]
+                moved_on = operation.mix(mixed, partners, share)
+                mixed = ops.where(share > 0, moved_on, mixed)
+            mixed = ops.cast(mixed, moved.dtype)
+            if stops_gradient:
+                mixed = ops.where(_share_of_all(parts)[:, None] > 0, mixed, moved)
+            return mixed
+
+        for level in range(place.level, place.until):
+            if isinstance(self.level, int):
+                if level == self.level:
+                    moved = mix(level)
+            else:
+                moved = ops.cond(
+                    self.level == level,
+                    lambda level=level: mix(level),
+                    lambda moved=moved: moved,
+                )
+        return moved
+
+    def happens(self, place):
+        """Whether the level that was drawn is one of a layer's."""
+        if isinstance(self.level, int):
+            return place.level <= self.level < place.until
+        return (self.level >= place.level) & (self.level < place.until)
+
+    def is_mixed(self, before):
+        """Which rows were mixed at a level before the given one, boolean `(n,)`."""
+        return (self.share > 0) & (self.level < before)
+
+
+def _parts(leader, draws, partner, can_mix):
+    """The partners of a leader's rows, and pairs of each mixing operation of its policy
+    and the share that it takes, 0 where it does not act."""
+    parts = []
+    for index, (operation, probability, magnitude) in enumerate(leader.mixing_values()):
+        accept, uniform = draws[:, 2 + 2 * index], draws[:, 3 + 2 * index]
+        share = operation.share(_by_row(magnitude, accept), uniform)
+        accepted = can_mix & (accept < _by_row(probability, accept))
+        parts.append((operation, ops.where(accepted, share, 0.0)))
+    return partner, parts
+
+
+def _share_of_all(parts):
+    """The share of the partner after all of the parts: a second mixing moves further
+    towards the same partner."""
+    total = parts[0][1]
+    for _, share in parts[1:]:
+        total = total + share * (1.0 - total)
+    return total
+
+
+def _by_row(values, rows):
+    """A value of one policy as it is, of several once for each row."""
+    if not len(values.shape):
+        return values
+    return ops.repeat(values, ops.shape(rows)[0] // values.shape[0])

@@ -1,0 +1,221 @@
+"""How the `LatentAugmentation` layers of a model follow each other."""
+
+from collections import namedtuple
+
+import keras
+
+from keras_modals._src.layers.latent_augmentation import LatentAugmentation
+from keras_modals._src.layers.mixed_mask import MixedMask
+from keras_modals._src.layers.step_scope import Place
+from keras_modals._src.models.graph import Graph, find_layers
+
+Arrangement = namedtuple("Arrangement", ["layers", "places", "leaders", "reached"])
+Arrangement.__doc__ = """The augmenting layers of a model.
+
+Attributes:
+    layers: List of the `LatentAugmentation`s, each after those that it depends on.
+    places: Dict from their names to their `Place`.
+    leaders: List of the first layer of each level.
+    reached: List of booleans, one for each of `model.outputs`: whether its rows are
+        augmented.
+"""
+
+Node = namedtuple("Node", ["operation", "inputs", "masks", "outputs"])
+
+
+def arrange(model, num_views=1):
+    """The `Arrangement` of a Functional model's layers.
+
+    A layer that mixes has the level after those of the mixing layers before it; in a
+    branch with fewer of them it mixes at later levels as well, so that all of a sample
+    is mixed at every level.
+
+    Raises:
+        ValueError: Where a layer is used several times, or a part of a sample would go
+            past the layers of a level, or past those that make several views.
+    """
+    nodes, inputs, outputs, _graphs = _expanded(model)
+    layers = _layers(nodes)
+    _check_used_once(model, layers)
+    level: dict[int, int] = {}
+    seen: set[int] = set()
+    firsts, starts = {}, {}
+    for node in nodes:
+        before = max((level.get(each, 0) for each in node.inputs), default=0)
+        is_reached = any(each in seen for each in node.inputs)
+        is_reached = is_reached or isinstance(node.operation, MixedMask)
+        for layer in _augmenting(node):
+            starts[layer.name] = before
+            firsts[layer.name] = not is_reached
+            before += layer.mixes_classes
+            is_reached = True
+        for each in node.outputs:
+            level[each] = before
+            if is_reached:
+                seen.add(each)
+    count = max((level.get(each, 0) for each in outputs), default=0)
+    ends = _ends(nodes, outputs, starts, count)
+    last = layers[-1] if layers else None
+    places = {
+        layer.name: Place(
+            starts[layer.name],
+            ends[layer.name] if layer.mixes_classes else starts[layer.name],
+            firsts[layer.name],
+            layer is last,
+        )
+        for layer in layers
+    }
+    leaders = []
+    for index in range(count):
+        at_level = [each for each in layers if _mixes_at(places, each, index)]
+        leaders.append(at_level[0])
+        mixed = {each for each, number in level.items() if number}
+        _check_all_mixed(nodes, inputs, outputs, mixed, at_level)
+    if num_views > 1:
+        _check_views(nodes, seen, layers, places)
+    reached = [each in seen for each in outputs]
+    return Arrangement(layers, places, leaders, reached)
+
+
+def _ends(nodes, outputs, starts, count):
+    """For each layer's name the first level at which another one after it mixes."""
+    until = dict.fromkeys(outputs, count)
+    ends = {}
+    for node in reversed(nodes):
+        after = min((until.get(each, count) for each in node.outputs), default=count)
+        for layer in reversed(_augmenting(node)):
+            ends[layer.name] = after
+            if layer.mixes_classes:
+                after = starts[layer.name]
+        for each in node.inputs:
+            until[each] = min(until.get(each, count), after)
+    return ends
+
+
+def _mixes_at(places, layer, level):
+    place = places[layer.name]
+    return place.level <= level < place.until
+
+
+def _check_used_once(model, layers):
+    names = [layer.name for layer in layers]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            "Each `LatentAugmentation` must be used once, and have a name of its own: "
+            f"give each place a layer. Received: {twice} several times"
+        )
+    found = [layer.name for layer in find_layers(model, LatentAugmentation)]
+    lost = [name for name in found if name not in names]
+    if lost:
+        raise ValueError(
+            "Each `LatentAugmentation` must lie on the way to an output. "
+            f"Received: {lost}, which do not"
+        )
+
+
+def _check_all_mixed(nodes, inputs, outputs, mixed, at_level):
+    """Refuses a level at which a part of a sample goes past the layers that mix, to an
+    output that depends on some that do."""
+    names = [layer.name for layer in at_level]
+    past, meets = set(inputs), None
+    for node in nodes:
+        if any(layer.name in names for layer in _augmenting(node)):
+            continue
+        if any(each in past for each in node.inputs):
+            past.update(node.outputs)
+            met = any(each in mixed and each not in past for each in node.inputs)
+            if met and meets is None:
+                meets = node.operation.name
+    if any(each in past and each in mixed for each in outputs):
+        raise ValueError(
+            f"A part of each sample goes past the layers {names}, so that it would not "
+            f"be mixed where the label is; it meets them in '{meets}'. Put a "
+            "`LatentAugmentation` where all of a sample comes through it, or one into "
+            "each branch, or use a policy without `class_mixing`."
+        )
+
+
+def _check_views(nodes, seen, layers, places):
+    first = [layer for layer in layers if places[layer.name].is_first]
+    merging = sorted(
+        {
+            node.operation.name
+            for node in nodes
+            if any(each in seen for each in node.outputs)
+            and not isinstance(node.operation, MixedMask)
+            and not any(layer in first for layer in _augmenting(node))
+            and any(each not in seen for each in (*node.inputs, *node.masks))
+        }
+    )
+    names = [layer.name for layer in first]
+    if merging:
+        raise ValueError(
+            f"With several views, every input of a layer after '{', '.join(names)}' "
+            "must come through it, since it has more rows. Another branch of the "
+            f"graph, or a mask, meets it in: {merging}. Use `num_views=1`, or insert "
+            "the layer after they meet."
+        )
+
+
+# The graph ----------------------------------------------------------------------
+
+
+def _expanded(model):
+    """All calls of a model, those of nested models in place of theirs where these
+    augment; the keys of its inputs and outputs; and the graphs, whose tensors' ids are
+    the keys."""
+    graph = Graph(model)
+    names: dict[int, int] = {}
+    kept = [graph]
+    nodes = list(_nodes(graph, names, kept))
+    inputs, outputs = (
+        [names.get(id(tensor), id(tensor)) for tensor in tensors]
+        for tensors in (graph.inputs, graph.outputs)
+    )
+    return nodes, inputs, outputs, kept
+
+
+def _nodes(graph, names, kept):
+    def key(tensor):
+        return names.get(id(tensor), id(tensor))
+
+    for call in graph.calls:
+        inner = call.operation
+        if _is_graph(inner) and find_layers(inner, LatentAugmentation):
+            nested = Graph(inner)
+            kept.append(nested)
+            for own, given in zip(nested.inputs, call.inputs):
+                names[id(own)] = key(given)
+            yield from _nodes(nested, names, kept)
+            for given, own in zip(call.outputs, nested.outputs, strict=True):
+                names[id(given)] = key(own)
+            continue
+        masks = [
+            key(tensor)
+            for name, value in call.kwargs.items()
+            if "mask" in name
+            for tensor in keras.tree.flatten(value)
+            if isinstance(tensor, keras.KerasTensor)
+        ]
+        inputs = [key(tensor) for tensor in call.inputs]
+        inputs = [each for each in inputs if each not in masks]
+        if isinstance(inner, MixedMask):
+            inputs, masks = [], inputs
+        yield Node(inner, inputs, masks, [key(tensor) for tensor in call.outputs])
+
+
+def _is_graph(operation):
+    return isinstance(operation, keras.Model) and hasattr(operation, "operations")
+
+
+def _augmenting(node):
+    if isinstance(node.operation, LatentAugmentation):
+        return [node.operation]
+    if isinstance(node.operation, keras.Model):
+        return find_layers(node.operation, LatentAugmentation)
+    return []
+
+
+def _layers(nodes):
+    return [layer for node in nodes for layer in _augmenting(node)]
