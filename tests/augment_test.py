@@ -23,7 +23,7 @@ def sequential():
 @pytest.mark.parametrize("build", [plain_model, sequential])
 @pytest.mark.parametrize(
     ("layer", "after"),
-    [(None, "latents"), ("latents", "latents"), ("hidden", "hidden")],
+    [("head", "latents"), ("latents", "latents"), ("hidden", "hidden")],
 )
 def test_inserts_and_keeps_weights(build, layer, after, rng):
     x, y = make_data(rng)
@@ -70,7 +70,7 @@ def test_a_layer_by_name_index_or_itself():
         after = names[names.index("latents") + 1]
         assert after.startswith("latent_augmentation")
     foreign = keras.layers.Dense(3, name="latents")
-    for place in ("missing", 4, -5, 0, True, foreign):
+    for place in ("missing", 4, -5, True, None, foreign):
         with pytest.raises(ValueError, match="a name, an index"):
             augment(model, place)
 
@@ -223,7 +223,7 @@ def test_refuses(rng):
         augment(Subclassed())
     with pytest.raises(ValueError, match="Sequential model needs an"):
         augment(keras.Sequential([keras.layers.Dense(3)]))
-    with pytest.raises(ValueError, match=r"\['hidden', 'latents', 'head'\].*'z'"):
+    with pytest.raises(ValueError, match=r"'hidden', 'latents', 'head'\].*'z'"):
         augment(plain_model(), "z")
     with pytest.raises(ValueError, match="already"):
         augment(augment(plain_model()))

@@ -318,7 +318,7 @@ HALF = ["mixed_bfloat16", "mixed_float16"]
 
 AXES = {
     "loss": list(LOSSES),
-    "way": ["zero", "mixing_1", "mixing_2", "search"],
+    "way": ["zero", "mixing_1", "mixing_2", "deep", "search"],
     "weights": ["none", "sample", "class"],
     "regularizer": REGULARIZERS,
     "outputs": ["one", "list", "dict", "unscored"],
@@ -443,7 +443,7 @@ def augmented(case):
         return compile_(make_model(case, augmentation, num_views=num_views), case)
     model = keras_modals.augment(
         compile_(make_model(case), case),
-        layer="latents",
+        layer="auto" if case["way"] == "deep" else "latents",
         label_output=None if case["outputs"] == "one" else "kind",
         num_views=num_views,
         **layer,

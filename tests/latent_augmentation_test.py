@@ -290,7 +290,7 @@ def test_gradient_to_encoder_defaults_to_what_trains_it():
 def test_defaults():
     layer = LatentAugmentation(NUM_CLASSES)
     assert layer.policy == keras_modals.DEFAULT_POLICY
-    assert layer.policy == Policy.single("class_mixing", 0.5)
+    assert layer.policy.sub_policies == (("class_mixing", 0.5, 0.5),)
     assert layer.gradient_to_encoder is None
 
 
@@ -300,8 +300,8 @@ SHARES = np.array([[0.0, 0.6, 0.4], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "float32"
 @pytest.mark.backend
 @pytest.mark.parametrize("form", ["indices", "shares"])
 def test_by_hand_with_a_dict_labels_are_mixed_as_latents_are(form, rng):
-    """As `keras.layers.MixUp` does, also with the defaults."""
-    layer = LatentAugmentation(3, seed=0)
+    """As `keras.layers.MixUp` does."""
+    layer = LatentAugmentation(3, one("class_mixing"), seed=0)
     latents = rng.normal(size=(3, 4)).astype("float32")
     labels = {"indices": np.array([1, 0, 2]), "shares": SHARES}[form]
     shares = np.eye(3)[[1, 0, 2]] if form == "indices" else SHARES
@@ -575,7 +575,9 @@ def test_refuses(arguments, message):
 
 def test_refuses_unknown_sizes():
     with pytest.raises(ValueError, match="variable length"):
-        LatentAugmentation(3)(keras.Input((None, 4)))
+        LatentAugmentation(3, one("gaussian_noise"))(keras.Input((None, 4)))
+    outputs = LatentAugmentation(3)(keras.Input((None, 4)))
+    assert outputs.shape == (None, None, 4)
 
 
 def test_seeds(rng):

@@ -366,7 +366,7 @@ def test_a_head_shared_with_a_clean_branch(rng):
     head = keras.layers.Dense(NUM_CLASSES, "softmax")
     augmented = head(LatentAugmentation(NUM_CLASSES, STRONG)(hidden))
     outputs = {"augmented": augmented, "clean": head(hidden)}
-    model = ModalsModel(inputs, outputs, label_output="augmented")
+    model = ModalsModel(inputs, outputs, label_output="augmented", num_views=2)
     assert model.output_map.augmented == ["augmented"]
     model.compile("sgd", dict.fromkeys(outputs, "sparse_categorical_crossentropy"))
     history = model.fit(x, dict.fromkeys(outputs, y), verbose=0).history
@@ -587,7 +587,7 @@ def test_dict_inputs_and_several_outputs(structure, policy, rng):
     inputs = {"first": first, "second": second}
     with pytest.raises(ValueError, match="label_output=None"):
         ModalsModel(inputs, outputs)
-    model = ModalsModel(inputs, outputs, label_output="kind")
+    model = ModalsModel(inputs, outputs, label_output="kind", num_views=2)
     assert sorted(model.output_map.augmented) == ["kind", "size"]
     model.compile("adam", losses, **EVERYTHING)
     for sample_weight in (None, weights):

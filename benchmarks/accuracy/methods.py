@@ -5,26 +5,21 @@ from functools import partial
 import keras
 import numpy as np
 
-from keras_modals import Policy, SharedEncoderSearch
+from keras_modals import Policy, operations
 from keras_modals._src.evaluation.methods import (
     STILL,
-    augmented,
     latents,
     population_search,
-    triplet_by_classes,
 )
 from keras_modals._src.evaluation.scores import balanced_accuracy
 from keras_modals.evaluation import METHODS, Method
 from keras_modals.operations import PAPER_OPERATIONS, DifferenceTransform
 from keras_modals.tuners import policy_space
 
-#: The package's defaults up to `tuning.csv`, which `METHODS` has as the difference
-#: transform.
-FORMER = {"policy": Policy.single("difference_transform", 0.4), "num_views": 4}
 PAPER = {"num_views": 1, "gradient_to_encoder": True}
 #: As in the paper, a difference is of the sample's own class.
 PAPER_MOVES = (*PAPER_OPERATIONS[:3], DifferenceTransform(donors="class"))
-TRIPLET, PRIOR = {"triplet_weight": 0.3}, {"prior_weight": 0.01}
+PRIOR = {"prior_weight": 0.01}
 
 
 def _paper_space(hp):
@@ -35,39 +30,29 @@ def _paper_space(hp):
     return {"policy": policy, "triplet_weight": 0.03, **PRIOR, **PAPER}
 
 
-def _mixing(magnitude=1.0, **others):
-    policy = Policy(
-        {"class_mixing": (1.0, magnitude), **others}, operation_counts=(0.0, 1.0)
-    )
-    return {"policy": policy, "num_views": 2, "gradient_to_encoder": True}
-
-
 _OTHERS = {
-    "MODALS with triplet": Method(latents(**TRIPLET)),
-    "MODALS with prior": Method(latents(**PRIOR)),
-    "MODALS with triplet and prior": Method(latents(**TRIPLET, **PRIOR)),
+    "latent mixing with prior": Method(latents(**PRIOR)),
     "paper's policy": Method(
         latents(policy=Policy.constant(0.5, 0.5, PAPER_MOVES), **PAPER)
     ),
-    "paper's method": Method(partial(population_search, space=_paper_space)),
+    # The paper's whole method.
+    "MODALS": Method(partial(population_search, space=_paper_space)),
 }
 
 #: In the order in which they are run, seed by seed.
 _ORDER = (
     "none",
-    "MODALS",
+    "latent mixing",
     "one-run search",
     "dropout",
     "mixup",
     "manifold mixup",
     "label smoothing",
     "input noise",
-    "MODALS tuned",
+    "latent mixing tuned",
     "triplet",
     "prior",
-    "MODALS with triplet",
-    "MODALS with prior",
-    "MODALS with triplet and prior",
+    "latent mixing with prior",
     "paper's policy",
     "random policy",
     "hard interpolation",
@@ -76,7 +61,7 @@ _ORDER = (
     "difference transform",
     "SMOTE",
     "population search",
-    "paper's method",
+    "MODALS",
 )
 ALL = {name: {**METHODS, **_OTHERS}[name] for name in _ORDER}
 
@@ -112,81 +97,45 @@ IMBALANCE = {
             "SMOTE",
             "mixup",
             "manifold mixup",
-            "MODALS",
+            "latent mixing",
             "one-run search",
-            "MODALS tuned",
-            "MODALS, class weights",
-            "MODALS, oversampling",
+            "latent mixing tuned",
+            "latent mixing, class weights",
+            "latent mixing, oversampling",
         )
     },
     "tuned threshold": Method(tuned_threshold),
 }
 
-_DIFFERENCE = (1.0, 0.4)
-_BOTH = Policy(
-    {"class_mixing": (1.0, 1.0), "difference_transform": _DIFFERENCE},
-    operation_counts=(0.0, 0.0, 1.0),
-)
+
+def _mixing(probability=0.5, magnitude=0.5, **options):
+    operation = operations.get("class_mixing", options)
+    return Policy({operation: (probability, magnitude)}, operation_counts=(0.0, 1.0))
 
 
-def _search(*operations):
-    """A one-run search that begins at `mixing, mild` with triplets by classes."""
-
-    def train(trial, model):
-        model = augmented(
-            trial,
-            model,
-            **_mixing(0.5, **dict.fromkeys(operations, (0.0, 0.0))),
-            dropout=0.0,
-            **triplet_by_classes(trial),
-        )
-        search = SharedEncoderSearch(model, initial="policy", seed=trial.seed)
-        return trial.fit(search).best_model()
-
-    return Method(train)
-
-
-def _by_classes(**arguments):
-    def train(trial, model):
-        return latents(**arguments, **triplet_by_classes(trial))(trial, model)
-
-    return Method(train)
-
+_ALONE = {"dropout": 0.0, "triplet_weight": 0.0}
 
 #: What the package's defaults could be, for the study `tuning`.
 CANDIDATES = {
     "none": METHODS["none"],
     "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
-    "mixup": Method(METHODS["mixup"].train, ({"alpha": 1.0},)),
-    "one-run search": METHODS["one-run search"],
-    "search, mixing, triplet": _search(),
-    "search, mixing and moves, triplet": _search(*PAPER_OPERATIONS),
-    "difference, triplet by classes": _by_classes(**FORMER),
-    "mixing, triplet by classes": _by_classes(**_mixing()),
-    "mixing, mild, triplet by classes": _by_classes(**_mixing(0.5)),
+    "dropout": Method(latents(**STILL), ({"dropout": 0.3},)),
+    "mixup": METHODS["mixup"],
+    "manifold mixup": METHODS["manifold mixup"],
     **{
-        name: Method(latents(**arguments))
+        name: Method(latents(**{"layer": "auto", **arguments}))
         for name, arguments in {
-            "difference": FORMER,
-            "difference, triplet": {**FORMER, **TRIPLET},
-            "difference, dropout": {**FORMER, "dropout": 0.5},
-            "difference, dropout, triplet": {**FORMER, "dropout": 0.5, **TRIPLET},
-            "dropout": {**STILL, "dropout": 0.5},
-            "triplet": {**STILL, **TRIPLET},
-            "mixing": _mixing(),
-            "mixing, one view": {**_mixing(), "num_views": 1},
-            "mixing, mild": _mixing(0.5),
-            "mixing, mild, dropout": {**_mixing(0.5), "dropout": 0.3},
-            "mixing, dropout": {**_mixing(), "dropout": 0.5},
-            "mixing, triplet": {**_mixing(), **TRIPLET},
-            "mixing, dropout, triplet": {**_mixing(), "dropout": 0.5, **TRIPLET},
-            "mixing or difference": _mixing(difference_transform=_DIFFERENCE),
-            "mixing and difference": {**_mixing(), "policy": _BOTH},
-            "mixing of the head": {
-                **_mixing(),
-                "num_views": 4,
-                "gradient_to_encoder": False,
-            },
+            "latent mixing": {},
+            "latent mixing, head": {"layer": "head"},
+            "latent mixing, input": {"layer": "input"},
+            "latent mixing, alone": _ALONE,
+            "latent mixing, no triplets": {"triplet_weight": 0.0},
+            "latent mixing, no dropout": {"dropout": 0.0},
+            "latent mixing, two views": {"num_views": 2, "policy": _mixing(1.0)},
+            "latent mixing, all rows": {"policy": _mixing(1.0)},
+            "latent mixing, balanced": {"policy": _mixing(partners="balanced")},
+            "latent mixing, rate 2": {"learning_rate": 2.0},
         }.items()
     },
+    "latent mixing tuned": METHODS["latent mixing tuned"],
 }

@@ -41,6 +41,7 @@ from keras_modals._src.evaluation.trial import (
     knows_own_objects,
     takes_logits,
 )
+from keras_modals._src.models.augment import WORDS
 from keras_modals._src.session import forget_models
 
 DEFAULT_METHODS = (
@@ -49,8 +50,8 @@ DEFAULT_METHODS = (
     "dropout",
     "mixup",
     "manifold mixup",
-    "MODALS",
-    "MODALS tuned",
+    "latent mixing",
+    "latent mixing tuned",
     "one-run search",
 )
 
@@ -93,13 +94,14 @@ def compare(
             `Method`s or to functions `fn(trial, model)` that train a model and return
             the one to test. `"none"` is what all others are compared with, and is
             added where it is missing. Defaults to a few simple alternatives, the
-            default policy (`"MODALS"`), that with more beside it (`"MODALS tuned"`),
-            and the search in one training.
+            defaults (`"latent mixing"`), a few recipes chosen by validation
+            (`"latent mixing tuned"`), and the search in one training.
         seeds: Integer, how many, or a sequence of integers. Defaults to `5`, which
             tells large differences; what it calls noise may take more.
         epochs, batch_size: Of each training. Default to `30` and `32`.
-        layer: As in `keras_modals.augment`: where latents are. Defaults to the input of
-            the last layer with weights.
+        layer: Where to augment, a string as in `keras_modals.augment`. Defaults to
+            `None`: where each method would, latent mixing at the places that are found,
+            single operations at the head's input.
         metric: What is compared, `"accuracy"`, `"balanced_accuracy"`, `"macro_f1"`,
             `"log_loss"` or `"calibration_error"`; all are stored. Defaults to
             `"accuracy"`.
@@ -319,7 +321,7 @@ def _check_model(model, trial):
             f"The labels are of {trial.num_classes} classes. "
             f"Received: a model with the output shape {shape}"
         )
-    if trial.layer is not None:
+    if trial.layer not in (None, *WORDS):
         # Refused before anything is trained.
         model.get_layer(trial.layer)
 

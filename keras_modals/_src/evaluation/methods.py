@@ -5,12 +5,14 @@ one to test, with a small grid of settings to choose from on validation data.
 """
 
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_modals._src.evaluation.trial import (
     NotApplicableError,
@@ -23,6 +25,7 @@ from keras_modals._src.evaluation.trial import (
 from keras_modals._src.models.augment import augment
 from keras_modals._src.models.graph import plain
 from keras_modals._src.operations import PAPER_OPERATIONS
+from keras_modals._src.operations.mixing import Mixing
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch
 
@@ -85,43 +88,6 @@ def input_noise(trial, model, deviation):
 
 def _deviation(array):
     return float(np.std(array)) or 1.0
-
-
-def mixup(trial, model, alpha):
-    """Mixes inputs and labels of two samples (Zhang et al., 2018)."""
-    _compile_for_soft_labels(model)
-    x = trial.continuous_inputs
-    shares = trial.classes.shares(trial.train[1])
-    batches = _MixedBatches(x, _as_targets(model, shares), trial, alpha)
-    return _fit_soft(trial, model, batches)
-
-
-class _MixedBatches(keras.utils.PyDataset):
-    def __init__(self, x, y, trial, alpha):
-        super().__init__()
-        # TensorFlow takes a list in a batch for a tensor.
-        self.x, self.y = tuple(x) if isinstance(x, list) else x, y
-        self.batch_size, self.alpha = trial.batch_size, alpha
-        self.rng = np.random.default_rng(trial.seed)
-        self.on_epoch_begin()
-
-    def on_epoch_begin(self):
-        self.order = self.rng.permutation(len(self.y))
-
-    def __len__(self):
-        return -(-len(self.y) // self.batch_size)
-
-    def __getitem__(self, index):
-        chosen = self.order[index * self.batch_size :][: self.batch_size]
-        partners = self.rng.permutation(chosen)
-        share = self.rng.beta(self.alpha, self.alpha)
-
-        def mix(array):
-            array = np.asarray(array)
-            mixed = share * array[chosen] + (1 - share) * array[partners]
-            return mixed.astype(array.dtype)
-
-        return keras.tree.map_structure(mix, self.x), mix(self.y)
 
 
 def class_weights(trial, model):
@@ -224,6 +190,54 @@ def _fit_soft(trial, model, *data):
 # In the latent space ------------------------------------------------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class BetaMixing(Mixing):
+    """Mixing with a share that is Beta distributed, as in the papers on mixup.
+
+    Args:
+        alpha: Positive float, both parameters of the distribution.
+    """
+
+    name: ClassVar[str] = "beta_mixing"
+
+    alpha: float = 1.0
+
+    def share(self, magnitude, uniform):
+        # Its quantiles, as a polyline.
+        last = len(_quantiles(self.alpha)) - 1
+        place = uniform * last
+        low = ops.floor(place)
+        index = ops.cast(low, "int32")
+        values = ops.convert_to_tensor(_quantiles(self.alpha))
+        ends = [ops.take(values, ops.minimum(index + i, last)) for i in range(2)]
+        return magnitude * (ends[0] + (place - low) * (ends[1] - ends[0]))
+
+
+@functools.cache
+def _quantiles(alpha, size=1025):
+    draws = np.random.default_rng(0).beta(alpha, alpha, 400_000)
+    return np.quantile(draws, np.linspace(0, 1, size)).astype("float32")
+
+
+def mixup(trial, model, alpha, learning_rate=1.0):
+    """Mixes inputs, or the embeddings of token numbers, and labels of two samples
+    (Zhang et al., 2018)."""
+    return _beta_mixed(trial, model, "input", alpha, learning_rate)
+
+
+def manifold_mixup(trial, model, alpha, learning_rate=1.0):
+    """The same at a depth drawn for each step (Verma et al., 2019)."""
+    layer = trial.layer or "auto"
+    return _beta_mixed(trial, model, layer, alpha, learning_rate)
+
+
+def _beta_mixed(trial, model, layer, alpha, learning_rate):
+    policy = Policy({BetaMixing(alpha=alpha): (1.0, 1.0)}, (0.0, 1.0))
+    trial = dataclasses.replace(trial, layer=layer)
+    alone = {"dropout": 0.0, "triplet_weight": 0.0, "learning_rate": learning_rate}
+    return latents(policy=policy, **alone)(trial, model)
+
+
 def latents(**arguments):
     """A method that trains `augmented(trial, model, **arguments)`, with further
     arguments from its setting."""
@@ -235,8 +249,12 @@ def latents(**arguments):
 
 
 def augmented(trial, model, operation=None, magnitude=None, **arguments):
-    """`augment(model, **arguments)`, with one operation or a `policy`, and with weights
-    of losses."""
+    """`augment(model, **arguments)`, with one operation or a `policy`, with weights of
+    losses, and with the learning rate times `learning_rate`.
+
+    Where the comparison has a `layer`, that is the place. Otherwise the defaults find
+    theirs, and a policy of its own has the head's input.
+    """
     if operation is not None:
         arguments["policy"] = Policy.single(operation, magnitude)
     weights = {
@@ -244,27 +262,33 @@ def augmented(trial, model, operation=None, magnitude=None, **arguments):
         for name in ("triplet_weight", "prior_weight")
         if name in arguments
     }
-    model = augment(model, trial.layer, trial.num_classes, seed=trial.seed, **arguments)
+    factor = arguments.pop("learning_rate", 1.0)
+    if factor != 1.0:
+        model.optimizer.learning_rate = factor * float(model.optimizer.learning_rate)
+    layer = "auto" if "policy" not in arguments else "head"
+    layer = trial.layer or arguments.pop("layer", layer)
+    arguments.pop("layer", None)
+    model = augment(model, layer, trial.num_classes, seed=trial.seed, **arguments)
     check_compiled(model)
     if weights:
         _recompile(model, **weights)
     return model
 
 
-def tuned(trial, model, triplet=False, **arguments):
-    """The default policy, with dropout, or with a triplet loss that counts the more,
-    the more classes there are."""
-    if triplet:
-        arguments |= triplet_by_classes(trial)
-    return latents(**arguments)(trial, model)
-
-
-def triplet_by_classes(trial):
-    return {"triplet_weight": 0.3 * (1 - 2 / trial.num_classes)}
+#: What to choose among on validation data: the defaults, with a clean view of every
+#: sample beside the mixed one, at the input alone, without what is beside the mixing,
+#: and with twice the learning rate.
+RECIPES: tuple[dict, ...] = (
+    {},
+    {"num_views": 2},
+    {"layer": "input"},
+    {"dropout": 0.0, "triplet_weight": 0.0},
+    {"learning_rate": 2.0},
+)
 
 
 def beside(remedy):
-    """The default policy, with a remedy for rare classes."""
+    """Latent mixing, with a remedy for rare classes."""
 
     def train(trial, model):
         return remedy(trial, augmented(trial, model))
@@ -346,16 +370,21 @@ def _divisor(number, near):
 
 #: What every `LatentAugmentation` without moves is: the identity.
 STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
-_MIXING = {"policy": Policy.single("class_mixing", 1.0), "gradient_to_encoder": True}
+#: Of the rivals that mix: the papers' shares, and a larger learning rate as well.
+_SHARES = tuple(
+    {"alpha": alpha, "learning_rate": factor}
+    for alpha in (0.2, 1.0)
+    for factor in (1.0, 2.0)
+)
 
 #: Name to `Method`, of everything that `compare` knows.
 METHODS = {
     "none": Method(none),
     "label smoothing": Method(label_smoothing, grid(smoothing=(0.1, 0.2))),
     "input noise": Method(input_noise, grid(deviation=(0.05, 0.2))),
-    "mixup": Method(mixup, grid(alpha=(0.2, 1.0))),
+    "mixup": Method(mixup, _SHARES),
     "dropout": Method(latents(**STILL), grid(dropout=(0.3, 0.6))),
-    "manifold mixup": Method(latents(**_MIXING), grid(num_views=(1, 2))),
+    "manifold mixup": Method(manifold_mixup, _SHARES),
     "class weights": Method(class_weights),
     "oversampling": Method(oversampling),
     "SMOTE": Method(smote),
@@ -367,10 +396,10 @@ METHODS = {
         )
         for operation in PAPER_OPERATIONS
     },
-    "MODALS": Method(latents()),
-    "MODALS tuned": Method(tuned, ({}, {"dropout": 0.3}, {"triplet": True})),
-    "MODALS, class weights": Method(beside(class_weights)),
-    "MODALS, oversampling": Method(beside(oversampling)),
+    "latent mixing": Method(latents()),
+    "latent mixing tuned": Method(latents(), RECIPES),
+    "latent mixing, class weights": Method(beside(class_weights)),
+    "latent mixing, oversampling": Method(beside(oversampling)),
     "random policy": Method(random_policy),
     "one-run search": Method(one_run_search),
     "population search": Method(population_search),

@@ -56,8 +56,8 @@ class Trial:
         num_classes: Integer.
         seed: Integer.
         epochs, batch_size: Of `fit`.
-        layer: Name of the layer whose output is augmented, or `None`, as in
-            `keras_modals.augment`.
+        layer: Where to augment, as in `keras_modals.augment`; `None` where each method
+            has its own place.
         monitor: Name of the log by whose best epoch weights are restored, or `None`.
             Less is better where the name ends with "loss" or "error".
         fit_arguments: Further arguments of `fit`.

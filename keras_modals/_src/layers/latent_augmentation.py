@@ -23,7 +23,7 @@ from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
 
 #: Chosen by measurement: `python -m benchmarks.accuracy report --study tuning`.
-DEFAULT_POLICY = Policy.single("class_mixing", 0.5)
+DEFAULT_POLICY = Policy({"class_mixing": (0.5, 0.5)}, operation_counts=(0.0, 1.0))
 
 #: How many latents of a class are remembered, if all fit into the limit in bytes.
 MEMORY_SIZE, MEMORY_LIMIT = 100, 2**29
@@ -72,17 +72,18 @@ class LatentAugmentation(keras.layers.Layer):
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
-        latents: Tensor of rank 2 or more; all axes but the first are features, of
-            fixed size. By hand also a dict of `"latents"` and `"labels"`, as for
-            `keras.layers.MixUp`: the result is a dict of moved latents and of labels
-            as shares, `(batch, num_classes)`, mixed where the latents are. Other
-            entries stay as they are.
+        latents: Tensor of rank 2 or more; all axes but the first are features. By hand
+            also a dict of `"latents"` and `"labels"`, as for `keras.layers.MixUp`: the
+            result is a dict of moved latents and of labels as shares,
+            `(batch, num_classes)`, mixed where the latents are. Other entries stay as
+            they are.
         labels: Class labels, in the forms that `ModalsModel` takes, by hand only: a
             `ModalsModel` has those of the batch. What moves labels is left out.
         training: Boolean, whether to augment.
 
     Input shape:
-        `(batch, ...)`, every axis but the first of known size.
+        `(batch, ...)`. Operations that keep labels need every axis but the first to
+        be of known size.
 
     Output shape:
         The input's. Only in the training of a `ModalsModel` it is
@@ -183,14 +184,17 @@ class LatentAugmentation(keras.layers.Layer):
             _check_entries(latents_shape)
             latents_shape = latents_shape["latents"]
         features = latents_shape[1:]
-        if len(latents_shape) < 2 or any(size is None for size in features):
+        is_known = None not in features
+        if len(latents_shape) < 2 or not (is_known or self._plan is None):
             raise ValueError(
-                "`LatentAugmentation` needs latents of rank 2 or more whose axes, "
-                "other than the first, have known sizes. Pool or flatten sequences "
-                f"of variable length first. Received: latents of shape {latents_shape}"
+                "Operations that keep labels need latents of rank 2 or more whose "
+                "axes, other than the first, have known sizes. Pool or flatten "
+                "sequences of variable length first, or mix only. "
+                f"Received: latents of shape {latents_shape}"
             )
-        #: The number of features of a latent, all axes but the first taken together.
-        self.num_features = math.prod(features)
+        #: The number of features of a latent, all axes but the first taken together;
+        #: `None` where it varies.
+        self.num_features = math.prod(features) if is_known else None
         #: The `ClassMemory`; `None` where no operation would read it.
         self.memory = None
         if self._needs_memory:
@@ -336,7 +340,7 @@ class LatentAugmentation(keras.layers.Layer):
         if scope is None:
             return self._move_by_hand(latents, labels)
         outputs = self._augment_in_step(_flat(latents), scope)
-        return ops.reshape(outputs, (-1, *latents.shape[1:]))
+        return _like(outputs, latents)
 
     def _augment_in_step(self, flat, scope):
         place = scope.enter(self)
@@ -345,7 +349,7 @@ class LatentAugmentation(keras.layers.Layer):
         if not place.is_first and rows.num_views > 1:
             # An earlier layer has made the views.
             latents, moved = rows.of_view(flat, 0), rows.movable(flat)
-        if place.is_last or self.memory is not None:
+        if self.num_features and (place.is_last or self.memory is not None):
             scope.record(self, latents)
         outputs, touched = self.apply(
             latents,
@@ -370,7 +374,7 @@ class LatentAugmentation(keras.layers.Layer):
         flat, rows = _flat(latents), RowMap(ops.shape(labels)[0])
         outputs, _ = self.apply(flat, labels, self.draw(rows), rows)
         self.remember(flat, labels)
-        return ops.reshape(outputs, (-1, *latents.shape[1:]))
+        return _like(outputs, latents)
 
     def _mix_by_hand(self, latents, labels, **others):
         """A dict of moved latents and of their labels, as shares, and other entries as
@@ -387,7 +391,7 @@ class LatentAugmentation(keras.layers.Layer):
         if mixing is not None:
             partner = backend.take_rows(labels, mixing.partner)
             labels = mixed(labels, partner, mixing.share)
-        outputs = ops.reshape(outputs, (-1, *latents.shape[1:]))
+        outputs = _like(outputs, latents)
         return {"latents": outputs, "labels": labels, **others}
 
     def remember(self, latents, labels, losses=None, after=()):
@@ -557,7 +561,17 @@ def _where(rows, moved, unmoved):
 
 
 def _flat(latents):
+    """All features on one axis, where there are known sizes."""
+    if None in latents.shape[1:]:
+        return latents
     return ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
+
+
+def _like(flat, latents):
+    """Rows in the form of some latents."""
+    if None in latents.shape[1:]:
+        return flat
+    return ops.reshape(flat, (-1, *latents.shape[1:]))
 
 
 def _check_entries(inputs):

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_modals._src import backend
 from keras_modals._src.labels import IGNORED
+from keras_modals._src.labels.mixing import with_rank
 from keras_modals._src.layers.partners import draw_partners
 from keras_modals._src.operations.indices import uniform_index
 
@@ -91,12 +92,13 @@ class StepMixing:
             if stops_gradient:
                 mixed = ops.stop_gradient(mixed)
             for operation, share in parts:
-                share = ops.cast(share, dtype)[:, None]
+                share = with_rank(ops.cast(share, dtype), len(moved.shape))
                 moved_on = operation.mix(mixed, partners, share)
                 mixed = ops.where(share > 0, moved_on, mixed)
             mixed = ops.cast(mixed, moved.dtype)
             if stops_gradient:
-                mixed = ops.where(_share_of_all(parts)[:, None] > 0, mixed, moved)
+                is_mixed = with_rank(_share_of_all(parts) > 0, len(moved.shape))
+                mixed = ops.where(is_mixed, mixed, moved)
             return mixed
 
         for level in range(place.level, place.until):

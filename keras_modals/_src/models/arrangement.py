@@ -158,6 +158,26 @@ def _check_views(nodes, seen, layers, places):
         )
 
 
+def summary_lines(arrangement, found):
+    """Lines that say where a model augments, and why there.
+
+    Args:
+        arrangement: The model's `Arrangement`.
+        found: Pairs of a place and why it was chosen, or nothing.
+    """
+    count = len(arrangement.leaders)
+    head = "mixes nothing"
+    if count:
+        head = "mixes at its place"
+    if count > 1:
+        head = f"mixes at one of {count} places, drawn for each step"
+    lines = found or [
+        (layer.name, f"level {arrangement.places[layer.name].level}")
+        for layer in arrangement.layers
+    ]
+    return [head, *(f"  {place}: {why}" for place, why in lines)]
+
+
 # The graph ----------------------------------------------------------------------
 
 

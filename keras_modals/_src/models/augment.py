@@ -1,25 +1,38 @@
 import inspect
 import numbers
 import warnings
+from functools import partial
 
 import keras
 
 from keras_modals._src.labels import Classes
-from keras_modals._src.layers.latent_augmentation import LatentAugmentation
+from keras_modals._src.layers.latent_augmentation import (
+    DEFAULT_POLICY,
+    LatentAugmentation,
+)
 from keras_modals._src.layers.latent_dropout import LatentDropout
-from keras_modals._src.models.copying import copy_graph
-from keras_modals._src.models.graph import find_layers, plain
+from keras_modals._src.models.graph import Graph, find_layers, plain
+from keras_modals._src.models.insertion import insert
 from keras_modals._src.models.modals_model import ModalsModel
+from keras_modals._src.models.places import Found, find_places, leading_to
+from keras_modals._src.policies.policy import Policy
 from keras_modals._src.training.outputs import by_output, check_outputs, output_names
+
+#: What `layer` may be instead of a layer.
+WORDS = ("auto", "input", "head")
+
+#: The rate of `LatentDropout` beside mixing.
+DEFAULT_DROPOUT = 0.3
 
 
 def augment(
     model,
-    layer=None,
+    layer="auto",
     num_classes=None,
     *,
+    policy=None,
     dropout=None,
-    num_views=2,
+    num_views=1,
     clean_view=None,
     label_output=None,
     **layer_arguments,
@@ -30,6 +43,11 @@ def augment(
     weights: `model` itself is left as it is. If `model` is compiled, so is the
     result, with the same settings and a fresh optimizer.
 
+    By default it is latent mixing at a random depth: in each training step, half of a
+    batch's rows are mixed with other rows, their labels alike, at one of several places
+    of the model, drawn anew. `ModalsModel.places_summary` says where these are, and why
+    they were chosen.
+
     Layers are made anew from their configs and compared with the original ones. If a
     layer with weights cannot be made so, the result shares the layers of `model`, and a
     warning says it. A model whose class overrides what Keras does in training is
@@ -37,16 +55,27 @@ def augment(
 
     Args:
         model: A built Functional or Sequential classifier.
-        layer: The layer whose output is to be augmented: its name, its index in
-            `model.layers`, or the layer itself. Defaults to `None`: the input of the
-            last layer with weights, the classifier's head.
+        layer: Where to augment. `"auto"`: at the model's input where that is a signal,
+            behind preprocessing layers, behind the embeddings of token and category
+            numbers, and behind frozen layers; at up to three places inside; and at the
+            head's input. `"input"`: at the first of these places alone. `"head"`: at
+            the input of the last layer with weights, the classifier's head, alone. Or a
+            layer, behind which to augment: its name, its
+            index in `model.layers`, or the layer itself; or a list of such.
+            Defaults to `"auto"`.
         num_classes: Integer. Defaults to the width of the (label) output, 2 for a
             width of 1.
-        dropout: Optional float in `[0, 1)`, the rate of a `LatentDropout` behind the
-            `LatentAugmentation`, which a schedule or search can change. Defaults to
-            `None`, no such layer.
+        policy: A `keras_modals.Policy`, which acts at the place that is the nearest to
+            the head; the others have those of its operations that mix, if any, and are
+            left out if none does. Or a list of policies, one for each place. Defaults
+            to `keras_modals.DEFAULT_POLICY`.
+        dropout: Float in `[0, 1)`, the rate of a `LatentDropout` behind the last place,
+            which a schedule or search can change. At 0 there is such a layer, which
+            drops nothing. Defaults to `None`: 0.3 where the policy mixes, and no layer
+            where it does not.
         num_views, clean_view, label_output: As in `ModalsModel`.
-        **layer_arguments: Further arguments of `LatentAugmentation`.
+        **layer_arguments: Further arguments of `LatentAugmentation`; those of the class
+            memory hold at the last place.
 
     Returns:
         A `ModalsModel`.
@@ -58,7 +87,11 @@ def augment(
     ...     keras.layers.Dense(16, "relu", name="features"),
     ...     keras.layers.Dense(3, "softmax"),
     ... ])
-    >>> augmented = keras_modals.augment(model, layer="features")
+    >>> augmented = keras_modals.augment(model)
+    >>> augmented.places_summary()
+    mixes at one of 2 places, drawn for each step
+      keras_tensor (8,): the input
+      features (16,): the head's input
     >>> augmented.compile("adam", "sparse_categorical_crossentropy")
     """
     present = (
@@ -69,24 +102,37 @@ def augment(
             "The model has a `LatentAugmentation` layer already. "
             f"Received: {[found.name for found in present]}"
         )
-    graph = _graph(model)
-    check_outputs(graph)
-    names = output_names(graph)
+    functional = _graph(model)
+    check_outputs(functional)
+    names = output_names(functional)
     # An unknown name is refused by `ModalsModel`, which knows several outputs as well.
     label_name = label_output if label_output in names else names[0]
-    output = by_output(graph.output, names)[label_name]
+    output = by_output(functional.output, names)[label_name]
     Classes(2).check_output(label_name, output.shape)
     if num_classes is None:
         num_classes = _infer_num_classes(output)
-    layers = [LatentAugmentation(num_classes, **layer_arguments)]
+    graph = Graph(functional)
+    target = graph.outputs[[t is output for t in functional.outputs].index(True)]
+    places, calls = _places(model, graph, leading_to(graph, target), layer)
+    policies = _policies(policy, layer, len(places))
+    used = [pair for pair in zip(places, policies) if pair[1] is not None]
+    makers = [
+        (tensor, partial(_make_layers, num_classes, own, layer_arguments))
+        for place, own in used
+        for tensor in place.tensors
+    ]
+    last = len(makers) - 1
+    makers = [
+        (tensor, partial(make, last - index, index == last))
+        for index, (tensor, make) in enumerate(makers)
+    ]
+    if dropout is None and any(own.mixes for _, own in used):
+        dropout = DEFAULT_DROPOUT
     if dropout is not None:
-        # Another seed, so that what is dropped does not follow what is moved.
+        tensor, make = makers[-1]
         seed = layer_arguments.get("seed")
-        layers.append(LatentDropout(dropout, None if seed is None else seed + 1))
-    if layer is None:
-        copied = _insert_before(graph, _find_head(graph, output), layers)
-    else:
-        copied = _insert_after(graph, _layer_name(model, graph, layer), layers)
+        makers[-1] = tensor, partial(_with_dropout, make, dropout, seed)
+    copied = insert(graph, functional, calls, makers)
     result = ModalsModel(
         copied.input,
         copied.output,
@@ -96,6 +142,7 @@ def augment(
         clean_view=clean_view,
         label_output=label_output,
     )
+    result.found_places = [_described(place, graph) for place, _ in used]
     if not model.trainable:
         result.trainable = False
     # It decides whether Keras scales the loss.
@@ -171,37 +218,95 @@ def _infer_num_classes(output):
     return max(width, 2)
 
 
-def _find_head(model, output):
-    """Name of the last layer with weights that leads to `output`."""
-    weighted = [
-        layer for layer in keras.Model(model.input, output).layers if layer.weights
+def _places(model, graph, calls, layer):
+    """The `Found` places that `layer` says, and the calls that see what is made
+    there."""
+    if isinstance(layer, str) and layer in WORDS:
+        head = _find_head(graph, calls)
+        if layer == "head":
+            found = [Found([_input_of(graph, head)], "the head's input")]
+        else:
+            found = find_places(graph, calls, head)
+        if not found:
+            _input_of(graph, head)
+        return found[:1] if layer == "input" else found, calls
+    several = isinstance(layer, (list, tuple))
+    found = [
+        Found([_output_of(model, graph, each)], "as told")
+        for each in (layer if several else [layer])
     ]
+    if not found or len({id(each.tensors[0]) for each in found}) < len(found):
+        raise ValueError(
+            "Expected one place or more in `layer`, each once. "
+            f"Received: layer={layer!r}"
+        )
+    return found, graph.calls
+
+
+def _find_head(graph, calls):
+    """The last call of a layer with weights."""
+    weighted = [call for call in calls if getattr(call.operation, "weights", None)]
     if not weighted:
         raise ValueError(
             "The model has no layer with weights. Pass `layer`, one of "
-            f"{_layer_names(model)}"
+            f"{_layer_names(graph)}"
         )
-    head = weighted[-1]
+    head = weighted[-1].operation
     if isinstance(head, keras.layers.Embedding):
         raise ValueError(
             f"The last layer with weights, '{head.name}', is an embedding: before it "
-            f"there are no latents. Pass `layer`, one of {_layer_names(model)}"
+            f"there are no latents. Pass `layer`, one of {_layer_names(graph)}"
         )
     if isinstance(head, keras.Model):
         raise ValueError(
             f"The last layer with weights, '{head.name}', is a model, whose latents "
             "lie inside it: augment that model, and build the outer one on the result; "
-            f"or pass `layer`, one of {_layer_names(model)}, if one has latents."
+            f"or pass `layer`, one of {_layer_names(graph)}, if one has latents."
         )
-    return head.name
+    if len([call for call in calls if call.operation is head]) > 1:
+        raise ValueError(_used_several_times(head.name))
+    return weighted[-1]
 
 
-def _layer_names(model):
-    return [
-        layer.name
-        for layer in model.layers
-        if not isinstance(layer, keras.layers.InputLayer)
+def _used_several_times(name):
+    return (
+        f"The layer '{name}' is used several times in the model. Pass as `layer` one "
+        f"that is used once. Received: layer={name!r}"
+    )
+
+
+def _input_of(graph, head):
+    """The tensor that the head takes."""
+    name = head.operation.name
+    if len(head.inputs) != 1 or not head.args or head.args[0] is not head.inputs[0]:
+        raise ValueError(
+            f"The last layer with weights, '{name}', takes several tensors: there "
+            "is no latent before it. Pass `layer`, the name of one after which "
+            f"samples are single tensors, of {_layer_names(graph)}; if that is "
+            "the head alone, split it into an encoder and a head."
+        )
+    return _latents(head.args[0], name)
+
+
+def _output_of(model, graph, layer):
+    """The tensor that comes from a layer, given by itself, its index or its name."""
+    name = _layer_name(model, graph, layer)
+    outputs = [
+        tensor
+        for call in graph.calls
+        if call.operation.name == name
+        for tensor in call.outputs
     ]
+    inputs = dict(zip(graph.input_names, graph.inputs, strict=True))
+    if name in inputs:
+        outputs = [inputs[name]]
+    elif len([call for call in graph.calls if call.operation.name == name]) > 1:
+        raise ValueError(_used_several_times(name))
+    return _latents(outputs[0] if len(outputs) == 1 else outputs, name)
+
+
+def _layer_names(graph):
+    return list(dict.fromkeys(call.operation.name for call in graph.calls))
 
 
 def _layer_name(model, graph, layer):
@@ -212,38 +317,13 @@ def _layer_name(model, graph, layer):
     elif isinstance(layer, numbers.Integral) and not isinstance(layer, bool):
         index, count = int(layer), len(model.layers)
         name = model.layers[index].name if -count <= index < count else None
-    if name not in _layer_names(graph):
+    known = [*graph.input_names, *_layer_names(graph)]
+    if name not in known:
         raise ValueError(
             "No such layer. Expected a name, an index in `model.layers` or a layer, of "
-            f"{_layer_names(graph)}. Received: layer={layer!r}"
+            f"{known}. Received: layer={layer!r}"
         )
     return name
-
-
-def _insert_after(model, name, layers):
-    def insert(augment, layer, *args, **kwargs):
-        return augment(_latents(layer(*args, **kwargs), name))
-
-    return _insert_at(model, name, layers, insert)
-
-
-def _insert_before(model, name, layers):
-    def insert(augment, layer, *args, **kwargs):
-        tensors = [
-            value
-            for value in keras.tree.flatten((args, kwargs))
-            if isinstance(value, keras.KerasTensor)
-        ]
-        if len(tensors) != 1 or not args or tensors[0] is not args[0]:
-            raise ValueError(
-                f"The last layer with weights, '{name}', takes several tensors: there "
-                "is no latent before it. Pass `layer`, the name of one after which "
-                f"samples are single tensors, of {_layer_names(model)}; if that is "
-                "the head alone, split it into an encoder and a head."
-            )
-        return layer(augment(_latents(args[0], name)), *args[1:], **kwargs)
-
-    return _insert_at(model, name, layers, insert)
 
 
 def _latents(tensor, name):
@@ -256,30 +336,48 @@ def _latents(tensor, name):
     return tensor
 
 
-def _insert_at(model, name, layers, insert):
-    """A copy of a model with layers like `layers` at the call of another."""
+def _policies(policy, layer, count):
+    """The policy of each place, `None` for no layer there."""
+    if isinstance(policy, (list, tuple)):
+        if len(policy) != count:
+            raise ValueError(
+                "Expected one policy, or a list of one for each place. "
+                f"Received: {len(policy)} policies for {count} places"
+            )
+        return list(policy)
+    policy = DEFAULT_POLICY if policy is None else policy
+    if layer != "auto" or not isinstance(policy, Policy):
+        return [policy] * count
+    return [policy.mixing_part()] * (count - 1) + [policy]
 
-    def make_call():
-        copies = [type(layer).from_config(layer.get_config()) for layer in layers]
 
-        def augment(tensor):
-            for copy in copies:
-                tensor = copy(tensor)
-            return tensor
+def _make_layers(num_classes, policy, arguments, index, is_last):
+    """A new `LatentAugmentation`, with a seed of its own."""
+    arguments = dict(arguments)
+    if not is_last:
+        arguments.pop("memory_size", None)
+    seed = arguments.pop("seed", None)
+    # No two layers draw alike; of a number of them the last one has the seed.
+    seed = None if seed is None else seed + 1000 * index
+    return [LatentAugmentation(num_classes, policy, seed=seed, **arguments)]
 
-        def call(layer, *args, **kwargs):
-            if layer.name != name:
-                return layer(*args, **kwargs)
-            if copies[0].built:
-                raise ValueError(
-                    f"The layer '{name}' is used several times in the model. Pass as "
-                    f"`layer` one that is used once. Received: layer={name!r}"
-                )
-            return insert(augment, layer, *args, **kwargs)
 
-        return call
+def _with_dropout(make, rate, seed):
+    # Another seed, so that what is dropped does not follow what is moved.
+    return [*make(), LatentDropout(rate, None if seed is None else seed + 1)]
 
-    return copy_graph(model, make_call)
+
+def _described(place, graph):
+    names = dict(zip(map(id, graph.inputs), graph.input_names, strict=True))
+    names.update(
+        (id(tensor), call.operation.name)
+        for call in graph.calls
+        for tensor in call.outputs
+    )
+    where = " and ".join(
+        f"{names[id(tensor)]} {tuple(tensor.shape[1:])}" for tensor in place.tensors
+    )
+    return where, place.why
 
 
 def compile_alike(result, model):

@@ -27,6 +27,7 @@ class Graph:
 
     Attributes:
         inputs, outputs: Lists of tensors, as `model.inputs` and `model.outputs`.
+        input_names: List of the names of the inputs' layers.
         calls: List of `Call`.
     """
 
@@ -41,6 +42,12 @@ class Graph:
             call_function=self._record,
         )
         self.inputs, self.outputs = keras.tree.flatten(inputs), shadow.outputs
+        names = {
+            id(layer.output): layer.name
+            for layer in self._model.layers
+            if isinstance(layer, keras.layers.InputLayer)
+        }
+        self.input_names = [names[id(tensor)] for tensor in self._model.inputs]
 
     def _record(self, operation, *args, **kwargs):
         outputs = _StandIn(operation)(*args, **kwargs)

@@ -21,7 +21,8 @@ class Policy:
     each sample, `LatentAugmentation` draws how many operations to apply, then
     walks the sub-policies in a random order, applying each with its probability
     until that many have been applied. Operations compose: the second acts on the
-    result of the first.
+    result of the first. What moves labels along, `class_mixing`, is not counted: it
+    acts afterwards, with its probability.
 
     Args:
         operations: Mapping from an operation to its probability and magnitude, a pair
@@ -137,6 +138,26 @@ class Policy:
         for name, *pair in zip(names, probabilities, magnitudes, strict=True):
             operations.setdefault(self._by_name[name], []).append(pair)
         return Policy(operations, self._operation_counts)
+
+    @property
+    def mixes(self):
+        """Whether it moves labels along: whether an operation that does so has a
+        probability and a magnitude above 0."""
+        return any(
+            probability * magnitude > 0 and not self._by_name[name].keeps_labels
+            for name, probability, magnitude in self._sub_policies
+        )
+
+    def mixing_part(self):
+        """The policy of those of its operations that move labels along; `None` without
+        any."""
+        pairs = self.operations
+        mixing = {
+            operation: pairs[name]
+            for name, operation in self._by_name.items()
+            if not operation.keeps_labels
+        }
+        return Policy(mixing, self._operation_counts) if mixing else None
 
     def get_config(self):
         config = {

@@ -13,7 +13,8 @@ from keras_modals._src.training.outputs import by_output
 def as_modals_model(model):
     """A `ModalsModel` of our own, with the weights of a model that may be plain."""
     if not isinstance(model, ModalsModel):
-        return augment(model, policy=Policy.zero(repeats=1), dropout=0.0)
+        policy = Policy.zero(repeats=1)
+        return augment(model, "head", policy=policy, dropout=0.0, num_views=2)
     names = overridden(model)
     if names:
         raise ValueError(

@@ -122,6 +122,13 @@ class Term:
                 "has: make one for each. "
                 f"Received: terms with {self!r}"
             )
+        if model.latent_augmentation.num_features is None:
+            raise ValueError(
+                f"The term '{self.kind}' needs latents whose axes, other than the "
+                "first, have known sizes, at the layer that is the nearest to the "
+                "head: put one behind the pooling. "
+                f"Received: '{model.latent_augmentation.name}'"
+            )
         self._model = weakref.ref(model)
         self.build(model.latent_augmentation.num_features)
         if self.optimizer is None:
