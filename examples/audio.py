@@ -16,7 +16,7 @@ import keras_modals
 from keras_modals.evaluation import LatentMonitor
 from keras_modals.plots import plot_classes
 
-METHODS = ("none", "dropout", "manifold mixup", "MODALS", "one-run search")
+METHODS = ("none", "dropout", "manifold mixup", "latent mixing", "one-run search")
 FRAMES = 29
 
 

@@ -44,20 +44,11 @@ def build(moves_pixels=False):
     return model
 
 
-MIXING = keras_modals.Policy.single("class_mixing", 1.0)
-
-
-def augmented(model):
-    return keras_modals.augment(
-        model, policy=MIXING, num_views=2, gradient_to_encoder=True
-    )
-
-
 METHODS = {
     "pixels": lambda trial, _: trial.fit(build(moves_pixels=True)),
-    "latents": lambda trial, model: trial.fit(augmented(model)),
+    "latents": lambda trial, model: trial.fit(keras_modals.augment(model)),
     "pixels and latents": lambda trial, _: trial.fit(
-        augmented(build(moves_pixels=True))
+        keras_modals.augment(build(moves_pixels=True))
     ),
 }
 

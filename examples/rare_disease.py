@@ -17,7 +17,10 @@ import keras_modals
 from keras_modals.plots import plot_comparison
 
 ILL, HEALTHY = 8, 120
-MIXING = keras_modals.Policy.single("class_mixing", 1.0)
+
+BALANCED = keras_modals.Policy(
+    {keras_modals.operations.ClassMixing(partners="balanced"): (0.5, 0.5)}
+)
 
 
 def load(seed):
@@ -48,20 +51,23 @@ def build():
     return model
 
 
-def weighted_mixing(trial, model):
-    """Class weights and mixed latents: weights pass through the layer as they are."""
-    augmented = keras_modals.augment(
-        model, policy=MIXING, num_views=2, gradient_to_encoder=True
-    )
-    return keras_modals.evaluation.METHODS["class weights"].train(trial, augmented)
+def balanced_mixing(trial, model):
+    """Partners of each class alike: a rare one is mixed in as often as the other."""
+    return trial.fit(keras_modals.augment(model, policy=BALANCED, seed=trial.seed))
 
 
 METHODS = {
     **{
         name: keras_modals.evaluation.METHODS[name]
-        for name in ("none", "class weights", "SMOTE", "manifold mixup", "MODALS")
+        for name in (
+            "none",
+            "class weights",
+            "SMOTE",
+            "manifold mixup",
+            "latent mixing",
+        )
     },
-    "class weights and mixing": weighted_mixing,
+    "balanced mixing": balanced_mixing,
 }
 
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 import keras_modals
 from keras_modals.plots import plot_comparison
 
-METHODS = ("none", "dropout", "manifold mixup", "MODALS", "one-run search")
+METHODS = ("none", "dropout", "manifold mixup", "latent mixing", "one-run search")
 
 
 def measure(image):

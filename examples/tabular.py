@@ -13,7 +13,7 @@ from sklearn.datasets import load_breast_cancer
 import keras_modals
 from keras_modals.plots import plot_comparison
 
-METHODS = ("none", "dropout", "manifold mixup", "MODALS", "one-run search")
+METHODS = ("none", "dropout", "manifold mixup", "latent mixing", "one-run search")
 
 
 def build():

@@ -14,7 +14,7 @@ from keras import layers
 import keras_modals
 from keras_modals.plots import plot_comparison
 
-METHODS = ("none", "manifold mixup", "MODALS", "one-run search")
+METHODS = ("none", "manifold mixup", "latent mixing", "one-run search")
 WORDS, LENGTH = 1000, 24
 
 

@@ -18,7 +18,7 @@ from keras import layers
 import keras_modals
 from keras_modals.plots import plot_latents
 
-METHODS = ("none", "dropout", "manifold mixup", "MODALS", "one-run search")
+METHODS = ("none", "dropout", "manifold mixup", "latent mixing", "one-run search")
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from seglearn.datasets import load_watch
 import keras_modals
 from keras_modals.plots import plot_comparison
 
-METHODS = ("none", "dropout", "manifold mixup", "MODALS", "one-run search")
+METHODS = ("none", "dropout", "manifold mixup", "latent mixing", "one-run search")
 LENGTH = 128
 
 

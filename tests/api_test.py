@@ -28,6 +28,7 @@ NOT_FOR_USERS = {
     "LatentAugmentation": {
         "apply",
         "draw",
+        "has_form_of",
         "keeps_labels",
         "members",
         "mixes_classes",

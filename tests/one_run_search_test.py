@@ -412,7 +412,7 @@ def test_the_given_model_is_left_as_it_is(data):
 
 def test_a_plain_model_is_augmented(data):
     search = SharedEncoderSearch(problems.compile_(problems.plain_model()), 3)
-    assert len(search.latent_augmentation.policy.sub_policies) == 4
+    assert len(search.latent_augmentation.policy.sub_policies) == 5
     assert find_layers(search.heads.head, keras_modals.LatentDropout)
     fit(search, data)
     assert search.best_schedule().epochs == 2

@@ -23,6 +23,160 @@ REFUSED = {
     "actor_critic_cartpole": "several outputs",
 }
 
+#: Where `augment` puts its layers: behind these, several in a place where there are
+#: branches. By hand from the graphs, as in the table of the issue; what a Dropout or
+#: Flatten makes of the one before is none of its own.
+EXPECTED = {
+    "mnist_convnet": [
+        "input_layer",
+        "conv2d",
+        "max_pooling2d",
+        "conv2d_1",
+        "max_pooling2d_1",
+    ],
+    "image_classification_from_scratch": [
+        "rescaling",
+        "add",
+        "add_1",
+        "add_2",
+        "global_average_pooling2d",
+    ],
+    "cct": ["data_augmentation", "add_1", "add_2", "add_3", "sequence_pooling"],
+    "cct_operations": ["data_augmentation", "add_1", "add_2", "add_4", "squeeze"],
+    "vision_transformer": ["data_augmentation", "add", "add_2", "add_3", "dense_6"],
+    "mlp_image_classification": [
+        "data_augmentation",
+        "patches",
+        "dense",
+        "sequential_4",
+        "global_average_pooling1d",
+    ],
+    "xray_classification": [
+        "input_layer",
+        "max_pooling2d",
+        "sequential_2",
+        "sequential_4",
+        "sequential_6",
+    ],
+    "efficientnet_fine_tuning": ["avg_pool", "batch_normalization_7"],
+    "image_classification_3d": [
+        "input_layer",
+        "batch_normalization",
+        "max_pooling3d_1",
+        "max_pooling3d_2",
+        "dense",
+    ],
+    "text_classification_from_scratch": [
+        "embedding",
+        "conv1d",
+        "conv1d_1",
+        "global_max_pooling1d",
+        "dense",
+    ],
+    "text_classification_vectorizer_inside": [
+        "embedding",
+        "conv1d",
+        "conv1d_1",
+        "global_max_pooling1d",
+        "dense",
+    ],
+    "text_classification_with_transformer": [
+        "token_and_position_embedding",
+        "transformer_block",
+        "global_average_pooling1d",
+        "dense_2",
+    ],
+    "bidirectional_lstm_imdb": ["embedding", "bidirectional", "bidirectional_1"],
+    "bidirectional_lstm_imdb_masked": ["embedding", "bidirectional", "bidirectional_1"],
+    "pretrained_word_embeddings": [
+        "embedding",
+        "max_pooling1d",
+        "conv1d_1",
+        "conv1d_2",
+        "dense",
+    ],
+    "active_learning_review_classification": [
+        "embedding",
+        "bidirectional",
+        "global_max_pooling1d",
+        "dense",
+    ],
+    "semantic_similarity_with_bert": ["bert_backbone", "bidirectional", "concatenate"],
+    "semantic_similarity_with_keras_hub": ["bert_backbone"],
+    "text_classification_with_switch_transformer": [
+        "token_and_position_embedding",
+        "switch_block",
+        "global_average_pooling1d",
+        "dense_4",
+    ],
+    "structured_data_lookups_inside": ["concatenate", "dense"],
+    "structured_data_feature_space": ["keras_tensor_10CLONE", "dense"],
+    "structured_data_feature_space_end_to_end": ["tfd_concat", "dense"],
+    "tabtransformer": ["add and concatenate_1", "concatenate_2", "MLP"],
+    "tabtransformer_baseline": ["concatenate", "feedforward_0", "feedforward_1", "MLP"],
+    "wide_and_deep": ["concatenate_1 and concatenate", "concatenate_2"],
+    "deep_and_cross": ["concatenate", "concatenate_1"],
+    "wide_deep_cross_baseline": [
+        "concatenate",
+        "batch_normalization",
+        "re_lu",
+        "dense_1",
+        "re_lu_1",
+    ],
+    "imbalanced_classification": ["input_layer", "dense", "dense_1", "dense_2"],
+    "classification_with_grn_and_vsn": [
+        "number_0 and number_1 and number_2 and category_0 and category_1 and category_2",
+        "variable_selection",
+    ],
+    "timeseries_classification_from_scratch": [
+        "input_layer",
+        "batch_normalization",
+        "batch_normalization_1",
+        "conv1d_2",
+        "global_average_pooling1d",
+    ],
+    "timeseries_classification_transformer": [
+        "input_layer",
+        "add",
+        "add_1",
+        "add_2",
+        "dense",
+    ],
+    "eeg_signal_classification": [
+        "input_layer",
+        "conv1d_2",
+        "batch_normalization_4",
+        "dense",
+        "dense_3",
+    ],
+    "speaker_recognition_using_cnn": [
+        "input",
+        "add_1",
+        "max_pooling1d_2",
+        "max_pooling1d_3",
+        "dense_1",
+    ],
+    "attention_mil_classification": [
+        "flatten_2 and flatten_1 and flatten",
+        "concatenate",
+    ],
+    "siamese_contrastive": [
+        "input_layer_1 and input_layer_2",
+        "lambda",
+        "batch_normalization_2",
+    ],
+    "supervised_contrastive_baseline": ["input_layer_2", "cifar10-encoder", "dense"],
+    "gnn_citations_baseline": [
+        "input_features",
+        "skip_connection2",
+        "skip_connection3",
+        "skip_connection4",
+        "skip_connection5",
+    ],
+    "mpnn_molecular_graphs": ["gated_readout", "dense_4"],
+    "pointnet": ["input_layer", "dot", "conv1d_1", "batch_normalization", "dense_2"],
+}
+
 #: What may be warned of.
 WARNED = {
     # Regularizers without a config; and a batch of one has no partner to mix with.
@@ -56,7 +210,7 @@ def _cases():
 def test_a_model_trains_augmented_or_is_refused_in_one_sentence(name):
     place = PLACES[name]()
     if name not in REFUSED:
-        _check_training(place)
+        _check_training(place, EXPECTED[name])
         return
     _check_refusal(place, REFUSED[name])
     if place.model.compiled and (name, BACKEND) not in PLAIN_FAILS:
@@ -75,10 +229,15 @@ def _augment(place, **arguments):
     return _eager(augmented)
 
 
-def _check_training(place):
+STILL = keras_modals.Policy({"class_mixing": (0.0, 0.0)})
+
+
+def _check_training(place, names):
     plain = _eager(place.model)
-    same = _augment(place, policy=keras_modals.Policy.zero(), num_views=1)
+    same = _augment(place, policy=STILL)
     augmented = _augment(place)
+    assert _places_of(augmented) == names
+    assert _places_of(same) == names
     for model in (same, augmented):
         # What is frozen stays so.
         assert len(model.trainable_weights) == len(plain.trainable_weights)
@@ -94,6 +253,11 @@ def _check_training(place):
         losses.append(place.train(model))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert np.isfinite(losses).all()
+
+
+def _places_of(model):
+    """What the summary names, without shapes."""
+    return [re.sub(r" \([^)]*\)", "", where) for where, _ in model.found_places]
 
 
 def _check_refusal(place, sentence):
@@ -115,3 +279,66 @@ def _train_augmented(place):
         for before, after in zip(weights, augmented.get_weights()):
             np.testing.assert_array_equal(before, after)
         raise
+
+
+#: Of models of `keras.applications`, the places in between.
+APPLICATIONS = {
+    "ResNet50": ["conv3_block1_add", "conv4_block1_add", "conv4_block5_add"],
+    "EfficientNetB0": [
+        "block3a_project_bn",
+        "block5a_expand_conv",
+        "block6a_project_bn",
+    ],
+    "MobileNet": ["conv_pw_3_bn", "conv_dw_7", "conv_pw_10"],
+    "MobileNetV2": ["block_3_project_BN", "block_8_add", "block_12_add"],
+    "ConvNeXtTiny": ["add_3", "add_8", "add_13"],
+    "DenseNet121": [
+        "conv3_block8_concat",
+        "conv4_block10_concat",
+        "conv5_block1_concat",
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_places_in_applications(name):
+    build = getattr(keras.applications, name)
+    model = build(weights=None, input_shape=(32, 32, 3), classes=5)
+    augmented = keras_modals.augment(model, seed=0)
+    first, *inner, last = _places_of(augmented)
+    assert inner == APPLICATIONS[name]
+    assert "pool" in last or "norm" in last
+    assert first.startswith("input_layer") or "normalization" in first
+    x = np.random.default_rng(0).uniform(size=(4, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(augmented(x)), keras.ops.convert_to_numpy(model(x))
+    )
+
+
+@pytest.mark.slow
+def test_a_network_that_is_frozen_or_runs_as_at_inference_has_no_place_inside():
+    """As in transfer learning."""
+    inputs = keras.Input((32, 32, 3))
+    base = keras.applications.MobileNetV2(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+
+    def places(frozen, training):
+        base.trainable = not frozen
+        hidden = keras.layers.RandomFlip()(inputs)
+        hidden = keras.layers.Rescaling(1 / 127.5, -1)(hidden)
+        hidden = base(hidden, training=training)
+        hidden = keras.layers.GlobalAveragePooling2D()(hidden)
+        hidden = keras.layers.Dropout(0.2)(hidden)
+        hidden = keras.layers.Dense(16, "relu", name="own")(hidden)
+        model = keras.Model(inputs, keras.layers.Dense(5, "softmax")(hidden))
+        return keras_modals.augment(model).found_places
+
+    frozen = places(True, False)
+    assert [why for _, why in frozen] == ["behind what is frozen", "the head's input"]
+    assert frozen[0][0].startswith("global_average_pooling2d")
+    assert frozen[1][0] == "own (16,)"
+    trained = places(False, False)
+    names = [re.sub(r"(_\d+)? \(.*", "", where) for where, _ in trained]
+    assert names == ["rescaling", base.name, "global_average_pooling2d", "own"]

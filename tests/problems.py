@@ -31,7 +31,14 @@ def plain_model(dropout=0.0):
 def modals_model(model=None, **layer):
     return keras_modals.augment(
         model or plain_model(),
-        **{"seed": 0, "policy": POLICY, "num_views": 4, "layer": "head", **layer},
+        **{
+            "seed": 0,
+            "policy": POLICY,
+            "num_views": 4,
+            "layer": "head",
+            "dropout": 0.0 if getattr(layer.get("policy"), "mixes", False) else None,
+            **layer,
+        },
     )
 
 

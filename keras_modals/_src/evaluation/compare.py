@@ -147,10 +147,10 @@ def compare(
     ...     return model
     >>> x, y = np.random.normal(size=(90, 8)), np.arange(90) % 3
     >>> result = keras_modals.compare(
-    ...     build, (x, y), ["none", "MODALS"], seeds=2, epochs=2, verbose=0
+    ...     build, (x, y), ["none", "latent mixing"], seeds=2, epochs=2, verbose=0
     ... )
     >>> result.summary().index.get_level_values("method").tolist()
-    ['none', 'MODALS']
+    ['none', 'latent mixing']
     """
     check_build_fn(build_fn)
     methods = resolve(methods)

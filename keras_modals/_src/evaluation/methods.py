@@ -27,6 +27,7 @@ from keras_modals._src.models.graph import plain
 from keras_modals._src.operations import PAPER_OPERATIONS
 from keras_modals._src.operations.mixing import Mixing
 from keras_modals._src.policies.policy import Policy
+from keras_modals._src.search.member_graph import START
 from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch
 
 
@@ -302,9 +303,7 @@ def random_policy(trial, model):
 
 
 def one_run_search(trial, model):
-    model = augmented(
-        trial, model, policy=Policy.zero(repeats=1), num_views=2, dropout=0.0
-    )
+    model = augmented(trial, model, policy=START, layer="auto")
     search = SharedEncoderSearch(model, seed=trial.seed)
     return trial.fit(search).best_model()
 

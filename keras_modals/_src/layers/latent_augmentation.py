@@ -284,13 +284,7 @@ class LatentAugmentation(keras.layers.Layer):
     @policy.setter
     def policy(self, policy):
         _check_policy(policy)
-        names = tuple(name for name, _, _ in policy.sub_policies)
-        counts = self._policy.operation_counts
-        if (
-            names != self._sub_policies
-            or policy.operation_counts != counts
-            or policy.by_name != self.operations
-        ):
+        if not self.has_form_of(policy):
             raise ValueError(
                 "A policy assigned to a layer must have the operations and operation "
                 "counts that the layer was made with, and the operations' options: "
@@ -302,6 +296,15 @@ class LatentAugmentation(keras.layers.Layer):
         _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
         self.probabilities.assign(probabilities)
         self.magnitudes.assign(magnitudes)
+
+    def has_form_of(self, policy):
+        """Whether the layer can be assigned a policy."""
+        return (
+            policy is not None
+            and self._sub_policies == tuple(name for name, _, _ in policy.sub_policies)
+            and self._policy.operation_counts == policy.operation_counts
+            and self.operations == policy.by_name
+        )
 
     def _policy_of(self, probabilities, magnitudes):
         # Variables are float32, which 0.1 is not.
@@ -348,7 +351,7 @@ class LatentAugmentation(keras.layers.Layer):
         latents, moved = flat, None
         if not place.is_first and rows.num_views > 1:
             # An earlier layer has made the views.
-            latents, moved = rows.of_view(flat, 0), rows.movable(flat)
+            latents, moved = rows.of_members(1).of_view(flat, 0), rows.movable(flat)
         if self.num_features and (place.is_last or self.memory is not None):
             scope.record(self, latents)
         outputs, touched = self.apply(

@@ -45,7 +45,8 @@ def _assign_weight(model, name, value):
 
 
 def assign(model, policy, values):
-    """Assigns a policy and other numbers to a compiled `ModalsModel`.
+    """Assigns a policy, or one for each layer, and other numbers to a compiled
+    `ModalsModel`.
 
     Raises:
         ValueError: For a name that is not in `BOUNDS`, a value out of bounds, a policy
@@ -56,6 +57,6 @@ def assign(model, policy, values):
         raise ValueError(
             f"Expected names among {list(BOUNDS)}. Received: {unknown[0]!r}"
         )
-    model.latent_augmentation.policy = policy
+    model.policies = policy
     for name, value in values.items():
         assign_value(name, model, value)

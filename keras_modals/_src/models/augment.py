@@ -83,14 +83,14 @@ def augment(
     Example:
 
     >>> model = keras.Sequential([
-    ...     keras.Input((8,)),
+    ...     keras.Input((8,), name="table"),
     ...     keras.layers.Dense(16, "relu", name="features"),
     ...     keras.layers.Dense(3, "softmax"),
     ... ])
     >>> augmented = keras_modals.augment(model)
     >>> augmented.places_summary()
     mixes at one of 2 places, drawn for each step
-      keras_tensor (8,): the input
+      table (8,): the input
       features (16,): the head's input
     >>> augmented.compile("adam", "sparse_categorical_crossentropy")
     """
@@ -380,8 +380,13 @@ def _described(place, graph):
     return where, place.why
 
 
-def compile_alike(result, model):
+def compile_alike(result, model, **weights):
     """Compiles a model as another one is, or warns where that cannot be copied.
+
+    Args:
+        result: The model to compile.
+        model: The other one.
+        **weights: Those of terms, `<kind>_weight`.
 
     Losses are the other model's own; its optimizer and metrics are made anew.
     """
@@ -400,6 +405,7 @@ def compile_alike(result, model):
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     arguments["auto_scale_loss"] = scaled
     _copy_exclusions(arguments.get("optimizer"), result, model)
+    arguments.update(weights)
     result.compile(**arguments, loss=getattr(model, "loss", None))
     for term, other in zip(result.terms, getattr(model, "terms", ())):
         term.take_state(other)

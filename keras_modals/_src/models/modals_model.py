@@ -18,6 +18,7 @@ from keras_modals._src.models.task import (
     check_loss,
     check_stream_of_labels,
 )
+from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
 from keras_modals._src.terms.term import TERMS, Term
 from keras_modals._src.terms.triplets import Triplets
@@ -188,6 +189,32 @@ class ModalsModel(keras.Model):
     def latent_augmentation(self):
         """The `LatentAugmentation` that is the nearest to the head."""
         return self._arrangement.layers[-1]
+
+    @property
+    def policies(self):
+        """List of the policies in force, one for each of `latent_augmentations`.
+
+        Can be assigned such a list, or one policy: that of the layer nearest to the
+        head, of which the others have the operations that are theirs. Nothing is traced
+        again.
+        """
+        return [layer.policy for layer in self.latent_augmentations]
+
+    @policies.setter
+    def policies(self, policies):
+        layers = self.latent_augmentations
+        if isinstance(policies, Policy):
+            part = policies.mixing_part()
+            *others, _ = layers
+            own = [part if each.has_form_of(part) else policies for each in others]
+            policies = [*own, policies]
+        if len(policies) != len(layers):
+            raise ValueError(
+                "Expected one policy, or a list of one for each `LatentAugmentation`. "
+                f"Received: {len(policies)} policies for {len(layers)} layers"
+            )
+        for layer, policy in zip(layers, policies, strict=True):
+            layer.policy = policy
 
     def places_summary(self):
         """Prints where the model augments."""

@@ -296,7 +296,8 @@ def _first(graph, calls, head):
         go_past(call)
     for call in calls:
         # What has no weights has none to learn either.
-        if not _weights(call.operation) and _comes_first(call, calls):
+        is_form = _weights(call.operation) or isinstance(call.operation, _FORMS)
+        if not is_form and _comes_first(call, calls):
             go_past(call)
     if id(head) in past:
         return []

@@ -7,6 +7,7 @@ from keras_modals._src.plots.style import (
     new_axes,
     plot_over_epochs,
 )
+from keras_modals._src.policies.policy_schedule import as_policies
 
 LOSSES = ("loss", "val_loss", "triplet_loss", "adversarial_loss", "discriminator_loss")
 
@@ -17,7 +18,7 @@ def plot_schedule(schedule, quantity="probability", ax=None):
     Args:
         schedule: A `PolicySchedule`.
         quantity: `"probability"` or `"magnitude"`; where an operation has several
-            sub-policies, their mean.
+            sub-policies, or in several layers, their mean.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 
     Returns:
@@ -32,10 +33,18 @@ def plot_schedule(schedule, quantity="probability", ax=None):
     ends = np.cumsum([segment.epochs for segment in schedule.segments])
     edges = [0, *ends.tolist()]
     ax = new_axes(ax, figsize=(6.4, 3.6))
-    for index, name in enumerate(schedule.segments[0].policy.operations):
+    of_segments = [as_policies(segment.policy) for segment in schedule.segments]
+    names = dict.fromkeys(n for each in of_segments[0] for n in each.operations)
+    for index, name in enumerate(names):
         values = [
-            np.mean([pair[column] for pair in segment.policy.operations[name]])
-            for segment in schedule.segments
+            np.mean(
+                [
+                    pair[column]
+                    for policy in policies
+                    for pair in policy.operations.get(name, ())
+                ]
+            )
+            for policies in of_segments
         ]
         ax.step(
             edges,

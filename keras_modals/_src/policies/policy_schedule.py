@@ -20,8 +20,9 @@ class PolicySchedule:
 
     Args:
         segments: Sequence of `(epochs, policy)` or `(epochs, policy, values)`: a
-            positive integer, a `Policy` (those of all segments must have the same
-            operations) and a mapping from the names of other numbers to their
+            positive integer, a `Policy`, or a sequence of one for each
+            `LatentAugmentation` of a model (those of all segments must have the same
+            operations), and a mapping from the names of other numbers to their
             values: `"triplet_weight"`, `"prior_weight"`, `"dropout"` of the latents,
             `"learning_rate"`. They have the bounds that they have in
             `ModalsModel.compile` and `LatentAugmentation`.
@@ -50,7 +51,10 @@ class PolicySchedule:
         segments = tuple(_segment(segment) for segment in segments)
         if not segments:
             raise ValueError("A schedule needs at least one segment. Received: none")
-        structures = {_structure(policy) for _, policy, _ in segments}
+        structures = {
+            tuple(_structure(each) for each in as_policies(policy))
+            for _, policy, _ in segments
+        }
         if len(structures) > 1:
             raise ValueError(
                 "The policies of a schedule must have the same operations and "
@@ -122,7 +126,7 @@ class PolicySchedule:
             "segments": [
                 {
                     "epochs": segment.epochs,
-                    "policy": segment.policy.get_config(),
+                    "policy": _config_of(segment.policy),
                     "values": dict(segment.values),
                 }
                 for segment in self._segments
@@ -140,7 +144,7 @@ class PolicySchedule:
             with files.located("segments", index):
                 files.check_keys(entry, ("epochs", "policy"), ("values",))
                 with files.located("policy"):
-                    policy = Policy.from_config(entry["policy"])
+                    policy = _policy_from(entry["policy"])
                 with files.located("values"):
                     values = entry.get("values", {})
                     files.check_keys(values, (), BOUNDS)
@@ -179,9 +183,13 @@ def _segment(segment):
             "The epochs of a segment must be a positive integer of at most "
             f"{MOST_EPOCHS}. Received: epochs={shown(epochs)}"
         )
-    if not isinstance(policy, Policy):
+    if isinstance(policy, (list, tuple)):
+        policy = tuple(policy)
+    given = as_policies(policy)
+    if not given or not all(isinstance(each, Policy) for each in given):
         raise ValueError(
-            f"A segment needs a `keras_modals.Policy`. Received: policy={shown(policy)}"
+            "A segment needs a `keras_modals.Policy`, or one for each layer. "
+            f"Received: policy={shown(policy)}"
         )
     return Segment(int(epochs), policy, _values(values))
 
@@ -204,6 +212,27 @@ def _values(values):
 def _is_count(value):
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     return is_integer and value > 0
+
+
+def as_policies(policy):
+    """A segment's policies as a tuple, of one where it has one."""
+    return policy if isinstance(policy, tuple) else (policy,)
+
+
+def _config_of(policy):
+    if isinstance(policy, tuple):
+        return [each.get_config() for each in policy]
+    return policy.get_config()
+
+
+def _policy_from(config):
+    if not isinstance(config, list):
+        return Policy.from_config(config)
+    policies = []
+    for index, each in enumerate(config):
+        with files.located(index):
+            policies.append(Policy.from_config(each))
+    return tuple(policies)
 
 
 def _structure(policy):

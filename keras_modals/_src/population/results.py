@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_modals._src.policies.policy_schedule import PolicySchedule
+from keras_modals._src.policies.policy_schedule import PolicySchedule, as_policies
 
 
 class Step(NamedTuple):
@@ -33,9 +33,10 @@ def schedule_of(steps):
 
 
 def describe(policy, values):
-    """A policy and other numbers, in a line."""
+    """A policy, or one for each layer, and other numbers, in a line."""
     numbers = [f"{name} {value:.3g}" for name, value in values.items()]
-    return ", ".join([*([str(policy)] if policy else []), *numbers])
+    policies = " | ".join(map(str, as_policies(policy))) if policy else ""
+    return ", ".join([*([policies] if policies else []), *numbers])
 
 
 def print_results(objective, direction, steps, last=None):

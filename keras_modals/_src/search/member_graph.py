@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_modals._src.layers.latent_augmentation import DEFAULT_POLICY
 from keras_modals._src.models.augment import augment, overridden
 from keras_modals._src.models.copying import copy_model
 from keras_modals._src.models.graph import downstream
@@ -9,12 +10,15 @@ from keras_modals._src.models.modals_model import ModalsModel
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.training.outputs import by_output
 
+#: Where a search of a plain model starts: at the defaults, with the paper's operations
+#: at hand.
+START = Policy({**Policy.zero(repeats=1).operations, **DEFAULT_POLICY.operations})
+
 
 def as_modals_model(model):
     """A `ModalsModel` of our own, with the weights of a model that may be plain."""
     if not isinstance(model, ModalsModel):
-        policy = Policy.zero(repeats=1)
-        return augment(model, "head", policy=policy, dropout=0.0, num_views=2)
+        return augment(model, policy=START)
     names = overridden(model)
     if names:
         raise ValueError(

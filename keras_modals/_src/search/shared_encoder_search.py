@@ -63,17 +63,18 @@ class SharedEncoderSearch(ModalsModel):
     are those of the one that was best before the epoch; other logs are means over
     members. Compiling again begins a new search, on the weights as they are.
 
-    Searched are, for each member, the probabilities and magnitudes of the policy, and
-    the rate of a `LatentDropout` behind the layer. The weights of the triplet loss and
-    of the prior act on the encoder, which members share; where they are positive they
-    are searched over time: changed for a generation, and reverted unless the best score
-    fell by as much as in the generation before.
+    Searched are, for each member, the policy of the layer that is the nearest to the
+    head, its probabilities and magnitudes, and the rate of a `LatentDropout` behind it.
+    Other layers keep their policies, and act on what all members share. The weights of
+    the triplet loss and of the prior act on the encoder, which members share; where
+    they are positive they are searched over time: changed for a generation, and
+    reverted unless the best score fell by as much as in the generation before.
 
     Args:
         model: A `ModalsModel`, which is left as it is, or a model for
-            `keras_modals.augment`, which is then done with the paper's operations,
-            dropout and two views; call it yourself for other arguments. If it is
-            compiled, so is the search.
+            `keras_modals.augment`, which is then done with its defaults and with the
+            paper's operations, at 0, at the last place; call it yourself for other
+            arguments. If it is compiled, so is the search.
         population_size: Positive integer. Defaults to `8`.
         epochs_per_generation: Positive integer. Defaults to `3`.
         objective: `"val_loss"` or `"val_accuracy"`, of the output that has the class
@@ -85,9 +86,9 @@ class SharedEncoderSearch(ModalsModel):
         explore: `fn(levels, value, rng)` that returns a new value, one of
             `levels.values`. Defaults to Population Based Augmentation's rule,
             `keras_modals.population.pba_explore`.
-        initial: `"zero"`, where no member augments at first; `"policy"`, where each
-            begins with the layer's policy; or `"random"`, where all but the first
-            begin with random numbers. Defaults to `"zero"`.
+        initial: `"policy"`, where each member begins with the layer's policy; `"zero"`,
+            where none augments there at first; or `"random"`, where all but the first
+            begin with random numbers. Defaults to `"policy"`.
         encoder_gradient: Whose gradient trains the encoder: that of the `"best"`
             member, the `"mean"` of all, or a mean `"weighted"` by scores, where a
             member that is a standard deviation worse than another has `1 / e` of its
@@ -135,7 +136,7 @@ class SharedEncoderSearch(ModalsModel):
         smoothing=0.5,
         quantile=0.25,
         explore=pba_explore,
-        initial="zero",
+        initial="policy",
         encoder_gradient="mean",
         vectorized=True,
         seed=None,
@@ -358,7 +359,7 @@ class SharedEncoderSearch(ModalsModel):
         values = self.population.values[0]
         shared = self.population.named(self.population.shared) if model.compiled else {}
         others = {**self._searched.others(values), **shared}
-        assign(model, self._searched.policy(values), others)
+        assign(model, self._policies(values), others)
         return model
 
     def best_schedule(self):
@@ -376,6 +377,12 @@ class SharedEncoderSearch(ModalsModel):
             [steps[min(end, len(steps)) - 1] for end in ends],
         )
 
+    def _policies(self, values):
+        """A member's policy; of several layers theirs, of which it has the last."""
+        *others, _ = self._template.value.policies
+        policy = self._searched.policy(values)
+        return (*others, policy) if others else policy
+
     def _steps(self):
         """One for each epoch."""
         steps = []
@@ -385,7 +392,7 @@ class SharedEncoderSearch(ModalsModel):
                 scores = 1.0 - scores
             shared = self.population.named(record["shared"])
             others = {**self._searched.others(values), **shared}
-            policy = self._searched.policy(values)
+            policy = self._policies(values)
             steps.append(Step(1, policy, others, scores[member], scores))
         if not steps:
             raise ValueError("There is nothing found before the first epoch of `fit`.")

@@ -110,7 +110,7 @@ class MemberModels:
     def _assign_values(self, model, values, names):
         """Assigns the values of `names`."""
         if any(name.startswith(PREFIX) for name in names):
-            model.latent_augmentation.policy = policy_from_values(values)
+            model.policies = policy_from_values(values)
         for name, value in values.items():
             if name in names and name in self._assign:
                 self._assign[name](model, value)

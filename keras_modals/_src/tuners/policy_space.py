@@ -11,10 +11,15 @@ PREFIX = "policy/"
 _TOP = 10
 _COUNTS = PREFIX + "operation_counts"
 _OPTIONS = PREFIX + "options"
+_PAIR = ("probability", "magnitude")
 
 
 def policy_space(
-    hp, operations=PAPER_OPERATIONS, repeats=2, operation_counts=(0.2, 0.7, 0.1)
+    hp,
+    operations=PAPER_OPERATIONS,
+    repeats=2,
+    operation_counts=(0.2, 0.7, 0.1),
+    layers=None,
 ):
     """Declares a policy's probabilities and magnitudes, and returns the policy.
 
@@ -27,9 +32,11 @@ def policy_space(
             paper's four.
         repeats: Integer, how often each operation appears. Defaults to `2`.
         operation_counts: As in `Policy`.
+        layers: Optional integer, how many layers have a policy of their own. Defaults
+            to `None`, one policy for all.
 
     Returns:
-        A `keras_modals.Policy`.
+        A `keras_modals.Policy`; with `layers`, a list of them.
 
     Example:
 
@@ -50,43 +57,53 @@ def policy_space(
     if any(options.values()):
         hp.Fixed(_OPTIONS, json.dumps(options))
 
-    def number(operation, index, what):
-        name = f"{PREFIX}{operation.name}/{index}/{what}"
+    def number(layer, operation, index, what):
+        name = f"{PREFIX}{layer}{operation.name}/{index}/{what}"
         return hp.Int(name, 0, _TOP, default=0) / _TOP
 
-    return Policy(
-        {
-            operation: [
-                (
-                    number(operation, index, "probability"),
-                    number(operation, index, "magnitude"),
-                )
-                for index in range(repeats)
-            ]
-            for operation in operations
-        },
-        operation_counts,
-    )
+    def policy(layer):
+        return Policy(
+            {
+                operation: [
+                    tuple(number(layer, operation, index, what) for what in _PAIR)
+                    for index in range(repeats)
+                ]
+                for operation in operations
+            },
+            operation_counts,
+        )
+
+    if layers is None:
+        return policy("")
+    return [policy(f"{index}/") for index in range(layers)]
 
 
 def policy_from_values(values):
-    """The policy that `policy_space` declared, from a trial's values, or `None`."""
+    """What `policy_space` declared, from a trial's values, or `None`."""
     if _COUNTS not in values:
         return None
-    operations: dict[str, dict] = {}
+    layers: dict[str, dict] = {}
     for name, value in values.items():
         if name.startswith(PREFIX) and name not in (_COUNTS, _OPTIONS):
-            operation, index, what = name[len(PREFIX) :].split("/")
+            *layer, operation, index, what = name[len(PREFIX) :].split("/")
+            operations = layers.setdefault("".join(layer), {})
             pair = operations.setdefault(operation, {}).setdefault(int(index), {})
             pair[what] = value / _TOP
     options = json.loads(values.get(_OPTIONS, "{}"))
-    return Policy(
-        {
-            known.get(operation, options.get(operation)): [
-                (pair["probability"], pair["magnitude"])
-                for _, pair in sorted(pairs.items())
-            ]
-            for operation, pairs in operations.items()
-        },
-        tuple(float(count) for count in values[_COUNTS].split(",")),
-    )
+    counts = tuple(float(count) for count in values[_COUNTS].split(","))
+
+    def policy(operations):
+        return Policy(
+            {
+                known.get(operation, options.get(operation)): [
+                    tuple(pair[what] for what in _PAIR)
+                    for _, pair in sorted(pairs.items())
+                ]
+                for operation, pairs in operations.items()
+            },
+            counts,
+        )
+
+    if "" in layers:
+        return policy(layers[""])
+    return tuple(policy(layers[key]) for key in sorted(layers, key=int))

@@ -59,7 +59,7 @@ class PopulationBasedOracle(StoredOracle):
         initial: `"zero"`, where no member augments at first and other hyperparameters
             have their defaults; `"policy"`, where the policy's have their defaults,
             too; or `"random"`, where all but the first begin with random values.
-            Defaults to `"zero"`.
+            Defaults to `"policy"`.
         **kwargs: `hyperparameters`, `tune_new_entries` and `allow_new_entries`, as in
             `keras_tuner.Oracle`.
 
@@ -78,7 +78,7 @@ class PopulationBasedOracle(StoredOracle):
         quantile=0.25,
         explore=pba_explore,
         explored=tuple(BOUNDS),
-        initial="zero",
+        initial="policy",
         seed=None,
         **kwargs,
     ):

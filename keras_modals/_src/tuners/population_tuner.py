@@ -115,7 +115,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         quantile=0.25,
         explore=pba_explore,
         explored=None,
-        initial="zero",
+        initial="policy",
         seed=None,
         assign=None,
         hyperparameters=None,

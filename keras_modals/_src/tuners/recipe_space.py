@@ -1,0 +1,93 @@
+"""The whole recipe of latent mixing as hyperparameters."""
+
+from collections import namedtuple
+
+from keras_modals._src import operations as known
+from keras_modals._src.layers.latent_augmentation import DEFAULT_POLICY
+from keras_modals._src.models.augment import DEFAULT_DROPOUT, augment, compile_alike
+from keras_modals._src.models.modals_model import TRIPLET_WEIGHT
+from keras_modals._src.policies.policy import Policy
+
+PREFIX = "recipe/"
+
+_TENTHS = [level / 10 for level in range(11)]
+
+
+class Recipe(namedtuple("Recipe", ["augment", "weights", "learning_rate"])):
+    """What to train a classifier with.
+
+    Attributes:
+        augment: Dict of arguments of `keras_modals.augment`.
+        weights: Dict of the weights of terms, arguments of `compile`.
+        learning_rate: Float, what the optimizer's learning rate is multiplied by.
+    """
+
+    __slots__ = ()
+
+    def apply(self, model, **arguments):
+        """The `ModalsModel` of a compiled classifier, compiled alike.
+
+        Args:
+            model: A compiled classifier, for `keras_modals.augment`. Its learning rate
+                is a number, not a schedule, unless this one is multiplied by 1.
+            **arguments: Further arguments of `augment`.
+        """
+        if not model.compiled:
+            raise ValueError(
+                "A recipe changes how a model is compiled: compile it first. "
+                f"Received: model={model!r}"
+            )
+        if self.learning_rate != 1.0:
+            rate = float(model.optimizer.learning_rate)
+            model.optimizer.learning_rate = self.learning_rate * rate
+        result = augment(model, **{**self.augment, **arguments})
+        compile_alike(result, model, **self.weights)
+        return result
+
+
+def recipe_space(hp):
+    """Declares a recipe of latent mixing, and returns it.
+
+    Works with every tuner of Keras Tuner. By default it is the recipe of
+    `keras_modals.augment`; with a probability of 0 and neither triplets nor dropout it
+    is the plain model's training.
+
+    Args:
+        hp: The `keras_tuner.HyperParameters` of a build function.
+
+    Returns:
+        A `Recipe`.
+
+    Example:
+
+    ```python
+    def build(hp):
+        return keras_modals.tuners.recipe_space(hp).apply(make_compiled_model())
+
+    tuner = keras_tuner.BayesianOptimization(build, "val_accuracy", max_trials=20)
+    ```
+    """
+    ((operation, probability, share),) = DEFAULT_POLICY.sub_policies
+
+    def choose(name, values, default):
+        return hp.Choice(PREFIX + name, values, default=default)
+
+    places = choose("places", ["auto", "input", "head"], "auto")
+    probability = choose("probability", _TENTHS, probability)
+    share = choose("share", _TENTHS[1:], share)
+    partners = choose("partners", ["any", "balanced"], "any")
+    dropout = choose("dropout", _TENTHS[:8], DEFAULT_DROPOUT)
+    views = choose("num_views", [1, 2], 1)
+    triplet = choose("triplet_weight", [0.0, 0.03, 0.1, 0.2, 0.3], TRIPLET_WEIGHT)
+    rate = choose("learning_rate", [0.5, 1.0, 2.0], 1.0)
+    policy = Policy(
+        {known.get(operation, {"partners": partners}): (probability, share)},
+        DEFAULT_POLICY.operation_counts,
+    )
+    arguments = {
+        "layer": places,
+        "policy": policy,
+        "dropout": dropout,
+        "num_views": views,
+    }
+    return Recipe(arguments, {"triplet_weight": triplet}, rate)
