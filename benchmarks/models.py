@@ -45,6 +45,30 @@ def bilstm(input_shape, num_classes, vocabulary=2000, units=64):
     return _classifier(inputs, hidden, num_classes)
 
 
+def resnet18(input_shape, num_classes, filters=64):
+    """The residual network of 18 layers for images of 32 by 32."""
+    inputs = keras.Input(input_shape)
+    shape = {"padding": "same", "use_bias": False}
+    hidden = layers.ReLU()(_normalized(layers.Conv2D(filters, 3, **shape), inputs))
+    for stage in range(4):
+        for block in range(2):
+            strides = 2 if stage and not block else 1
+            width, start = filters * 2**stage, hidden
+            hidden = _normalized(layers.Conv2D(width, 3, strides, **shape), hidden)
+            hidden = layers.ReLU()(hidden)
+            hidden = _normalized(layers.Conv2D(width, 3, **shape), hidden)
+            if start.shape[-1] != width:
+                start = _normalized(layers.Conv2D(width, 1, strides, **shape), start)
+            hidden = layers.ReLU()(layers.Add()([hidden, start]))
+    hidden = layers.GlobalAveragePooling2D()(hidden)
+    outputs = layers.Dense(num_classes, activation="softmax", name="head")(hidden)
+    return keras.Model(inputs, outputs)
+
+
+def _normalized(convolution, hidden):
+    return layers.BatchNormalization()(convolution(hidden))
+
+
 def _classifier(inputs, hidden, num_classes):
     latents = layers.Dense(LATENTS, name="latents")(hidden)
     outputs = layers.Dense(num_classes, activation="softmax", name="head")(latents)

@@ -8,12 +8,14 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from portable import array, tensor
 from problems import FEATURES, NUM_CLASSES, compile_, make_data, plain_model
 from scipy import sparse, stats
 
 import keras_modals
 from keras_modals import Policy
 from keras_modals._src.evaluation.comparison import COLUMNS, RunFile
+from keras_modals._src.evaluation.methods import BetaMixing
 from keras_modals._src.evaluation.splits import PARTS
 from keras_modals._src.evaluation.statistics import holm
 from keras_modals.evaluation import METHODS, Comparison, Method, Trial
@@ -112,10 +114,58 @@ def test_population_search(rng):
 def test_what_makes_no_sense_is_said_and_left_out(rng):
     tokens = rng.integers(0, 9, (60, FEATURES)).astype("int32")
     result = keras_modals.compare(
-        build, (tokens, np.arange(60) % 3), ["mixup", "SMOTE"], 1, **FAST
+        build, (tokens, np.arange(60) % 3), ["input noise", "SMOTE"], 1, **FAST
     )
-    assert set(result.skipped) == {"mixup", "SMOTE"}
-    assert "mixup: not applicable, needs inputs that are floats" in str(result)
+    assert set(result.skipped) == {"input noise", "SMOTE"}
+    assert "input noise: not applicable, needs inputs that are floats" in str(result)
+
+
+def test_mixup_mixes_the_embeddings_of_tokens(rng):
+    tokens = rng.integers(0, 9, (60, 5)).astype("int32")
+
+    def build_():
+        inputs = keras.Input((5,), dtype="int32")
+        hidden = keras.layers.Embedding(9, 4)(inputs)
+        hidden = keras.layers.GlobalAveragePooling1D()(hidden)
+        outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
+        return compile_(keras.Model(inputs, outputs))
+
+    methods = ["mixup", "manifold mixup"]
+    data = tokens, np.arange(60) % 3
+    result = keras_modals.compare(build_, data, methods, 1, **FAST)
+    assert result.skipped == {}
+    assert len(result.summary()) == 3
+
+
+@pytest.mark.parametrize("alpha", [0.4, 1.0, 2.0])
+def test_the_shares_of_mixup_are_beta_distributed(alpha, rng):
+    share = BetaMixing(alpha=alpha).share(tensor(1.0), tensor(rng.uniform(size=20_000)))
+    assert stats.kstest(array(share), stats.beta(alpha, alpha).cdf).pvalue > 0.001
+
+
+def test_a_setting_multiplies_the_learning_rate(rng):
+    """Of rivals as of ours."""
+    rates = []
+
+    class Watched(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            rates.append(float(array(self.model.optimizer.learning_rate)))
+
+    setting = {"alpha": 1.0, "learning_rate": 2.0}
+    methods = {
+        "mixup": Method(METHODS["mixup"].train, (setting,)),
+        "ours": Method(METHODS["latent mixing"].train, ({"learning_rate": 0.5},)),
+        "none": METHODS["none"],
+    }
+    keras_modals.compare(
+        lambda: compile_(plain_model(), keras.optimizers.SGD(0.01)),
+        make_data(rng),
+        methods,
+        1,
+        callbacks=[Watched()],
+        **FAST,
+    )
+    assert sorted(rates) == pytest.approx([0.005, 0.01, 0.02])
 
 
 def test_a_method_that_fails_does_not_end_the_others(rng):
@@ -181,7 +231,7 @@ def test_probabilities_are_those_of_logits_and_of_one_output(rng):
     )
 
 
-@pytest.mark.parametrize("method", ["mixup", "oversampling", "MODALS", "SMOTE"])
+@pytest.mark.parametrize("method", ["mixup", "oversampling", "latent mixing", "SMOTE"])
 def test_one_hot_labels_and_several_inputs(method, rng):
     x, y = make_data(rng)
     first, second = keras.Input((4,), name="first"), keras.Input((4,), name="second")
@@ -964,7 +1014,12 @@ class OwnLoss(keras.losses.Loss):
 def test_a_loss_of_ones_own_trains_in_every_method(loss, rng):
     methods = {
         name: Method(METHODS[name].train, METHODS[name].grid[-1:])
-        for name in ("input noise", "MODALS", "MODALS tuned", "one-run search")
+        for name in (
+            "input noise",
+            "latent mixing",
+            "latent mixing tuned",
+            "one-run search",
+        )
     }
     search = METHODS["population search"].train
     methods["population search"] = Method(search, ({"population_size": 2},))

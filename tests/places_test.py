@@ -125,7 +125,8 @@ EXPECTED = {
     ],
     "imbalanced_classification": ["input_layer", "dense", "dense_1", "dense_2"],
     "classification_with_grn_and_vsn": [
-        "number_0 and number_1 and number_2 and category_0 and category_1 and category_2",
+        "number_0 and number_1 and number_2 "
+        "and category_0 and category_1 and category_2",
         "variable_selection",
     ],
     "timeseries_classification_from_scratch": [

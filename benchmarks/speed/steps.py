@@ -33,6 +33,10 @@ def encoders():
             lambda: models.bilstm((30,), CLASSES),
             lambda n: rng.integers(0, 2000, (n, 30)).astype("int32"),
         ),
+        "resnet18": (
+            lambda: models.resnet18((32, 32, 3), CLASSES),
+            floats(32, 32, 3),
+        ),
     }
 
 
@@ -53,15 +57,18 @@ def variants():
 
         return build
 
-    four = {"policy": keras_modals.Policy.constant(0.5, 0.5)}
+    alone = {"dropout": 0.0}
+    four = {"policy": keras_modals.Policy.constant(0.5, 0.5), "layer": "head"}
+    two_views = {**four, "num_views": 2}
     return {
         "plain": plain,
-        "augmentation": modals(triplet_weight=0.0, prior_weight=0.0),
-        "+ triplet": modals(triplet_weight=0.1, prior_weight=0.0),
-        "+ discriminator": modals(triplet_weight=0.1, prior_weight=0.01),
-        "four operations": modals(four, triplet_weight=0.0, prior_weight=0.0),
-        "memory of 500": modals({**four, "memory_size": 50}, triplet_weight=0.0),
-        "memory of 50,000": modals({**four, "memory_size": 5000}, triplet_weight=0.0),
+        "defaults": modals(),
+        "mixing alone": modals(alone, triplet_weight=0.0),
+        "head alone": modals({**alone, "layer": "head"}, triplet_weight=0.0),
+        "mixing, two views": modals({"num_views": 2}),
+        "+ discriminator": modals(prior_weight=0.01),
+        "four operations": modals(two_views),
+        "memory of 50,000": modals({**two_views, "memory_size": 5000}),
     }
 
 
@@ -80,11 +87,11 @@ def time_variants(build_model, make_inputs, batch, steps, rounds, jit_compile):
     return {name: time / steps for name, time in times.items()}
 
 
-STEPS = {"mlp": 100, "cnn": 10, "bilstm": 10}
+STEPS = {"mlp": 100, "cnn": 10, "bilstm": 10, "resnet18": 2}
 
 
 def rows(quick):
-    for encoder in encoders():
+    for encoder in ("mlp", "cnn", "bilstm"):
         keras.utils.clear_session()
         medians = time_variants(
             *encoders()[encoder], 128, STEPS[encoder], 3 if quick else 9, "auto"
