@@ -341,5 +341,8 @@ def test_a_network_that_is_frozen_or_runs_as_at_inference_has_no_place_inside():
     assert frozen[0][0].startswith("global_average_pooling2d")
     assert frozen[1][0] == "own (16,)"
     trained = places(False, False)
-    names = [re.sub(r"(_\d+)? \(.*", "", where) for where, _ in trained]
-    assert names == ["rescaling", base.name, "global_average_pooling2d", "own"]
+    first, inside, pooled, last = [where for where, _ in trained]
+    assert first.startswith("rescaling")
+    assert inside.startswith(base.name)
+    assert pooled.startswith("global_average_pooling2d")
+    assert last == "own (16,)"

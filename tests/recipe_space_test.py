@@ -190,3 +190,44 @@ def test_a_search_in_one_training_goes_through_several_layers(num_views, rng):
     assert float(
         array(search.latent_augmentation.encoder_shares).sum()
     ) == pytest.approx(1)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("num_views", [1, 2])
+def test_a_search_in_one_training_of_masked_sequences(num_views, rng):
+    tokens = rng.integers(1, 9, (48, 6)).astype("int32")
+    tokens[:, 4:] *= rng.integers(0, 2, (48, 2))
+    labels = np.arange(48) % NUM_CLASSES
+    inputs = keras.Input((6,), dtype="int32")
+    hidden = keras.layers.Embedding(9, 4, mask_zero=True)(inputs)
+    hidden = keras.layers.LSTM(4)(hidden)
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
+    model = keras_modals.augment(
+        keras.Model(inputs, outputs), seed=0, num_views=num_views
+    )
+    compile_(model)
+    search = keras_modals.SharedEncoderSearch(model, population_size=3, seed=0)
+    logs = search.fit(
+        tokens,
+        labels,
+        validation_data=(tokens, labels),
+        batch_size=16,
+        epochs=2,
+        verbose=0,
+    ).history
+    assert np.all(np.isfinite(logs["val_loss"]))
+    np.testing.assert_allclose(
+        search.best_model().predict(tokens, verbose=0),
+        search.predict(tokens, verbose=0),
+        rtol=1e-5,
+    )
+
+
+def test_a_search_refuses_a_mask_that_goes_past_its_layer():
+    inputs = keras.Input((6,), dtype="int32")
+    hidden = keras.layers.Embedding(9, 4, mask_zero=True, name="words")(inputs)
+    hidden = keras.layers.LSTM(4)(hidden)
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
+    model = keras_modals.augment(keras.Model(inputs, outputs), "words")
+    with pytest.raises(ValueError, match="A mask goes past the layer"):
+        keras_modals.SharedEncoderSearch(model)

@@ -41,8 +41,13 @@ class RowMap(
         return self.members * (self.num_views - self.has_clean_view)
 
     def of_members(self, members):
-        """The map of a layer for as many members, without partners."""
-        return self._replace(members=members, partner=None, share=None)
+        """The map of a layer for the first members, whom others share it with."""
+        of_one = self.num_views * self.batch
+        partner, share = (
+            None if each is None else each[: members * of_one]
+            for each in (self.partner, self.share)
+        )
+        return self._replace(members=members, partner=partner, share=share)
 
     def tile(self, tensor):
         """What samples have, for each row."""

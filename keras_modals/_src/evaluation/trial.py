@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_modals._src.labels import Classes
-from keras_modals._src.models.augment import own_objects
+from keras_modals._src.models.compiling import own_objects
 
 
 class NotApplicableError(ValueError):

@@ -34,7 +34,8 @@ class MixedMask(keras.layers.Layer):
 
 def mixed_mask(mask, scope, layer):
     """A mask's rows as a layer of the name leaves those that it belongs to."""
-    place, rows = scope.place_of(layer), scope.rows
+    place = scope.place_of(layer)
+    rows = scope.rows.of_members(place.members)
     if place.is_first:
         mask = rows.tile(mask)
     if scope.mixing is None or place.level == place.until:

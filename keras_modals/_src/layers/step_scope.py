@@ -14,7 +14,9 @@ from keras_modals._src.labels import IGNORED
 
 _local = threading.local()
 
-Place = namedtuple("Place", ["level", "until", "is_first", "is_last"])
+Place = namedtuple(
+    "Place", ["level", "until", "is_first", "is_last", "members"], defaults=[1]
+)
 Place.__doc__ = """Where a `LatentAugmentation` is among those of its model.
 
 Attributes:
@@ -23,6 +25,7 @@ Attributes:
     until: Integer, the one after the last of them; `level` if it does not mix.
     is_first: Whether none comes before it: several views begin there.
     is_last: Whether it is the nearest to the head, whose latents terms see.
+    members: For how many members of a population it has rows.
 """
 
 Recorded = namedtuple("Recorded", ["latents", "labels", "sample_weight"])

@@ -62,6 +62,7 @@ def arrange(model, num_views=1):
             ends[layer.name] if layer.mixes_classes else starts[layer.name],
             firsts[layer.name],
             layer is last,
+            layer.members,
         )
         for layer in layers
     }

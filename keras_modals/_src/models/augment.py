@@ -1,6 +1,4 @@
-import inspect
 import numbers
-import warnings
 from functools import partial
 
 import keras
@@ -11,6 +9,7 @@ from keras_modals._src.layers.latent_augmentation import (
     LatentAugmentation,
 )
 from keras_modals._src.layers.latent_dropout import LatentDropout
+from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.models.graph import Graph, find_layers, plain
 from keras_modals._src.models.insertion import insert
 from keras_modals._src.models.modals_model import ModalsModel
@@ -327,11 +326,12 @@ def _layer_name(model, graph, layer):
 
 
 def _latents(tensor, name):
-    if not isinstance(tensor, keras.KerasTensor) or "float" not in tensor.dtype:
+    is_one = isinstance(tensor, keras.KerasTensor)
+    if not is_one or "float" not in tensor.dtype or tensor.sparse:
         raise ValueError(
             f"At the layer '{name}' samples are no latents: `LatentAugmentation` takes "
-            "one tensor of floats. Pass another `layer`; for whole numbers, such as "
-            f"ids, one after their embedding. Received: {tensor}"
+            "one dense tensor of floats. Pass another `layer`; for whole numbers, such "
+            f"as ids, one after their embedding. Received: {tensor}"
         )
     return tensor
 
@@ -378,93 +378,3 @@ def _described(place, graph):
         f"{names[id(tensor)]} {tuple(tensor.shape[1:])}" for tensor in place.tensors
     )
     return where, place.why
-
-
-def compile_alike(result, model, **weights):
-    """Compiles a model as another one is, or warns where that cannot be copied.
-
-    Args:
-        result: The model to compile.
-        model: The other one.
-        **weights: Those of terms, `<kind>_weight`.
-
-    Losses are the other model's own; its optimizer and metrics are made anew.
-    """
-    try:
-        config = dict(model.get_compile_config())
-        config.pop("loss", None)
-        with keras.saving.custom_object_scope(own_objects(model)):
-            arguments = keras.saving.deserialize_keras_object(config)
-    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
-        warnings.warn(
-            f"The new model '{result.name}' is not compiled, since the settings of the "
-            f"original could not be copied: call `compile` on it. ({error})",
-            stacklevel=3,
-        )
-        return
-    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    arguments["auto_scale_loss"] = scaled
-    _copy_exclusions(arguments.get("optimizer"), result, model)
-    arguments.update(weights)
-    result.compile(**arguments, loss=getattr(model, "loss", None))
-    for term, other in zip(result.terms, getattr(model, "terms", ())):
-        term.take_state(other)
-    result.optimizer.build(result.trainable_variables)
-
-
-def own_objects(model):
-    """Dict from name to the classes and functions that a model is compiled with and
-    that are none of Keras's, where a name stands for one. A config has only the names
-    of metrics' functions, and Keras offers no other way to read them, nor a schedule.
-    """
-    compiled = getattr(model, "_compile_metrics", None)
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    used = keras.tree.flatten(
-        [
-            optimizer,
-            getattr(optimizer, "_learning_rate", None),
-            getattr(compiled, "_user_metrics", None),
-            getattr(compiled, "_user_weighted_metrics", None),
-            list(model.metrics),
-            model.loss,
-        ]
-    )
-    values = {each if inspect.isroutine(each) else type(each) for each in used}
-    others = ("keras", "builtins")
-    own = [v for v in values if (v.__module__ or "").split(".")[0] not in others]
-    names = [value.__name__ for value in own]
-    return {value.__name__: value for value in own if names.count(value.__name__) == 1}
-
-
-def _copy_exclusions(optimizer, result, model):
-    """Excludes from weight decay what a model's optimizer excludes. The optimizer's
-    config does not have it, and Keras offers no other way to read it."""
-    original = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    pattern = getattr(original, "_exclude_from_weight_decay_pattern", None)
-    excluded = getattr(original, "_exclude_from_weight_decay", None) or set()
-    if pattern is None and not excluded:
-        return
-    copies = {layer.name: layer.variables for layer in result.layers}
-    variables = [
-        copy
-        for layer in model.layers
-        for variable, copy in zip(layer.variables, copies.get(layer.name, ()))
-        if excluded & _keys(variable)
-    ]
-    getattr(optimizer, "inner_optimizer", optimizer).exclude_from_weight_decay(
-        var_list=variables, var_names=None if pattern is None else [pattern.pattern]
-    )
-    if len(variables) < len(excluded):
-        warnings.warn(
-            f"The new model '{result.name}' decays variables that the original "
-            "excludes from weight decay, since it has others in their place: compile "
-            "it with an optimizer that excludes them by `var_names`.",
-            stacklevel=4,
-        )
-
-
-def _keys(variable):
-    """What an optimizer that excludes a variable has in its set, on any backend."""
-    optimizer = keras.optimizers.SGD()
-    optimizer.exclude_from_weight_decay(var_list=[variable])
-    return optimizer._exclude_from_weight_decay

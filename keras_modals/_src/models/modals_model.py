@@ -156,20 +156,17 @@ class ModalsModel(keras.Model):
                 "layer: put one between encoder and head, or call `augment(model)`."
             )
         arrangement = arrange(self, self.num_views)
-        classes = {layer.num_classes for layer in arrangement.layers}
-        if len(classes) > 1:
-            raise ValueError(
-                "The layers of a model have the same labels: give all "
-                "`LatentAugmentation`s one `num_classes`. "
-                f"Received: {sorted(classes)}"
-            )
-        partners = {leader.partners for leader in arrangement.leaders}
-        if len(partners) > 1:
-            raise ValueError(
-                "A sample is mixed with one other in a step: give the operations of "
-                "all layers one `partners`. "
-                f"Received: {sorted(partners)}"
-            )
+        one_of_all = {
+            "num_classes": {layer.num_classes for layer in arrangement.layers},
+            "partners": {leader.partners for leader in arrangement.leaders},
+        }
+        for argument, values in one_of_all.items():
+            if len(values) > 1:
+                raise ValueError(
+                    "The layers of a model have the same labels, and mix a sample with "
+                    f"the same other one in a step: give all one `{argument}`. "
+                    f"Received: {sorted(values)}"
+                )
         moving = [each.name for each in arrangement.layers if each.keeps_labels]
         if self.clean_view and len(moving) > 1:
             raise ValueError(

@@ -335,8 +335,9 @@ def _before(calls, first):
 
 
 def _is_latent(tensor):
-    """Whether a tensor has floats, of one sample in each row."""
-    return "float" in tensor.dtype and len(tensor.shape) > 1
+    """Whether a tensor has floats, of one sample in each row. One that is sparse cannot
+    be mixed."""
+    return "float" in tensor.dtype and len(tensor.shape) > 1 and not tensor.sparse
 
 
 def _prepares(call, tensor):

@@ -3,9 +3,10 @@
 import keras
 
 from keras_modals._src.layers.latent_augmentation import DEFAULT_POLICY
+from keras_modals._src.layers.mixed_mask import MixedMask
 from keras_modals._src.models.augment import augment, overridden
 from keras_modals._src.models.copying import copy_model
-from keras_modals._src.models.graph import downstream
+from keras_modals._src.models.graph import downstream, find_layers
 from keras_modals._src.models.modals_model import ModalsModel
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.training.outputs import by_output
@@ -46,6 +47,19 @@ def copy_modals_model(model):
         num_views=model.num_views,
         clean_view=model.clean_view,
     )
+
+
+def check_no_mask_past(template):
+    """Refuses a mask that goes past the layer whose policy is searched: members mix
+    other rows there, and would need masks of their own."""
+    name = template.latent_augmentation.name
+    if any(mask.layer == name for mask in find_layers(template, MixedMask)):
+        raise ValueError(
+            f"A mask goes past the layer '{name}', the nearest to the head, whose "
+            "policy is searched for each member: put one behind the pooling of "
+            "positions, as `augment(model)` does. "
+            f"Received: model={template.name!r}"
+        )
 
 
 def call_heads(template, heads, inputs):

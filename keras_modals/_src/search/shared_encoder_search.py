@@ -8,7 +8,7 @@ from keras import ops
 from keras_modals._src.arguments import check_choice, check_integer
 from keras_modals._src.layers.step_scope import StepScope, current_scope
 from keras_modals._src.models.assignment import assign
-from keras_modals._src.models.augment import compile_alike
+from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.models.copying import copy_values, split
 from keras_modals._src.models.label_report import fit_arguments
 from keras_modals._src.models.modals_model import ModalsModel
@@ -26,6 +26,7 @@ from keras_modals._src.search.member_augmentation import MemberAugmentation
 from keras_modals._src.search.member_graph import (
     as_modals_model,
     call_heads,
+    check_no_mask_past,
     copy_modals_model,
 )
 from keras_modals._src.search.member_heads import MemberHeads
@@ -150,6 +151,7 @@ class SharedEncoderSearch(ModalsModel):
         template = as_modals_model(model)
         layer = template.latent_augmentation
         tensors, head = split(template, layer)
+        check_no_mask_past(template)
         measured = [metric.name for part in head.layers for metric in part.metrics]
         if measured:
             warnings.warn(

@@ -4,7 +4,8 @@ from collections import namedtuple
 
 from keras_modals._src import operations as known
 from keras_modals._src.layers.latent_augmentation import DEFAULT_POLICY
-from keras_modals._src.models.augment import DEFAULT_DROPOUT, augment, compile_alike
+from keras_modals._src.models.augment import DEFAULT_DROPOUT, augment
+from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.models.modals_model import TRIPLET_WEIGHT
 from keras_modals._src.policies.policy import Policy
 
