@@ -318,7 +318,7 @@ HALF = ["mixed_bfloat16", "mixed_float16"]
 
 AXES = {
     "loss": list(LOSSES),
-    "way": ["zero", "mixing_1", "mixing_2", "search", "deep"],
+    "way": ["zero", "mixing_1", "mixing_2", "search"],
     "weights": ["none", "sample", "class"],
     "regularizer": REGULARIZERS,
     "outputs": ["one", "list", "dict", "unscored"],
