@@ -141,8 +141,8 @@ class Policy:
 
     @property
     def mixes(self):
-        """Whether it moves labels along, by an operation that does so with a probability
-        and a magnitude above 0."""
+        """Whether it moves labels along, by an operation that does so with a
+        probability and a magnitude above 0."""
         return any(
             probability * magnitude > 0 and not self._by_name[name].keeps_labels
             for name, probability, magnitude in self._sub_policies
