@@ -405,6 +405,33 @@ def with_masks(model, x, own, level, partner, share):
     return hidden
 
 
+@pytest.mark.parametrize("graph", [recurrent, attention, residual])
+def test_the_inference_model_has_nothing_of_ours(graph, rng):
+    model = ModalsModel(*graph())
+    plain = model.inference_model()
+    assert all(type(each).__module__.startswith("keras.") for each in plain.layers)
+    x, _ = data(rng, model.inputs) if graph is residual else tokens(rng)
+    np.testing.assert_allclose(array(plain(x)), array(model(x)), atol=1e-6)
+
+
+def test_augment_puts_masks_past_its_layers(rng):
+    """The graph that it makes is the one that is written by hand."""
+    inputs = keras.Input((LENGTH,), dtype="int32")
+    hidden = layers.Embedding(20, 4, mask_zero=True)(inputs)
+    hidden = layers.LSTM(4, return_sequences=True)(hidden)
+    plain = keras.Model(inputs, head(layers.LSTM(4)(hidden)))
+    model = keras_modals.augment(
+        plain, policy=Policy({"class_mixing": (0.5, 0.8)}), seed=0, dropout=0.0
+    )
+    x, y = tokens(rng)
+    for _ in range(5):
+        with model.step_scope(tensor(y, "int32")) as scope:
+            outputs = array(model(x, training=True))
+        partner, share = array(scope.rows.partner), array(scope.rows.share)
+        expected = with_masks(model, x, x > 0, int(scope.mixing.level), partner, share)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
 # Whom a sample is mixed with ------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from keras_modals._src.operations.operation import Draw
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
 
-#: Chosen by measurement: `python -m benchmarks.accuracy report --study tuning`.
+#: Half of the rows are mixed, with up to half of their partner.
 DEFAULT_POLICY = Policy({"class_mixing": (0.5, 0.5)}, operation_counts=(0.0, 1.0))
 
 #: How many latents of a class are remembered, if all fit into the limit in bytes.
@@ -31,30 +31,32 @@ MEMORY_SIZE, MEMORY_LIMIT = 100, 2**29
 
 @keras.saving.register_keras_serializable("keras_modals")
 class LatentAugmentation(keras.layers.Layer):
-    """Augments latent vectors during training by moves that preserve their class.
+    """Augments latents during training: mixes them, or moves them in their class.
 
-    Put it between the encoder and the head of a classifier and train with
-    `keras_modals.ModalsModel` (or `keras_modals.augment`), which hands it the labels.
-    At inference it is the identity, exactly.
+    Put it where the latents of a classifier are, at one place or several, and train
+    with `keras_modals.ModalsModel` (or `keras_modals.augment`, which finds places),
+    which hands it the labels. At inference it is the identity, exactly.
 
-    For each sample, operations of the `policy` are drawn and applied to the latent,
-    using what a memory of the class's recent latents says about it: hard examples,
-    the class's centre and spread, differences between two latents of a class. Where
-    the policy is `class_mixing` alone, which needs no memory, there is none.
+    What mixes, `class_mixing`, is drawn by the training step for all layers of a model:
+    which rows are mixed, with whom, how much, and at which of the layers. Layers in
+    several branches mix alike. Operations that keep labels act at each layer by itself:
+    for each sample they are drawn and applied to the latent, using what a memory of the
+    class's recent latents says about it: hard examples, the class's centre and spread,
+    differences between two latents of a class. Where the policy is `class_mixing`
+    alone, which needs no memory, there is none.
     Probabilities and magnitudes are variables: assigning `layer.policy = policy`
     takes effect at the next step, with nothing traced again.
 
     The default policy is `class_mixing`, an addition to the method's four operations:
-    a latent is mixed with one of another sample, and so is its label, as in manifold
-    mixup. Of the settings that we tried it was the best on validation data; a search
-    looks for what suits yours.
+    half of the rows are mixed with latents of other samples, and so are their labels,
+    as in manifold mixup. A search looks for what suits your data.
 
     Three differences to the published method, each with a plain argument, since
     strong moves are known to hurt a learned encoder through its own gradient: a
-    sample may have several views, one of them clean; of the method's operations,
-    augmented views train the head alone unless `gradient_to_encoder=True`; the
-    difference transform may borrow the variation of any class. How an operation of a
-    policy acts is said, with its options, in `keras_modals._src.operations`.
+    sample may have several views, one of them clean; beside a clean view, what the
+    method's operations move trains the head alone unless `gradient_to_encoder=True`;
+    the difference transform may borrow the variation of any class. How an operation of
+    a policy acts is said, with its options, in `keras_modals.operations`.
 
     Args:
         num_classes: Integer, the number of classes, at least 2.

@@ -42,11 +42,12 @@ TRIPLET_WEIGHT = 0.1
 
 @keras.saving.register_keras_serializable("keras_modals")
 class ModalsModel(keras.Model):
-    """A Functional model that trains with MODALS around its `LatentAugmentation`.
+    """A Functional model that trains with its `LatentAugmentation` layers.
 
-    In `fit`, the layer's labels are those of the batch; the head learns from augmented
-    latents; and terms act on the clean ones: triplets separate the classes, a prior
-    draws latents towards `N(0, I)`. Encoder and head minimize
+    In `fit`, the layers' labels are those of the batch; the head learns from augmented
+    latents; and terms act on those of samples that stayed clean, at the layer nearest
+    to the head: triplets separate the classes, a prior draws latents towards `N(0, I)`.
+    Encoder and head minimize
 
     `(1 - triplet_weight) * task + triplet_weight * triplet
     + prior_weight * adversarial`
@@ -66,8 +67,10 @@ class ModalsModel(keras.Model):
 
     Args:
         inputs: Input tensor, or structure of them, as in `keras.Model`.
-        outputs: Output tensor, or structure of them, of a graph that contains one
-            `LatentAugmentation`.
+        outputs: Output tensor, or structure of them, of a graph that contains a
+            `LatentAugmentation`, or several. Of those that mix, one is drawn in each
+            step; in branches of the graph, one in each, so that all of a sample is
+            mixed.
         name: Name of the model.
         num_views: Integer, how many latents the head gets of a sample in training.
             Labels and weights are repeated to match. What lies behind the first place
