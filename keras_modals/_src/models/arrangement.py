@@ -1,5 +1,6 @@
 """How the `LatentAugmentation` layers of a model follow each other."""
 
+import dataclasses
 from collections import namedtuple
 
 import keras
@@ -9,16 +10,25 @@ from keras_modals._src.layers.mixed_mask import MixedMask
 from keras_modals._src.layers.step_scope import Place
 from keras_modals._src.models.graph import Graph, find_layers
 
-Arrangement = namedtuple("Arrangement", ["layers", "places", "leaders", "reached"])
-Arrangement.__doc__ = """The augmenting layers of a model.
 
-Attributes:
-    layers: List of the `LatentAugmentation`s, each after those that it depends on.
-    places: Dict from their names to their `Place`.
-    leaders: List of the first layer of each level.
-    reached: List of booleans, one for each of `model.outputs`: whether its rows are
-        augmented.
-"""
+@dataclasses.dataclass(frozen=True)
+class Arrangement:
+    """The augmenting layers of a model. No container: Keras would save the layers in it
+    a second time.
+
+    Attributes:
+        layers: List of the `LatentAugmentation`s, each after those that it depends on.
+        places: Dict from their names to their `Place`.
+        leaders: List of the first layer of each level.
+        reached: List of booleans, one for each of `model.outputs`: whether its rows are
+            augmented.
+    """
+
+    layers: list
+    places: dict
+    leaders: list
+    reached: list
+
 
 Node = namedtuple("Node", ["operation", "inputs", "masks", "outputs"])
 

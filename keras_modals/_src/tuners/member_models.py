@@ -4,6 +4,7 @@ import random
 
 import keras
 import keras_tuner
+from keras_tuner.engine.hyperparameters import Fixed
 
 from keras_modals._src.arguments import BOUNDS
 from keras_modals._src.models.modals_model import ModalsModel
@@ -95,7 +96,9 @@ class MemberModels:
         hp = hp.copy()
         for parameter in hp.space:
             # A part that is off when the model is compiled cannot be turned on later.
-            if parameter.name in BOUNDS and parameter.name.endswith("_weight"):
+            is_weight = parameter.name in BOUNDS and parameter.name.endswith("_weight")
+            is_policy = parameter.name.startswith(PREFIX)
+            if (is_weight or is_policy) and not isinstance(parameter, Fixed):
                 hp.values[parameter.name] = max(parameter.values)
         with temporary_files(self._folder):
             model = self._hypermodel.build(hp)
