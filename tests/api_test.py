@@ -33,6 +33,7 @@ NOT_FOR_USERS = {
         "members",
         "mixes_classes",
         "mixing_values",
+        "num_mixing",
         "partners",
         "remember",
         "trains_encoder",

@@ -109,30 +109,34 @@ def levels_of(graph, model):
     return [(layer.name,) for layer in model.latent_augmentations]
 
 
+def each_level(model, x, y):
+    """The level, partners, shares and outputs of a step for each of three levels."""
+    seen = set()
+    for _ in range(60):
+        with model.step_scope(tensor(y, "int32")) as scope:
+            outputs = array(model(x, training=True))
+        level = int(scope.mixing.level)
+        if level not in seen:
+            seen.add(level)
+            yield level, array(scope.rows.partner), array(scope.rows.share), outputs
+        if len(seen) == 3:
+            return
+    pytest.fail(f"of three levels {seen} were drawn")
+
+
 @pytest.mark.backend
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_step_mixes_at_the_depth_drawn(graph, rng):
     """Against the plain graph with rows mixed there, for every depth."""
     model = ModalsModel(*graph(), num_views=1)
     x, y = data(rng, model.inputs)
-    seen = set()
-    for _ in range(40):
-        with model.step_scope(tensor(y, "int32")) as scope:
-            outputs = array(model(x, training=True))
-        level = int(scope.mixing.level)
-        if level in seen:
-            continue
-        seen.add(level)
-        partner, share = array(scope.rows.partner), array(scope.rows.share)
+    for level, partner, share, outputs in each_level(model, x, y):
         assert 0 < np.sum(share > 0) < BATCH
         assert share.max() <= 0.8
         assert np.all(partner[share > 0] != np.arange(BATCH)[share > 0])
         at = levels_of(graph, model)[level]
         expected = array(mixed_by_hand(model, at, partner, share)(x))
         np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
-        if len(seen) == 3:
-            return
-    pytest.fail(f"of three levels {seen} were drawn")
 
 
 def mixed_by_hand(model, at, partner, share):
@@ -366,20 +370,9 @@ def test_mixed_sequences_have_the_positions_of_both(graph, make, rebuilt, rng):
         model.set_weights(weights)
     x, y = make(rng)
     own = x > 0 if x.ndim == 2 else np.any(x != 0, axis=-1)
-    seen = set()
-    for _ in range(60):
-        with model.step_scope(tensor(y, "int32")) as scope:
-            outputs = array(model(x, training=True))
-        level = int(scope.mixing.level)
-        if level in seen:
-            continue
-        seen.add(level)
-        partner, share = array(scope.rows.partner), array(scope.rows.share)
+    for level, partner, share, outputs in each_level(model, x, y):
         expected = with_masks(model, x, own, level, partner, share)
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
-        if len(seen) == 3:
-            return
-    pytest.fail(f"of three levels {seen} were drawn")
 
 
 def with_masks(model, x, own, level, partner, share):
@@ -424,11 +417,8 @@ def test_augment_puts_masks_past_its_layers(rng):
         plain, policy=Policy({"class_mixing": (0.5, 0.8)}), seed=0, dropout=0.0
     )
     x, y = tokens(rng)
-    for _ in range(5):
-        with model.step_scope(tensor(y, "int32")) as scope:
-            outputs = array(model(x, training=True))
-        partner, share = array(scope.rows.partner), array(scope.rows.share)
-        expected = with_masks(model, x, x > 0, int(scope.mixing.level), partner, share)
+    for level, partner, share, outputs in each_level(model, x, y):
+        expected = with_masks(model, x, x > 0, level, partner, share)
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -548,3 +538,21 @@ def test_with_a_clean_view_one_layer_keeps_labels():
     with pytest.raises(ValueError, match=r"use `num_views=1`.*\['first', 'last'\]"):
         ModalsModel(inputs, outputs, num_views=2)
     ModalsModel(inputs, outputs, num_views=1)
+
+
+class AsAtInference(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner = mixing("inner")
+
+    def call(self, inputs):
+        return self.inner(inputs, training=False)
+
+
+def test_a_layer_that_does_not_run_is_said(rng):
+    """Labels would be mixed, and latents not."""
+    inputs = keras.Input((FEATURES,))
+    model = ModalsModel(inputs, head(mixing("last")(AsAtInference()(inputs))))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=r"`training=False`.*\['inner'\]"):
+        model.train_on_batch(*data(rng, inputs))

@@ -11,7 +11,7 @@ import keras_modals
 from keras_modals import LatentAugmentation, Policy, operations
 from keras_modals._src.labels import IGNORED
 from keras_modals._src.layers import latent_augmentation
-from keras_modals._src.layers.draw import NO_OPERATION, Step
+from keras_modals._src.layers.moves import NO_OPERATION, Step
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import ONLY, StepScope
 from keras_modals._src.memory.class_memory import ClassStatistics

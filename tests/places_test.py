@@ -9,6 +9,9 @@ from places import PLACES, TENSORFLOW_ONLY, compile_as
 from portable import BACKEND
 
 import keras_modals
+from keras_modals._src.models.augment import _find_head
+from keras_modals._src.models.graph import Graph, plain
+from keras_modals._src.models.places import find_places, leading_to, signals
 
 pytest.importorskip("tensorflow", reason="streams are `tf.data.Dataset`s")
 
@@ -24,8 +27,8 @@ REFUSED = {
 }
 
 #: Where `augment` puts its layers: behind these, several in a place where there are
-#: branches. By hand from the graphs, as in the table of the issue; what a Dropout or
-#: Flatten makes of the one before is none of its own.
+#: branches. As it found them, and compared by eye with the graphs; that all paths come
+#: through each is tested below.
 EXPECTED = {
     "mnist_convnet": [
         "input_layer",
@@ -234,26 +237,41 @@ STILL = keras_modals.Policy({"class_mixing": (0.0, 0.0)})
 
 
 def _check_training(place, names):
-    plain = _eager(place.model)
+    original = _eager(place.model)
     same = _augment(place, policy=STILL)
     augmented = _augment(place)
     assert _places_of(augmented) == names
     assert _places_of(same) == names
+    _check_paths(original)
     for model in (same, augmented):
         # What is frozen stays so.
-        assert len(model.trainable_weights) == len(plain.trainable_weights)
-    expected = place.predict(plain)
+        assert len(model.trainable_weights) == len(original.trainable_weights)
+    expected = place.predict(original)
     np.testing.assert_allclose(place.predict(augmented), expected, 1e-5, 1e-6)
     # Dropout draws from copies of the plain model's seeds.
     losses = []
-    state = [np.array(keras.ops.convert_to_numpy(v)) for v in plain.variables]
-    for model in (plain, same, augmented):
+    state = [np.array(keras.ops.convert_to_numpy(v)) for v in original.variables]
+    for model in (original, same, augmented):
         # Where a layer cannot be copied, all have the same, its seeds included.
-        for variable, value in zip(plain.variables, state):
+        for variable, value in zip(original.variables, state):
             variable.assign(value)
         losses.append(place.train(model))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert np.isfinite(losses).all()
+
+
+def _check_paths(model):
+    """Without the tensors of a place, nothing leads from the inputs to the head."""
+    graph = Graph(plain(model))
+    calls = leading_to(graph, graph.outputs[0])
+    head = _find_head(graph, calls)
+    for place in find_places(graph, calls, head):
+        without = {id(tensor) for tensor in place.tensors}
+        reached = {id(tensor) for tensor in graph.inputs} - without
+        for call in calls:
+            if any(id(tensor) in reached for tensor in signals(call)):
+                assert call is not head, place
+                reached |= {id(tensor) for tensor in call.outputs} - without
 
 
 def _places_of(model):

@@ -8,17 +8,16 @@ from keras import ops
 
 from keras_modals._src import backend
 from keras_modals._src.arguments import check_integer
-from keras_modals._src.labels import IGNORED, Classes
+from keras_modals._src.labels import Classes
 from keras_modals._src.labels.mixing import mixed
-from keras_modals._src.layers.draw import DrawPlan
 from keras_modals._src.layers.gradients import scale_gradient
 from keras_modals._src.layers.mixed_mask import MixedMask, mixed_mask
+from keras_modals._src.layers.moves import Moves
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import ONLY, current_scope
 from keras_modals._src.memory.class_memory import ClassMemory, memory_bytes
 from keras_modals._src.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
 from keras_modals._src.operations.batch import Batch
-from keras_modals._src.operations.operation import Draw
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
 
@@ -153,31 +152,20 @@ class LatentAugmentation(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy
         self._sub_policies = tuple(name for name, _, _ in policy.sub_policies)
-        self._plan = self._make_plan()
-        self._warned = False
-        self.supports_masking = True
-
-    def _make_plan(self):
-        """What keeps labels is drawn by the layer; what mixes, by the step."""
-        names = self._sub_policies
-        moving = [i for i, each in enumerate(names) if self._keeps(each)]
+        self._moves = Moves(policy)
+        names = enumerate(self._sub_policies)
         #: Indices of the sub-policies that mix.
-        self._mixing = [i for i in range(len(names)) if i not in moving]
-        partners = {self.operations[names[i]].partners for i in self._mixing}
+        self._mixing = [i for i, name in names if name not in self._moves.operations]
+        partners = {
+            self.operations[self._sub_policies[i]].partners for i in self._mixing
+        }
         if len(partners) > 1:
             raise ValueError(
                 "A sample is mixed with one other: give all operations one `partners`. "
                 f"Received: {sorted(partners)}"
             )
-        if not moving:
-            return None
-        # In a policy's order, those of an operation are one after the other.
-        self._moving = moving
-        operations = [each for each in self.operations.values() if each.keeps_labels]
-        return DrawPlan(operations, len(moving), self._policy.operation_counts)
-
-    def _keeps(self, name):
-        return self.operations[name].keeps_labels
+        self._warned = False
+        self.supports_masking = True
 
     # State ---------------------------------------------------------------
 
@@ -187,7 +175,7 @@ class LatentAugmentation(keras.layers.Layer):
             latents_shape = latents_shape["latents"]
         features = latents_shape[1:]
         is_known = None not in features
-        if len(latents_shape) < 2 or not (is_known or self._plan is None):
+        if len(latents_shape) < 2 or (self._moves and not is_known):
             raise ValueError(
                 "Operations that keep labels need latents of rank 2 or more whose "
                 "axes, other than the first, have known sizes. Pool or flatten "
@@ -243,7 +231,12 @@ class LatentAugmentation(keras.layers.Layer):
     @property
     def keeps_labels(self):
         """Whether an operation keeps the label."""
-        return len(self._mixing) < len(self._sub_policies)
+        return bool(self._moves)
+
+    @property
+    def num_mixing(self):
+        """How many of the policy's sub-policies mix."""
+        return len(self._mixing)
 
     @property
     def partners(self):
@@ -424,24 +417,16 @@ class LatentAugmentation(keras.layers.Layer):
         self.memory.update(latents, labels, hardness, after)
 
     def draw(self, rows):
-        """Draws what the moves of the rows of a `RowMap` depend on, those that keep
-        labels, as a list of `Step`."""
-        if self._plan is None:
-            return []
-        return self._plan.draw(
-            self._of_moving(self.probabilities),
-            self._of_moving(self.magnitudes),
+        """Draws what the moves of the rows of a `RowMap` depend on, as a list of
+        `Step`."""
+        return self._moves.draw(
+            self.probabilities,
+            self.magnitudes,
             rows.batch,
             rows.moved_copies,
             self.num_features,
             self.seed_generator,
         )
-
-    def _of_moving(self, values):
-        values = ops.convert_to_tensor(values)
-        if not self._mixing:
-            return values
-        return ops.stack([values[..., index] for index in self._moving], axis=-1)
 
     def apply(self, latents, labels, steps, rows, mix=None, moved=None):
         """Applies what was drawn. A function of its arguments and of the class memory.
@@ -469,11 +454,15 @@ class LatentAugmentation(keras.layers.Layer):
             batch = Batch(
                 ops.cast(source, "float32"), labels, rows.moved_copies, self.memory
             )
-            walked, touched = self._walk(ops.cast(moved, "float32"), batch, steps)
+            walked, touched = self._moves.walk(ops.cast(moved, "float32"), batch, steps)
             moved = ops.cast(walked, latents.dtype)
         if not (trains_encoder or rows.has_clean_view):
             # What no operation moved trains the encoder.
-            moved = samples if touched is None else _where(touched, moved, samples)
+            moved = (
+                samples
+                if touched is None
+                else ops.where(touched[:, None], moved, samples)
+            )
         if mix is not None:
             stops = not (trains_encoder or rows.has_clean_view)
             moved = mix(moved, source, stops_gradient=stops)
@@ -492,35 +481,6 @@ class LatentAugmentation(keras.layers.Layer):
         """Rows of all members, whose gradient is the encoder's, of those of one, which
         all share, or of all."""
         return latents
-
-    def _walk(self, moved, batch, steps):
-        """Takes rows through the operations that were drawn.
-
-        Returns the moved rows, and which of them an operation moved.
-        """
-        has_label = batch.labels != IGNORED
-        touched = ops.zeros_like(has_label)
-        for step in steps:
-            before = moved
-            for name, operation in self.operations.items():
-                if not operation.keeps_labels:
-                    continue
-                numbers = Draw(step.uniform[name], step.noise)
-                move = operation.move(before, step.magnitude[:, None], batch, numbers)
-                chosen = self._is_chosen(name, step) & has_label
-                if move.possible is not None:
-                    chosen = chosen & move.possible
-                moved = _where(chosen, move.latents, moved)
-                touched = touched | chosen
-        return moved, touched
-
-    def _is_chosen(self, name, step):
-        names = [self._sub_policies[index] for index in self._moving]
-        first = names.index(name)
-        last = first + names.count(name) - 1
-        if first == last:
-            return step.sub_policy == first
-        return (step.sub_policy >= first) & (step.sub_policy <= last)
 
     # Keras ---------------------------------------------------------------
 
@@ -559,10 +519,6 @@ class LatentAugmentation(keras.layers.Layer):
             seed=self.seed,
         )
         return config
-
-
-def _where(rows, moved, unmoved):
-    return ops.where(rows[:, None], moved, unmoved)
 
 
 def _flat(latents):

@@ -35,7 +35,7 @@ class StepMixing:
         # The members of a population share what is drawn for layers that they share.
         drawn = rows if len(leaders) == 1 else rows.of_members(1)
         count = drawn.moved_copies * drawn.batch
-        width = max(len(leader.mixing_values()) for leader in leaders)
+        width = max(leader.num_mixing for leader in leaders)
         numbers = backend.uniform((1 + count * (2 + 2 * width),), seed)
         self.level = 0
         if len(leaders) > 1:

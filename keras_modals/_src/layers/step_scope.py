@@ -87,6 +87,17 @@ class StepScope:
             self.layer = layer
         return place
 
+    def check_all_ran(self):
+        """Refuses a step in which a layer did not run: labels would be mixed where its
+        latents are not."""
+        missing = [name for name in self._places if name not in self._recorded]
+        if missing:
+            raise ValueError(
+                "These `LatentAugmentation` layers did not run in a training step, as "
+                "in a model that is called with `training=False`: put them outside of "
+                f"it. Received: {missing}"
+            )
+
     def record(self, layer, latents):
         """Keeps a layer's latents, of each sample's first view, `(batch, features)`."""
         place, moved = self.place_of(layer.name), list(self._moved)

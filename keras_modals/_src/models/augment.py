@@ -60,8 +60,8 @@ def augment(
             head's input. `"input"`: at the first of these places alone. `"head"`: at
             the input of the last layer with weights, the classifier's head, alone. Or a
             layer, behind which to augment: its name, its
-            index in `model.layers`, or the layer itself; or a list of such.
-            Defaults to `"auto"`.
+            index in `model.layers`, or the layer itself, also where its name is one of
+            these words; or a list of such. Defaults to `"auto"`.
         num_classes: Integer. Defaults to the width of the (label) output, 2 for a
             width of 1.
         policy: A `keras_modals.Policy`, which acts at the place that is the nearest to

@@ -57,6 +57,7 @@ def compute_objective(model, x, y, sample_weight):
     scope = model.step_scope(labels)
     with scope:
         y_pred = model(x, training=True)
+    scope.check_all_ran()
     rows, clean = scope.rows, scope.recorded(layer)
 
     data = StepData(outputs, targets, y, y_pred, sample_weight)

@@ -5,14 +5,13 @@ from keras import ops
 from portable import array, tensor
 
 from keras_modals import Policy
-from keras_modals._src.layers.draw import NO_OPERATION, DrawPlan
+from keras_modals._src.layers.moves import NO_OPERATION, Moves
 from keras_modals._src.operations.indices import uniform_index
 
 
 def draw(policy, rows=1000, views=1, features=3, seed=0):
-    names, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
-    operations = list(policy.by_name.values())
-    return DrawPlan(operations, len(names), policy.operation_counts).draw(
+    _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
+    return Moves(policy).draw(
         np.array(probabilities, "float32"),
         np.array(magnitudes, "float32"),
         rows,
