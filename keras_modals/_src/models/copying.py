@@ -339,8 +339,9 @@ def _refuse(layer, copy, name, value, copied):
         raise ValueError(f"`{name}` has other layers")
     if name is None or name in _KERAS_ATTRIBUTES or _package(layer) == "keras":
         return
-    if isinstance(value, str) and "name" in name:
-        # Keras numbers names.
+    if name.startswith("_self_") or (isinstance(value, str) and "name" in name):
+        # TensorFlow's notes for checkpoints, made when first asked for. Keras numbers
+        # names.
         return
     if copied is _MISSING or not _equal(value, copied):
         text = "missing" if copied is _MISSING else repr(copied)[:40]
