@@ -1,5 +1,7 @@
 """Small classifiers with an encoder for each kind of data, used by the benchmarks."""
 
+import functools
+
 import keras
 from keras import layers
 
@@ -37,11 +39,63 @@ def _cnn(input_shape, num_classes, kernel_size, convolution, pooling, global_poo
     return _classifier(inputs, global_pooling()(hidden), num_classes)
 
 
-def bilstm(input_shape, num_classes, vocabulary=2000, units=64):
+def residual_1d(input_shape, num_classes, blocks=3, filters=64):
+    """Residual blocks with batch normalization, for series."""
+    inputs = keras.Input(input_shape)
+    hidden = layers.Conv1D(filters, 5, padding="same")(inputs)
+    for _ in range(blocks):
+        start = hidden
+        for activation in ("relu", None):
+            hidden = layers.Conv1D(filters, 5, padding="same", use_bias=False)(hidden)
+            hidden = layers.BatchNormalization()(hidden)
+            hidden = layers.Activation(activation)(hidden)
+        hidden = layers.ReLU()(layers.Add()([hidden, start]))
+        hidden = layers.MaxPooling1D()(hidden)
+    hidden = layers.GlobalAveragePooling1D()(hidden)
+    return _classifier(inputs, hidden, num_classes)
+
+
+def bilstm(input_shape, num_classes, vocabulary=2000, units=64, mask_zero=False):
     """An embedding and a bidirectional LSTM, for texts as token numbers."""
     inputs = keras.Input(input_shape, dtype="int32")
-    hidden = layers.Embedding(vocabulary, units)(inputs)
+    hidden = layers.Embedding(vocabulary, units, mask_zero=mask_zero)(inputs)
     hidden = layers.Bidirectional(layers.LSTM(units))(hidden)
+    return _classifier(inputs, hidden, num_classes)
+
+
+masked_bilstm = functools.partial(bilstm, mask_zero=True)
+
+
+class Positions(layers.Layer):
+    """Adds a learned vector for each position."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        self.positions = self.add_weight(
+            shape=input_shape[1:], initializer=keras.initializers.RandomNormal(0.02)
+        )
+
+    def call(self, inputs):
+        return inputs + self.positions
+
+
+def transformer(input_shape, num_classes, vocabulary=2000, units=64, blocks=2):
+    """A small transformer, normalized before each block, for texts."""
+    inputs = keras.Input(input_shape, dtype="int32")
+    hidden = layers.Embedding(vocabulary, units, mask_zero=True)(inputs)
+    hidden = Positions()(hidden)
+    for _ in range(blocks):
+        start = layers.LayerNormalization()(hidden)
+        start = layers.MultiHeadAttention(4, units // 4)(start, start)
+        hidden = layers.Add()([hidden, start])
+        start = layers.LayerNormalization()(hidden)
+        start = layers.Dense(2 * units, "gelu")(start)
+        hidden = layers.Add()([hidden, layers.Dense(units)(start)])
+    hidden = layers.LayerNormalization()(hidden)
+    hidden = layers.GlobalAveragePooling1D()(hidden)
     return _classifier(inputs, hidden, num_classes)
 
 

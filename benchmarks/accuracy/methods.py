@@ -134,7 +134,9 @@ CANDIDATES = {
             "latent mixing, two views": {"num_views": 2, "policy": _mixing(1.0)},
             "latent mixing, all rows": {"policy": _mixing(1.0)},
             "latent mixing, balanced": {"policy": _mixing(partners="balanced")},
+            "latent mixing, few rows": {"policy": _mixing(0.3), **_ALONE},
             "latent mixing, rate 2": {"learning_rate": 2.0},
+            "latent mixing, alone, rate 2": {"learning_rate": 2.0, **_ALONE},
         }.items()
     },
     "latent mixing tuned": METHODS["latent mixing tuned"],

@@ -15,21 +15,31 @@ Attributes:
     epochs, batch_size: Of a training.
 """
 
-EPOCHS = {"mlp": 60, "cnn_1d": 60, "cnn_2d": 20, "bilstm": 20}
+EPOCHS = {
+    "mlp": 60,
+    "cnn_1d": 60,
+    "cnn_2d": 20,
+    "residual_1d": 60,
+    "bilstm": 20,
+    "masked_bilstm": 20,
+    "transformer": 40,
+}
 EPOCHS_OF_FULL_TEXT = 6
 #: With batches of 50, it would take 80 steps, and not learn.
 BATCH_OF_MNIST = 20
 
 
 def problem(name, tuning=False):
-    """A data set by name; `name:0.5` for a share of its training samples, `name@180`
-    for another number of epochs. For `tuning`, half of the validation samples take the
-    place of the test samples."""
+    """A data set by name; `name/transformer` for another encoder, `name:0.5` for a
+    share of its training samples, `name@180` for another number of epochs, in this
+    order. For `tuning`, half of the validation samples take the place of the test
+    samples."""
     name, _, longer = name.partition("@")
     name, _, share = name.partition(":")
+    name, _, encoder = name.partition("/")
     share = float(share or 1)
     example = data.load(name)
-    shape, encoder = example.train[0].shape[1:], example.encoder
+    shape, encoder = example.train[0].shape[1:], encoder or example.encoder
 
     def build():
         model = getattr(models, encoder)(shape, example.num_classes)

@@ -9,7 +9,7 @@ Study.__doc__ = """Methods on data sets.
 
 Attributes:
     methods: Dict from name to `Method`.
-    datasets: Names, or `name:share` for a share of the training samples.
+    datasets: Names, as `problem` takes them.
     metric: By which settings are chosen, and which is reported.
     tuning: Whether half of the validation samples take the place of the test samples,
         to choose the package's defaults by.
@@ -46,6 +46,11 @@ _FOR_TUNING = (
     "trec6_sentences",
     "trec6",
     "sst2",
+    "trec6:0.275",
+    "trec6/masked_bilstm",
+    "trec6/masked_bilstm:0.275",
+    "trec6/transformer",
+    "fsdd/residual_1d",
 )
 
 #: By name, which is also that of the file. Of `results`, text with the whole training
