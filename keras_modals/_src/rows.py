@@ -42,6 +42,8 @@ class RowMap(
 
     def of_members(self, members):
         """The map of a layer for the first members, whom others share it with."""
+        if members == self.members:
+            return self
         of_one = self.num_views * self.batch
         partner, share = (
             None if each is None else each[: members * of_one]

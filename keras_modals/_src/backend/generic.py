@@ -44,8 +44,8 @@ def gather(tensors):
     return tensors
 
 
-def branch_index(index):
-    return index
+def eager_value(scalar):
+    return None
 
 
 def many_models():

@@ -352,7 +352,7 @@ class LatentAugmentation(keras.layers.Layer):
         outputs, touched = self.apply(
             latents,
             scope.labels,
-            self.draw(rows),
+            self.draw(rows, scope.strength),
             rows,
             partial(scope.mixing, place=place) if self.mixes_classes else None,
             moved,
@@ -416,11 +416,14 @@ class LatentAugmentation(keras.layers.Layer):
         latents, labels, hardness = backend.gather((latents, labels, hardness))
         self.memory.update(latents, labels, hardness, after)
 
-    def draw(self, rows):
+    def draw(self, rows, strength=None):
         """Draws what the moves of the rows of a `RowMap` depend on, as a list of
-        `Step`."""
+        `Step`; probabilities are multiplied by `strength`."""
+        probabilities = self.probabilities
+        if strength is not None and self._moves:
+            probabilities = strength * probabilities
         return self._moves.draw(
-            self.probabilities,
+            probabilities,
             self.magnitudes,
             rows.batch,
             rows.moved_copies,
@@ -523,14 +526,14 @@ class LatentAugmentation(keras.layers.Layer):
 
 def _flat(latents):
     """All features on one axis, where there are known sizes."""
-    if None in latents.shape[1:]:
+    if len(latents.shape) == 2 or None in latents.shape[1:]:
         return latents
     return ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
 
 
 def _like(flat, latents):
     """Rows in the form of some latents."""
-    if None in latents.shape[1:]:
+    if len(latents.shape) == 2 or None in latents.shape[1:]:
         return flat
     return ops.reshape(flat, (-1, *latents.shape[1:]))
 

@@ -23,6 +23,7 @@ class StepMixing:
         groups: int32 `(batch,)`, the samples' groups, -1 for none.
         rows: The `RowMap` of the step, without partners.
         seed: A `keras.random.SeedGenerator`.
+        strength: Float32 scalar that probabilities are multiplied by; `None` for 1.
 
     Attributes:
         level: The level drawn: an integer where there is one level, or where steps run
@@ -31,7 +32,7 @@ class StepMixing:
         share: float32 `(n,)`, the partner's share, 0 where a row is not mixed.
     """
 
-    def __init__(self, leaders, groups, rows, seed):
+    def __init__(self, leaders, groups, rows, seed, strength=None):
         # The members of a population share what is drawn for layers that they share.
         drawn = rows if len(leaders) == 1 else rows.of_members(1)
         count = drawn.moved_copies * drawn.batch
@@ -39,13 +40,15 @@ class StepMixing:
         numbers = backend.uniform((1 + count * (2 + 2 * width),), seed)
         self.level = 0
         if len(leaders) > 1:
-            self.level = backend.branch_index(uniform_index(numbers[0], len(leaders)))
+            level = uniform_index(numbers[0], len(leaders))
+            known = backend.eager_value(level)
+            self.level = level if known is None else known
         draws = ops.reshape(numbers[1:], (count, 2 + 2 * width))
         samples = drawn.tile_moved(ops.arange(drawn.batch, dtype="int32"))
         kind, num_groups = leaders[0].partners, leaders[0].labels.num_groups
         partner = draw_partners(kind, draws[:, :2], samples, groups, num_groups)
-        known = groups != IGNORED
-        can_mix = drawn.tile_moved(known) & backend.take_rows(known, partner)
+        labeled = groups != IGNORED
+        can_mix = drawn.tile_moved(labeled) & backend.take_rows(labeled, partner)
         # Alone in its batch a sample meets nobody.
         can_mix = can_mix & (partner != samples)
 
@@ -54,7 +57,7 @@ class StepMixing:
             of_leader = [
                 backend.tile_rows(t, copies) for t in (draws, partner, can_mix)
             ]
-            return _parts(leader, *of_leader)
+            return _parts(leader, strength, *of_leader)
 
         def rows_of(leader, tensor):
             return backend.tile_rows(tensor, rows.members // leader.members)
@@ -124,12 +127,14 @@ class StepMixing:
         return (self.share > 0) & (self.level < before)
 
 
-def _parts(leader, draws, partner, can_mix):
+def _parts(leader, strength, draws, partner, can_mix):
     """The partners of a leader's rows, and pairs of each mixing operation of its policy
     and the share that it takes, 0 where it does not act."""
     parts = []
     for index, (operation, probability, magnitude) in enumerate(leader.mixing_values()):
         accept, uniform = draws[:, 2 + 2 * index], draws[:, 3 + 2 * index]
+        if strength is not None:
+            probability = strength * probability
         share = operation.share(_by_row(magnitude, accept), uniform)
         accepted = can_mix & (accept < _by_row(probability, accept))
         parts.append((operation, ops.where(accepted, share, 0.0)))

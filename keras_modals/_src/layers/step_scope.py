@@ -51,18 +51,21 @@ class StepScope:
         rows: The `RowMap` of the step; `None` at inference.
         mixing: The `StepMixing`; `None` where no layer mixes.
         places: Dict from the names of the model's layers to their `Place`.
+        strength: Float32 scalar that the layers' probabilities are multiplied by;
+            `None` for 1.
 
     Attributes:
         member_outputs: What each head of a population says, at inference.
     """
 
-    def __init__(self, labels, rows=None, mixing=None, places=None):
+    def __init__(self, labels, rows=None, mixing=None, places=None, strength=None):
         self.labels, self.rows, self.mixing = labels, rows, mixing
+        self.strength = strength
         self.member_outputs = None
         #: The layer nearest to the head.
         self.layer: Any = None
         self._places = places or {}
-        self._recorded: dict[str, Recorded | None] = {}
+        self._recorded: dict[str, Any] = {}
         self._moved: list = []
 
     def place_of(self, name):
@@ -100,19 +103,20 @@ class StepScope:
 
     def record(self, layer, latents):
         """Keeps a layer's latents, of each sample's first view, `(batch, features)`."""
-        place, moved = self.place_of(layer.name), list(self._moved)
-        if self.mixing is not None and place.level and not self.rows.has_clean_view:
-            moved.append(self._of_first_views(self.mixing.is_mixed(place.level)))
+        self._recorded[layer.name] = latents, list(self._moved)
+
+    def recorded(self, layer):
+        """What there is of a layer, as `Recorded`."""
+        latents, moved = self._recorded[layer.name]
+        level = self.place_of(layer.name).level
+        if self.mixing is not None and level and not self.rows.has_clean_view:
+            moved = [*moved, self._of_first_views(self.mixing.is_mixed(level))]
         labels, weights = self.labels, None
         for each in moved:
             labels = ops.where(each, IGNORED, labels)
             weights = ops.ones(ops.shape(labels)) if weights is None else weights
             weights = ops.where(each, 0.0, weights)
-        self._recorded[layer.name] = Recorded(latents, labels, weights)
-
-    def recorded(self, layer):
-        """What there is of a layer, as `Recorded`."""
-        return self._recorded[layer.name]
+        return Recorded(latents, labels, weights)
 
     def mark_moved(self, touched):
         """Says which of the rows that may be moved a layer has moved."""

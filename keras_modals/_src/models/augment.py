@@ -23,6 +23,9 @@ WORDS = ("auto", "input", "head")
 #: The rate of `LatentDropout` beside mixing.
 DEFAULT_DROPOUT = 0.3
 
+#: The steps over which mixing sets in.
+DEFAULT_WARMUP = 100
+
 
 def augment(
     model,
@@ -33,6 +36,7 @@ def augment(
     dropout=None,
     num_views=1,
     clean_view=None,
+    warmup_steps=None,
     label_output=None,
     **layer_arguments,
 ):
@@ -73,6 +77,8 @@ def augment(
             drops nothing. Defaults to `None`: 0.3 where the policy mixes, and no layer
             where it does not.
         num_views, clean_view, label_output: As in `ModalsModel`.
+        warmup_steps: As in `ModalsModel`. Defaults to `None`: 100 where the policy
+            mixes, and 0 where it does not.
         **layer_arguments: Further arguments of `LatentAugmentation`; those of the class
             memory hold at the last place.
 
@@ -125,8 +131,11 @@ def augment(
         (tensor, partial(make, last - index, index == last))
         for index, (tensor, make) in enumerate(makers)
     ]
-    if dropout is None and any(own.mixes for _, own in used):
+    mixes = any(own.mixes for _, own in used)
+    if dropout is None and mixes:
         dropout = DEFAULT_DROPOUT
+    if warmup_steps is None:
+        warmup_steps = DEFAULT_WARMUP if mixes else 0
     if dropout is not None:
         tensor, make = makers[-1]
         seed = layer_arguments.get("seed")
@@ -139,6 +148,7 @@ def augment(
         name=model.name.replace(".", "_"),
         num_views=num_views,
         clean_view=clean_view,
+        warmup_steps=warmup_steps,
         label_output=label_output,
     )
     result.found_places = [_described(place, graph) for place, _ in used]

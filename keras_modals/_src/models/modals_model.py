@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_modals._src import backend
 from keras_modals._src.arguments import check_bounds, check_integer
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.mixed_mask import MixedMask
@@ -77,6 +78,10 @@ class ModalsModel(keras.Model):
             costs as much more: of several places the encoder as well. Defaults to `1`.
         clean_view: Boolean, whether the first of several views is the latent itself.
             Defaults to `None`: `True` where there are several.
+        warmup_steps: Integer, the number of the optimizer's first steps over which the
+            probabilities of all operations grow, from 0 to those of the policy: before
+            an encoder has learned something, what is mixed or moved has no meaning yet.
+            Defaults to `0`.
         label_output: Name of the output whose targets are the class labels. Needed
             with several outputs.
 
@@ -105,6 +110,7 @@ class ModalsModel(keras.Model):
         *,
         num_views=1,
         clean_view=None,
+        warmup_steps=0,
         label_output=None,
         **kwargs,
     ):
@@ -130,6 +136,7 @@ class ModalsModel(keras.Model):
                 "A clean view needs another one beside it, or nothing is augmented. "
                 f"Received: clean_view={clean_view}, num_views={num_views}"
             )
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps, 0)
         self.label_output = label_output
         #: Pairs of a place and why it was chosen, where `augment` found them.
         self.found_places: list = []
@@ -244,12 +251,23 @@ class ModalsModel(keras.Model):
         """
         members = self.latent_augmentation.members
         rows = RowMap(ops.shape(labels)[0], self.num_views, self.clean_view, members)
-        mixing, leaders = None, self._arrangement.leaders
+        mixing, leaders, strength = None, self._arrangement.leaders, self._strength()
         if leaders:
             seed = self.latent_augmentation.seed_generator
-            mixing = StepMixing(leaders, labels, rows, seed)
+            mixing = StepMixing(leaders, labels, rows, seed, strength)
             rows = rows.mixed(mixing.partner, mixing.share)
-        return StepScope(labels, rows, mixing, self._arrangement.places)
+        return StepScope(labels, rows, mixing, self._arrangement.places, strength)
+
+    def _strength(self):
+        """What probabilities are multiplied by in a step, a float32 scalar; `None` for
+        1."""
+        if not self.warmup_steps:
+            return None
+        steps = ops.convert_to_tensor(self.optimizer.iterations)
+        known = backend.eager_value(steps)
+        if known is not None and known >= self.warmup_steps:
+            return None
+        return ops.minimum(ops.cast(steps, "float32") / self.warmup_steps, 1.0)
 
     def _augmented_outputs(self, names):
         """The outputs whose rows the step multiplies or mixes."""
@@ -531,6 +549,7 @@ class ModalsModel(keras.Model):
             label_output=self.label_output,
             num_views=self.num_views,
             clean_view=self.clean_view,
+            warmup_steps=self.warmup_steps,
         )
         return config
 

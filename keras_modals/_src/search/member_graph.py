@@ -46,6 +46,7 @@ def copy_modals_model(model):
         label_output=model.label_output,
         num_views=model.num_views,
         clean_view=model.clean_view,
+        warmup_steps=model.warmup_steps,
     )
 
 

@@ -172,6 +172,7 @@ class SharedEncoderSearch(ModalsModel):
             label_output=template.label_output,
             num_views=template.num_views,
             clean_view=template.clean_view,
+            warmup_steps=template.warmup_steps,
         )
         self._template = Untracked(template)
         self.heads = heads

@@ -40,7 +40,7 @@ Attributes:
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
     remembered: List of what each layer with a memory received, as `Recorded`.
     sample_loss: The samples' losses, `(batch,)`, where a memory keeps them.
-    clean: What the layer nearest to the head received, as `Recorded`.
+    clean: What the layer nearest to the head received, as `Recorded`, for terms.
     label_counts: The counts of `Labels.read`.
     batch_size: The number of samples.
 """
@@ -58,7 +58,8 @@ def compute_objective(model, x, y, sample_weight):
     with scope:
         y_pred = model(x, training=True)
     scope.check_all_ran()
-    rows, clean = scope.rows, scope.recorded(layer)
+    rows = scope.rows
+    clean = scope.recorded(layer) if model.terms else None
 
     data = StepData(outputs, targets, y, y_pred, sample_weight)
     passes = loss_passes(model, rows, data, layer.seed_generator)

@@ -1,0 +1,144 @@
+"""The first steps of a training, over which what a policy does sets in."""
+
+import keras
+import numpy as np
+import pytest
+from portable import array, tensor
+
+import keras_modals
+from keras_modals import LatentAugmentation, ModalsModel, Policy
+
+pytestmark = pytest.mark.backend
+
+FEATURES, NUM_CLASSES = 6, 3
+
+MIXING = Policy({"class_mixing": (0.8, 0.5)}, operation_counts=(0.0, 1.0))
+MOVING = Policy({"difference_transform": (0.8, 0.5)}, operation_counts=(0.0, 1.0))
+
+
+#: The share of rows that is augmented at a step, with a warm-up of 20.
+STRENGTHS = [(0, 0.0), (5, 0.2), (20, 0.8), (90, 0.8)]
+
+
+def model_of(policy, warmup_steps, places=2, **arguments):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((FEATURES,))
+    hidden = inputs
+    if places == 2:
+        hidden = LatentAugmentation(NUM_CLASSES, MIXING, seed=1, name="first")(hidden)
+    hidden = keras.layers.Dense(8, "tanh")(hidden)
+    hidden = LatentAugmentation(NUM_CLASSES, policy, seed=2, name="last")(hidden)
+    outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
+    model = ModalsModel(inputs, outputs, warmup_steps=warmup_steps)
+    model.compile(
+        keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy", **arguments
+    )
+    return model
+
+
+def data(rng, rows=24):
+    x = rng.normal(size=(rows, FEATURES)).astype("float32")
+    return x, np.arange(rows) % NUM_CLASSES
+
+
+def copy_state(model, other):
+    """Gives a model the variables of another one, those of draws included."""
+    for variable, value in zip(model.variables, other.variables, strict=True):
+        variable.assign(array(value))
+
+
+@pytest.mark.parametrize("places", [1, 2])
+@pytest.mark.parametrize(("step", "expected"), STRENGTHS)
+def test_the_share_of_mixed_rows_grows(step, expected, places):
+    rows = 4000
+    model = model_of(MIXING, 20, places)
+    model.optimizer.iterations.assign(step)
+    scope = model.step_scope(tensor(np.arange(rows) % NUM_CLASSES, "int32"))
+    mixed = np.mean(array(scope.rows.share) > 0)
+    # Four standard deviations.
+    assert abs(mixed - expected) <= 4 * np.sqrt(expected * (1 - expected) / rows)
+
+
+@pytest.mark.parametrize(("step", "expected"), STRENGTHS)
+def test_the_share_of_moved_rows_grows(step, expected, rng):
+    rows = 4000
+    model = model_of(MOVING, 20, places=1)
+    x, y = data(rng, rows)
+    model.fit(x, y, batch_size=rows, verbose=0)  # Fills the memory of classes.
+    model.optimizer.iterations.assign(step)
+    with model.step_scope(tensor(y, "int32")):
+        outputs = array(model(x, training=True))
+    moved = np.mean(np.any(outputs != array(model(x)), axis=1))
+    assert abs(moved - expected) <= 4 * np.sqrt(expected * (1 - expected) / rows)
+
+
+@pytest.mark.parametrize("policy", [MIXING, MOVING], ids=["mixing", "moving"])
+def test_each_step_has_its_own_strength(policy, rng):
+    """In one traced step: the first is the plain model's, the others are not."""
+    x, y = data(rng)
+    arguments = {"triplet_weight": 0.0}
+    model = model_of(policy, 3, **arguments)
+    # Fills the memory of classes.
+    model.train_on_batch(x, y)
+    model.optimizer.iterations.assign(0)
+    losses = model.fit(x, y, epochs=3, batch_size=len(x), verbose=0).history["loss"]
+    expected = model.evaluate(x, y, batch_size=len(x), verbose=0)
+    np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
+    assert abs(losses[2] - expected) > 1e-4
+
+    # Then all is as without.
+    others = model_of(policy, 0, **arguments)
+    copy_state(others, model)
+    losses = [
+        each.fit(x, y, batch_size=len(x), shuffle=False, verbose=0).history["loss"]
+        for each in (model, others)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_steps_are_those_of_the_optimizer(rng):
+    """A batch whose gradients are gathered only is none."""
+    x, y = data(rng)
+    model = model_of(MIXING, 2, triplet_weight=0.0)
+    model.compile(
+        keras.optimizers.SGD(0.0, gradient_accumulation_steps=3),
+        "sparse_categorical_crossentropy",
+        triplet_weight=0.0,
+    )
+    logs = model.fit(x, y, epochs=4, batch_size=len(x), verbose=0).history["loss"]
+    expected = model.evaluate(x, y, batch_size=len(x), verbose=0)
+    np.testing.assert_allclose(logs[:3], expected, rtol=1e-5)
+    assert abs(logs[3] - expected) > 1e-4
+
+
+def test_a_training_goes_on_where_it_was(rng, tmp_path):
+    x, y = data(rng)
+    model = model_of(MIXING, 5, triplet_weight=0.0)
+    model.fit(x, y, epochs=3, batch_size=len(x), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.warmup_steps == 5
+    losses = [
+        each.fit(x, y, epochs=3, batch_size=len(x), shuffle=False, verbose=0).history[
+            "loss"
+        ]
+        for each in (model, loaded)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_defaults_of_augment():
+    plain = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(5), keras.layers.Dense(3, "softmax")]
+    )
+    assert keras_modals.augment(plain).warmup_steps == 100
+    assert keras_modals.augment(plain, policy=MOVING).warmup_steps == 0
+    assert keras_modals.augment(plain, warmup_steps=7).warmup_steps == 7
+
+
+@pytest.mark.parametrize("steps", [-1, 0.5, True, "many"])
+def test_invalid_arguments(steps):
+    inputs = keras.Input((4,))
+    hidden = LatentAugmentation(3)(inputs)
+    with pytest.raises(ValueError, match=r"`warmup_steps`\. Expected an integer of"):
+        ModalsModel(inputs, keras.layers.Dense(3)(hidden), warmup_steps=steps)
