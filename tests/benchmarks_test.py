@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_modals
 from benchmarks import data, readme
 from benchmarks.accuracy import report
 from benchmarks.accuracy.methods import IMBALANCE
@@ -88,6 +89,27 @@ def test_a_share_of_the_training_samples_and_a_longer_training():
     assert (whole.epochs, half.epochs) == (60, 180)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "epochs"),
+    [("masked_bilstm", 20), ("transformer", 40), ("residual_1d", 60)],
+)
+def test_a_data_set_can_have_another_encoder(encoder, epochs, monkeypatch):
+    shape = (8, 3) if encoder == "residual_1d" else (8,)
+    pair = np.ones((10, *shape)), np.arange(10) % 4
+    made = data.Data("own", "mlp", 4, pair, pair, pair)
+    monkeypatch.setattr(data, "load", lambda name, seed=0: made)
+    own = problem(f"own/{encoder}")
+    assert own.epochs == epochs
+    model = own.build_fn()
+    assert model.predict(pair[0], verbose=0).shape == (10, 4)
+    assert keras_modals.augment(model).latent_augmentation.num_features == 64
+
+
+def test_an_unknown_encoder():
+    with pytest.raises(ValueError, match=r"Unknown encoder.*'mlp'.*forest"):
+        problem("digits/forest")
+
+
 def test_a_threshold_is_tuned_on_validation_samples():
     # The rare class always gets less than half, and more where it is the right one.
     outputs = np.tile([[0.9, 0.1], [0.6, 0.4]], (20, 1))
@@ -109,7 +131,8 @@ def test_a_threshold_is_tuned_on_validation_samples():
 
 def test_studies_know_their_data_and_methods():
     for study in STUDIES.values():
-        assert {name.partition(":")[0] for name in study.datasets} <= set(data.LOADERS)
+        names = {re.split("[/:@]", name)[0] for name in study.datasets}
+        assert names <= set(data.LOADERS)
         assert "none" in study.methods
 
 

@@ -40,6 +40,10 @@ def problem(name, tuning=False):
     share = float(share or 1)
     example = data.load(name)
     shape, encoder = example.train[0].shape[1:], encoder or example.encoder
+    if encoder not in EPOCHS:
+        raise ValueError(
+            f"Unknown encoder. Expected one of {list(EPOCHS)}: {encoder!r}"
+        )
 
     def build():
         model = getattr(models, encoder)(shape, example.num_classes)
