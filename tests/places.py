@@ -728,6 +728,28 @@ def semantic_similarity_with_keras_hub():
     return Place(model, _stream(_bert_inputs(16), _classes(16, 3)))
 
 
+@place
+def image_classifier_of_keras_hub():
+    import keras_hub
+
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 64],
+        stackwise_num_blocks=[1, 1],
+        stackwise_num_strides=[1, 2],
+        block_type="basic_block",
+        image_shape=(16, 16, 3),
+    )
+    model = keras_hub.models.ImageClassifier(backbone, 3, preprocessor=None)
+    model.compile(
+        keras.optimizers.Adam(5e-5),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return Place(model, _stream(_images(16, 16, 16, 3), _classes(16, 3)))
+
+
 class Router(layers.Layer):
     """Chances of experts for each token; adds the loss of an uneven use of them."""
 

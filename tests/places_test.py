@@ -106,6 +106,7 @@ EXPECTED = {
     ],
     "semantic_similarity_with_bert": ["bert_backbone", "bidirectional", "concatenate"],
     "semantic_similarity_with_keras_hub": ["bert_backbone"],
+    "image_classifier_of_keras_hub": ["input_layer", "res_net_backbone", "pooler"],
     "text_classification_with_switch_transformer": [
         "token_and_position_embedding",
         "switch_block",
