@@ -216,7 +216,7 @@ def test_other_models_are_built_where_they_must_be(tmp_path, data):
         hidden = keras.layers.Dense(hp.Choice("units", [4, 8]), "relu")(inputs)
         model = keras.Model(inputs, keras.layers.Dense(NUM_CLASSES, "softmax")(hidden))
         model = keras_modals.augment(model, num_classes=NUM_CLASSES)
-        return compile_(model, triplet_weight=0.0)
+        return compile_(model)
 
     tuner = make_tuner(tmp_path, sized, initial="random", seed=3)
     search(tuner, data)

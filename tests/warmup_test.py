@@ -20,7 +20,7 @@ MOVING = Policy({"difference_transform": (0.8, 0.5)}, operation_counts=(0.0, 1.0
 STRENGTHS = [(0, 0.0), (5, 0.2), (20, 0.8), (90, 0.8)]
 
 
-def model_of(policy, warmup_steps, places=2, **arguments):
+def model_of(policy, warmup_steps, places=2):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((FEATURES,))
     hidden = inputs
@@ -30,9 +30,7 @@ def model_of(policy, warmup_steps, places=2, **arguments):
     hidden = LatentAugmentation(NUM_CLASSES, policy, seed=2, name="last")(hidden)
     outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
     model = ModalsModel(inputs, outputs, warmup_steps=warmup_steps)
-    model.compile(
-        keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy", **arguments
-    )
+    model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
     return model
 
 
@@ -76,8 +74,7 @@ def test_the_share_of_moved_rows_grows(step, expected, rng):
 def test_each_step_has_its_own_strength(policy, rng):
     """In one traced step: the first is the plain model's, the others are not."""
     x, y = data(rng)
-    arguments = {"triplet_weight": 0.0}
-    model = model_of(policy, 3, **arguments)
+    model = model_of(policy, 3)
     # Fills the memory of classes.
     model.train_on_batch(x, y)
     model.optimizer.iterations.assign(0)
@@ -87,7 +84,7 @@ def test_each_step_has_its_own_strength(policy, rng):
     assert abs(losses[2] - expected) > 1e-4
 
     # Then all is as without.
-    others = model_of(policy, 0, **arguments)
+    others = model_of(policy, 0)
     copy_state(others, model)
     losses = [
         each.fit(x, y, batch_size=len(x), shuffle=False, verbose=0).history["loss"]
@@ -99,11 +96,10 @@ def test_each_step_has_its_own_strength(policy, rng):
 def test_steps_are_those_of_the_optimizer(rng):
     """A batch whose gradients are gathered only is none."""
     x, y = data(rng)
-    model = model_of(MIXING, 2, triplet_weight=0.0)
+    model = model_of(MIXING, 2)
     model.compile(
         keras.optimizers.SGD(0.0, gradient_accumulation_steps=3),
         "sparse_categorical_crossentropy",
-        triplet_weight=0.0,
     )
     logs = model.fit(x, y, epochs=4, batch_size=len(x), verbose=0).history["loss"]
     expected = model.evaluate(x, y, batch_size=len(x), verbose=0)
@@ -113,7 +109,7 @@ def test_steps_are_those_of_the_optimizer(rng):
 
 def test_a_training_goes_on_where_it_was(rng, tmp_path):
     x, y = data(rng)
-    model = model_of(MIXING, 5, triplet_weight=0.0)
+    model = model_of(MIXING, 5)
     model.fit(x, y, epochs=3, batch_size=len(x), verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_modals import Policy, operations
 from keras_modals._src.evaluation.methods import (
+    RECIPES,
     STILL,
     latents,
     population_search,
@@ -113,8 +114,6 @@ def _mixing(probability=0.5, magnitude=0.5, **options):
     return Policy({operation: (probability, magnitude)}, operation_counts=(0.0, 1.0))
 
 
-_ALONE = {"dropout": 0.0, "triplet_weight": 0.0}
-
 #: What the package's defaults could be, for the study `tuning`.
 CANDIDATES = {
     "none": METHODS["none"],
@@ -129,16 +128,15 @@ CANDIDATES = {
             "latent mixing, head": {"layer": "head"},
             "latent mixing, input": {"layer": "input"},
             "latent mixing, no warm-up": {"warmup_steps": 0},
-            "latent mixing, alone": _ALONE,
-            "latent mixing, alone, no warm-up": {"warmup_steps": 0, **_ALONE},
-            "latent mixing, no triplets": {"triplet_weight": 0.0},
-            "latent mixing, no dropout": {"dropout": 0.0},
+            "latent mixing, warm-up 200": {"warmup_steps": 200},
+            "latent mixing, triplets": {"triplet_weight": 0.1},
+            "latent mixing, dropout": {"dropout": 0.3},
+            "latent mixing, triplets and dropout": RECIPES[3],
             "latent mixing, two views": {"num_views": 2, "policy": _mixing(1.0)},
             "latent mixing, all rows": {"policy": _mixing(1.0)},
             "latent mixing, balanced": {"policy": _mixing(partners="balanced")},
-            "latent mixing, few rows": {"policy": _mixing(0.3), **_ALONE},
+            "latent mixing, few rows": {"policy": _mixing(0.3)},
             "latent mixing, rate 2": {"learning_rate": 2.0},
-            "latent mixing, alone, rate 2": {"learning_rate": 2.0, **_ALONE},
         }.items()
     },
     "latent mixing tuned": METHODS["latent mixing tuned"],

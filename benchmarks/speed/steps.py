@@ -57,14 +57,13 @@ def variants():
 
         return build
 
-    alone = {"dropout": 0.0}
     four = {"policy": keras_modals.Policy.constant(0.5, 0.5), "layer": "head"}
     two_views = {**four, "num_views": 2}
     return {
         "plain": plain,
         "defaults": modals(),
-        "mixing alone": modals(alone, triplet_weight=0.0),
-        "head alone": modals({**alone, "layer": "head"}, triplet_weight=0.0),
+        "at the head": modals({"layer": "head"}),
+        "with triplets": modals(triplet_weight=0.1),
         "mixing, two views": modals({"num_views": 2}),
         "+ discriminator": modals(prior_weight=0.01),
         "four operations": modals(two_views),

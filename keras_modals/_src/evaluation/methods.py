@@ -235,8 +235,8 @@ def manifold_mixup(trial, model, alpha, learning_rate=1.0):
 def _beta_mixed(trial, model, layer, alpha, learning_rate):
     policy = Policy({BetaMixing(alpha=alpha): (1.0, 1.0)}, (0.0, 1.0))
     trial = dataclasses.replace(trial, layer=layer)
-    alone = {"dropout": 0.0, "triplet_weight": 0.0, "learning_rate": learning_rate}
-    return latents(policy=policy, **alone)(trial, model)
+    arguments = {"warmup_steps": 0, "learning_rate": learning_rate}
+    return latents(policy=policy, **arguments)(trial, model)
 
 
 def latents(**arguments):
@@ -277,13 +277,13 @@ def augmented(trial, model, operation=None, magnitude=None, **arguments):
 
 
 #: What to choose among on validation data: the defaults, with a clean view of every
-#: sample beside the mixed one, at the input alone, without what is beside the mixing,
-#: and with twice the learning rate.
+#: sample beside the mixed one, at the input alone, with dropout and triplets beside the
+#: mixing, and with twice the learning rate.
 RECIPES: tuple[dict, ...] = (
     {},
     {"num_views": 2},
     {"layer": "input"},
-    {"dropout": 0.0, "triplet_weight": 0.0},
+    {"dropout": 0.3, "triplet_weight": 0.1},
     {"learning_rate": 2.0},
 )
 

@@ -20,9 +20,6 @@ from keras_modals._src.training.outputs import by_output, check_outputs, output_
 #: What `layer` may be instead of a layer.
 WORDS = ("auto", "input", "head")
 
-#: The rate of `LatentDropout` beside mixing.
-DEFAULT_DROPOUT = 0.3
-
 #: The steps over which mixing sets in.
 DEFAULT_WARMUP = 100
 
@@ -74,8 +71,7 @@ def augment(
             to `keras_modals.DEFAULT_POLICY`.
         dropout: Float in `[0, 1)`, the rate of a `LatentDropout` behind the last place,
             which a schedule or search can change. At 0 there is such a layer, which
-            drops nothing. Defaults to `None`: 0.3 where the policy mixes, and no layer
-            where it does not.
+            drops nothing. Defaults to `None`, for no layer.
         num_views, clean_view, label_output: As in `ModalsModel`.
         warmup_steps: As in `ModalsModel`. Defaults to `None`: 100 where the policy
             mixes, and 0 where it does not.
@@ -132,8 +128,6 @@ def augment(
         for index, (tensor, make) in enumerate(makers)
     ]
     mixes = any(own.mixes for _, own in used)
-    if dropout is None and mixes:
-        dropout = DEFAULT_DROPOUT
     if warmup_steps is None:
         warmup_steps = DEFAULT_WARMUP if mixes else 0
     if dropout is not None:

@@ -22,7 +22,6 @@ from keras_modals._src.models.task import (
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
 from keras_modals._src.terms.term import TERMS, Term
-from keras_modals._src.terms.triplets import Triplets
 from keras_modals._src.training import train_step
 from keras_modals._src.training.losses import (
     LossKinds,
@@ -36,9 +35,6 @@ from keras_modals._src.training.outputs import (
     check_outputs,
     output_names,
 )
-
-#: The weight of triplets beside mixing.
-TRIPLET_WEIGHT = 0.1
 
 
 @keras.saving.register_keras_serializable("keras_modals")
@@ -234,11 +230,6 @@ class ModalsModel(keras.Model):
         return [each for each in self._arrangement.layers if each.memory is not None]
 
     @property
-    def _has_latents(self):
-        """Whether the layer nearest to the head has latents of a known size."""
-        return self.latent_augmentation.num_features is not None
-
-    @property
     def mixes_classes(self):
         """Whether a layer moves labels along."""
         return bool(self._arrangement.leaders)
@@ -289,8 +280,7 @@ class ModalsModel(keras.Model):
                 `metrics` and so on. Besides, the weights of terms, `<kind>_weight`:
                 `triplet_weight`, a float in `[0, 1)`, and `prior_weight`, a
                 non-negative float, as in `keras_modals.Triplets` and
-                `keras_modals.Prior`. At 0 a term is not computed. Triplets have 0.1 by
-                default where a layer mixes, and 0 where none does; others have 0.
+                `keras_modals.Prior`. At 0, the default, a term is not computed.
             terms: List of `keras_modals.Term`, those with arguments of their own.
         """
         weights = {
@@ -298,10 +288,6 @@ class ModalsModel(keras.Model):
             for kind, cls in TERMS.items()
             if cls.weight_name() in kwargs
         }
-        is_given = any(isinstance(term, Triplets) for term in terms)
-        mixes = any(layer.policy.mixes for layer in self.latent_augmentations)
-        if mixes and self._has_latents and not is_given:
-            weights.setdefault("triplet", TRIPLET_WEIGHT)
         terms = self._all_terms(terms, weights)
         super().compile(*args, **kwargs)
         self.output_map.compile(self.loss)
@@ -351,9 +337,6 @@ class ModalsModel(keras.Model):
         config = super().get_compile_config()
         if config:
             config["terms"] = keras.saving.serialize_keras_object(list(self.terms))
-            if not any(isinstance(term, Triplets) for term in self.terms):
-                # By default it is positive.
-                config["triplet_weight"] = 0.0
         return config
 
     def compile_from_config(self, config):

@@ -4,9 +4,8 @@ from collections import namedtuple
 
 from keras_modals._src import operations as known
 from keras_modals._src.layers.latent_augmentation import DEFAULT_POLICY
-from keras_modals._src.models.augment import DEFAULT_DROPOUT, augment
+from keras_modals._src.models.augment import DEFAULT_WARMUP, augment
 from keras_modals._src.models.compiling import compile_alike
-from keras_modals._src.models.modals_model import TRIPLET_WEIGHT
 from keras_modals._src.policies.policy import Policy
 
 PREFIX = "recipe/"
@@ -50,8 +49,7 @@ def recipe_space(hp):
     """Declares a recipe of latent mixing, and returns it.
 
     Works with every tuner of Keras Tuner. By default it is the recipe of
-    `keras_modals.augment`; with a probability of 0 and neither triplets nor dropout it
-    is the plain model's training.
+    `keras_modals.augment`; with a probability of 0 it is the plain model's training.
 
     Args:
         hp: The `keras_tuner.HyperParameters` of a build function.
@@ -77,9 +75,10 @@ def recipe_space(hp):
     probability = choose("probability", _TENTHS, probability)
     share = choose("share", _TENTHS[1:], share)
     partners = choose("partners", ["any", "balanced"], "any")
-    dropout = choose("dropout", _TENTHS[:8], DEFAULT_DROPOUT)
+    warmup = choose("warmup_steps", [0, 100, 300], DEFAULT_WARMUP)
+    dropout = choose("dropout", _TENTHS[:8], 0.0)
     views = choose("num_views", [1, 2], 1)
-    triplet = choose("triplet_weight", [0.0, 0.03, 0.1, 0.2, 0.3], TRIPLET_WEIGHT)
+    triplet = choose("triplet_weight", [0.0, 0.03, 0.1, 0.2, 0.3], 0.0)
     rate = choose("learning_rate", [0.5, 1.0, 2.0], 1.0)
     policy = Policy(
         {known.get(operation, {"partners": partners}): (probability, share)},
@@ -88,7 +87,8 @@ def recipe_space(hp):
     arguments = {
         "layer": places,
         "policy": policy,
-        "dropout": dropout,
+        "warmup_steps": warmup,
+        "dropout": dropout or None,
         "num_views": views,
     }
     return Recipe(arguments, {"triplet_weight": triplet}, rate)
