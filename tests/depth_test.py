@@ -414,7 +414,7 @@ def test_augment_puts_masks_past_its_layers(rng):
     hidden = layers.LSTM(4, return_sequences=True)(hidden)
     plain = keras.Model(inputs, head(layers.LSTM(4)(hidden)))
     model = keras_modals.augment(
-        plain, policy=Policy({"class_mixing": (0.5, 0.8)}), seed=0, dropout=0.0
+        plain, policy=Policy({"class_mixing": (0.5, 0.8)}), seed=0, warmup_steps=0
     )
     x, y = tokens(rng)
     for level, partner, share, outputs in each_level(model, x, y):

@@ -155,8 +155,8 @@ def test_a_space_has_a_policy_for_each_layer(rng, tmp_path):
     tuner.search(x, y, validation_data=(x, y), verbose=0)
     policies = tuner.best_schedule().segments[-1].policy
     assert len(policies) == 3
-    # Parts that go with mixing are there for all members, though one begins with none.
-    assert "triplet_weight" in tuner.best_model().term_weights
+    # For all members alike, though one begins with none.
+    assert tuner.best_model().warmup_steps == 100
     assert tuner.best_model().policies == list(policies)
 
 

@@ -45,17 +45,15 @@ MOVES = Policy(
 
 
 def mode(policy, compile=None, callbacks=(), targets="indices", **layer):
-    # What mixes has dropout and triplets by default.
-    alone = {"dropout": 0.0} if policy.mixes else {}
     return {
         "layer": {
             "policy": policy,
             "layer": "head",
             "num_views": 2,
-            **alone,
+            "warmup_steps": 0,
             **layer,
         },
-        "compile": {"triplet_weight": 0.0, **(compile or {})},
+        "compile": compile or {},
         "callbacks": callbacks,
         "targets": targets,
     }

@@ -47,7 +47,7 @@ class LatentMonitor(keras.callbacks.Callback):
     >>> monitor = keras_modals.evaluation.LatentMonitor(x, y)
     >>> history = model.fit(x, y, epochs=2, callbacks=[monitor], verbose=0)
     >>> sorted(set(history.history) - {"loss"})
-    ['triplet_loss', 'val_drift', 'val_relabelled_class_mixing', 'val_spread']
+    ['val_drift', 'val_relabelled_class_mixing', 'val_spread']
     """
 
     def __init__(self, x, y, operations=None, batch_size=500):

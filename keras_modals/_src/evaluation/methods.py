@@ -303,7 +303,7 @@ def random_policy(trial, model):
 
 
 def one_run_search(trial, model):
-    model = augmented(trial, model, policy=START, layer="auto")
+    model = augmented(trial, model, policy=START, layer="auto", dropout=0.0)
     search = SharedEncoderSearch(model, seed=trial.seed)
     return trial.fit(search).best_model()
 

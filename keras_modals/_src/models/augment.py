@@ -127,9 +127,8 @@ def augment(
         (tensor, partial(make, last - index, index == last))
         for index, (tensor, make) in enumerate(makers)
     ]
-    mixes = any(own.mixes for _, own in used)
     if warmup_steps is None:
-        warmup_steps = DEFAULT_WARMUP if mixes else 0
+        warmup_steps = DEFAULT_WARMUP if _mixes(own for _, own in used) else 0
     if dropout is not None:
         tensor, make = makers[-1]
         seed = layer_arguments.get("seed")
@@ -353,6 +352,13 @@ def _policies(policy, layer, count):
     if layer != "auto" or not isinstance(policy, Policy):
         return [policy] * count
     return [policy.mixing_part()] * (count - 1) + [policy]
+
+
+def _mixes(policies):
+    """Whether a policy has an operation that mixes."""
+    return any(
+        isinstance(policy, Policy) and policy.mixing_part() for policy in policies
+    )
 
 
 def _make_layers(num_classes, policy, arguments, index, is_last):

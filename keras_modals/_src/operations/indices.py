@@ -8,10 +8,13 @@ def uniform_index(uniform, size):
 
     The product never rounds up to `size`: the largest float32 below 1 is `1 - 2**-24`.
     """
-    return ops.cast(uniform * ops.cast(size, "float32"), "int32")
+    if not isinstance(size, int):
+        size = ops.cast(size, "float32")
+    return ops.cast(uniform * size, "int32")
 
 
 def other_index(uniform, index, size):
     """Another index in `[0, size)` than `index`; the same one if there is no other."""
-    size = ops.cast(size, "int32")
+    if not isinstance(size, int):
+        size = ops.cast(size, "int32")
     return (index + 1 + uniform_index(uniform, size - 1)) % size

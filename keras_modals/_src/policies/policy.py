@@ -139,15 +139,6 @@ class Policy:
             operations.setdefault(self._by_name[name], []).append(pair)
         return Policy(operations, self._operation_counts)
 
-    @property
-    def mixes(self):
-        """Whether it moves labels along, by an operation that does so with a
-        probability and a magnitude above 0."""
-        return any(
-            probability * magnitude > 0 and not self._by_name[name].keeps_labels
-            for name, probability, magnitude in self._sub_policies
-        )
-
     def mixing_part(self):
         """The policy of those of its operations that move labels along; `None` without
         any."""

@@ -19,7 +19,7 @@ START = Policy({**Policy.zero(repeats=1).operations, **DEFAULT_POLICY.operations
 def as_modals_model(model):
     """A `ModalsModel` of our own, with the weights of a model that may be plain."""
     if not isinstance(model, ModalsModel):
-        return augment(model, policy=START)
+        return augment(model, policy=START, dropout=0.0)
     names = overridden(model)
     if names:
         raise ValueError(

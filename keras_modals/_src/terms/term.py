@@ -66,7 +66,7 @@ class Term:
     >>> model.compile("adam", "sparse_categorical_crossentropy", norm_weight=0.1)
     >>> x, y = np.random.normal(size=(30, 8)), np.arange(30) % 3
     >>> sorted(model.fit(x, y, verbose=0).history)
-    ['loss', 'norm_loss', 'triplet_loss']
+    ['loss', 'norm_loss']
     """
 
     kind: ClassVar[str]

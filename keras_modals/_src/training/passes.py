@@ -134,8 +134,9 @@ class _Pass:
     def _with_share(self, kind, label, target, weight):
         """Targets with one of the labels, weighted by twice its share: their mean is
         over the rows with the other label as well."""
-        share = self._share if label == PARTNER else 1.0 - self._share
-        share = 2.0 * share
+        share = 2.0 * self._share
+        if label == OWN:
+            share = 2.0 - share
         if len(self._labels) == 1:
             # Of what is not mixed, both labels' passes have the sample's own.
             share = ops.where(self._share > 0, share, 1.0)

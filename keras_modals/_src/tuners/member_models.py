@@ -4,7 +4,6 @@ import random
 
 import keras
 import keras_tuner
-from keras_tuner.engine.hyperparameters import Fixed
 
 from keras_modals._src.arguments import BOUNDS
 from keras_modals._src.models.modals_model import ModalsModel
@@ -96,9 +95,7 @@ class MemberModels:
         hp = hp.copy()
         for parameter in hp.space:
             # A part that is off when the model is compiled cannot be turned on later.
-            is_weight = parameter.name in BOUNDS and parameter.name.endswith("_weight")
-            is_policy = parameter.name.startswith(PREFIX)
-            if (is_weight or is_policy) and not isinstance(parameter, Fixed):
+            if parameter.name in BOUNDS and parameter.name.endswith("_weight"):
                 hp.values[parameter.name] = max(parameter.values)
         with temporary_files(self._folder):
             model = self._hypermodel.build(hp)
