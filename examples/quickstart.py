@@ -42,7 +42,7 @@ def plain_model():
 
 
 def augmented_model():
-    # Inserts a LatentAugmentation before the last layer.
+    # Finds places for LatentAugmentation layers, and inserts them.
     return keras_modals.augment(plain_model())
 
 

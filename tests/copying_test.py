@@ -56,6 +56,17 @@ class Forgetful(L.Layer):
         return {"name": self.name}
 
 
+class Selfish(Forgetful):
+    """Its attribute is named as TensorFlow names its own."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(factor, **kwargs)
+        self._self_factor, self._factor = factor, 1.0
+
+    def call(self, inputs):
+        return self._self_factor * super().call(inputs)
+
+
 class Unsayable(keras.regularizers.Regularizer):
     """A regularizer without a config."""
 
@@ -163,13 +174,12 @@ def test_functions_of_one_name(rng):
     ]
 
 
-def test_what_a_config_forgets_is_shared_with_a_warning(rng):
+@pytest.mark.parametrize("layer", [Forgetful, Selfish])
+def test_what_a_config_forgets_is_shared_with_a_warning(layer, rng):
     x = x_of(rng)
-    model = model_of(Forgetful(3.0))
+    model = model_of(layer(3.0))
     expected = model.predict(x, verbose=0)
-    with pytest.warns(
-        UserWarning, match=r"shares its layers.*`_factor` is 1\.0, not 3"
-    ):
+    with pytest.warns(UserWarning, match=r"shares its layers.*factor` is 1\.0, not 3"):
         augmented = keras_modals.augment(model, **ZERO)
     np.testing.assert_allclose(augmented.predict(x, verbose=0), expected, rtol=1e-6)
     assert augmented.get_layer("head") is model.get_layer("head")

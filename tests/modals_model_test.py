@@ -276,6 +276,7 @@ def test_class_mixing_loss_sees_both_labels_and_metrics_the_true_ones(rng):
         outputs = layer(tensor(encoder(x)), training=True)
     prediction = array(model.get_layer("head")(outputs))
     share = array(scope.rows.share)
+    assert np.any(share > 0)
     partner = array(scope.rows.partner)
     rows = np.arange(48)
     own = -np.log(prediction[rows, np.tile(y, 2)]) * np.tile(weight, 2)

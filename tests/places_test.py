@@ -229,7 +229,7 @@ def _eager(model):
 
 
 def _augment(place, **arguments):
-    augmented = keras_modals.augment(place.model, seed=0, **arguments)
+    augmented = keras_modals.augment(place.model, seed=0, warmup_steps=0, **arguments)
     compile_as(augmented, place.model)
     return _eager(augmented)
 

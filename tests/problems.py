@@ -36,7 +36,7 @@ def modals_model(model=None, **layer):
             "policy": POLICY,
             "num_views": 4,
             "layer": "head",
-            "dropout": 0.0 if getattr(layer.get("policy"), "mixes", False) else None,
+            "warmup_steps": 0,
             **layer,
         },
     )

@@ -155,7 +155,7 @@ def test_a_space_has_a_policy_for_each_layer(rng, tmp_path):
     tuner.search(x, y, validation_data=(x, y), verbose=0)
     policies = tuner.best_schedule().segments[-1].policy
     assert len(policies) == 3
-    # For all members alike, though one begins with none.
+    # Also for a member whose probabilities begin at 0.
     assert tuner.best_model().warmup_steps == 100
     assert tuner.best_model().policies == list(policies)
 
@@ -201,7 +201,7 @@ def test_a_search_in_one_training_of_masked_sequences(num_views, rng):
     hidden = keras.layers.LSTM(4)(hidden)
     outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
     model = keras_modals.augment(
-        keras.Model(inputs, outputs), seed=0, num_views=num_views
+        keras.Model(inputs, outputs), seed=0, num_views=num_views, warmup_steps=0
     )
     compile_(model)
     search = keras_modals.SharedEncoderSearch(model, population_size=3, seed=0)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from portable import array, tensor
+from portable import BACKEND, array, tensor
 
 import keras_modals
 from keras_modals import LatentAugmentation, ModalsModel, Policy
@@ -105,6 +105,36 @@ def test_steps_are_those_of_the_optimizer(rng):
     expected = model.evaluate(x, y, batch_size=len(x), verbose=0)
     np.testing.assert_allclose(logs[:3], expected, rtol=1e-5)
     assert abs(logs[3] - expected) > 1e-4
+
+
+@pytest.mark.parametrize("jit_compile", [False, BACKEND == "jax"])
+def test_with_a_scaled_loss(jit_compile, rng):
+    x, y = data(rng)
+    model = model_of(MIXING, 1)
+    model.compile(
+        keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0)),
+        "sparse_categorical_crossentropy",
+        jit_compile=jit_compile,
+    )
+    losses = model.fit(x, y, epochs=2, batch_size=len(x), verbose=0).history["loss"]
+    expected = model.evaluate(x, y, batch_size=len(x), verbose=0)
+    np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
+    assert abs(losses[1] - expected) > 1e-4
+
+
+def test_a_search_has_it_and_its_best_model_does_not(rng):
+    x, y = data(rng)
+    model = model_of(MIXING, 50)
+    search = keras_modals.SharedEncoderSearch(model, 2, seed=0)
+    assert search.warmup_steps == 50
+    search.fit(x, y, validation_data=(x, y), epochs=2, verbose=0)
+    assert search.best_model().warmup_steps == 0
+
+
+def test_it_is_fixed():
+    model = model_of(MIXING, 50)
+    with pytest.raises(AttributeError, match="warmup_steps"):
+        model.warmup_steps = 0
 
 
 def test_a_training_goes_on_where_it_was(rng, tmp_path):

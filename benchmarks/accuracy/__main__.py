@@ -12,8 +12,8 @@ may run at once. Every method has the same samples: to train, and as many, or at
 judge, and are the same for every seed. With `KERAS_BACKEND=torch`, whose steps are
 eager, small models take a third of the time.
 
-`name:0.5` is a data set with half of its training samples, `name@180` one with another
-number of epochs.
+`name/transformer` is a data set with another encoder, `name:0.5` one with half of its
+training samples, `name@180` one with another number of epochs.
 """
 
 import argparse

@@ -119,7 +119,7 @@ CANDIDATES = {
     "none": METHODS["none"],
     "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
     "dropout": Method(latents(**STILL), ({"dropout": 0.3},)),
-    # The better one of its two shares in three seeds.
+    # Of its two shares, the one that was better in three seeds.
     "mixup": Method(
         METHODS["mixup"].train,
         tuple({"alpha": 0.2, "learning_rate": rate} for rate in (1.0, 2.0)),

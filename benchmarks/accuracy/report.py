@@ -106,7 +106,8 @@ def print_report(path, metric, pictures=None):
         names = _datasets(smaller(everything).runs)
         for base in dict.fromkeys(name.partition(":")[0] for name in names):
             ax = plot_curves(Comparison.read(path, metric), base)
-            _save(ax, pictures / f"{base}_{metric}_by_size.png")
+            file = f"{base}_{metric}_by_size.png".replace("/", "_")
+            _save(ax, pictures / file)
 
 
 def whole(comparison):
@@ -180,7 +181,7 @@ def plot_curves(comparison, base):
     number of epochs."""
     from benchmarks import data
 
-    full = data.LOADERS[base][1][1]
+    full = data.LOADERS[base.partition("/")[0]][1][1]
     names = [
         name
         for name in _datasets(comparison.runs)

@@ -13,8 +13,8 @@
   `keras.random.SeedGenerator`, other ones in each replica.
 - `slice_rows(predictions, start, size)`, `tile_rows(predictions, copies)`: some rows of
   an output, or all of them several times, with what Keras's losses look for beside it.
-- `eager_value(scalar)`: a scalar as a Python number, where steps run eagerly, so that a
-  step can do without what it does not need; else `None`.
+- `eager_value(scalar)`: a tensor's scalar as a Python number on PyTorch, so that a step
+  can leave out what it does not need; else `None`.
 - `num_replicas()`: how many replicas share a step, each with a part of the batch.
 - `gather(tensors)`: tensors of one replica's samples as those of all replicas' samples.
 - `many_models()`: a context in which each model may trace functions of its own, without

@@ -15,7 +15,7 @@ from keras_modals._src.backend.generic import uniform as uniform
 
 
 def eager_value(scalar):
-    return (scalar.value if isinstance(scalar, keras.Variable) else scalar).item()
+    return scalar.item()
 
 
 def take_rows(table, indices):

@@ -235,8 +235,8 @@ def manifold_mixup(trial, model, alpha, learning_rate=1.0):
 def _beta_mixed(trial, model, layer, alpha, learning_rate):
     policy = Policy({BetaMixing(alpha=alpha): (1.0, 1.0)}, (0.0, 1.0))
     trial = dataclasses.replace(trial, layer=layer)
-    arguments = {"warmup_steps": 0, "learning_rate": learning_rate}
-    return latents(policy=policy, **arguments)(trial, model)
+    train = latents(policy=policy, warmup_steps=0, learning_rate=learning_rate)
+    return train(trial, model)
 
 
 def latents(**arguments):
@@ -303,7 +303,7 @@ def random_policy(trial, model):
 
 
 def one_run_search(trial, model):
-    model = augmented(trial, model, policy=START, layer="auto", dropout=0.0)
+    model = augmented(trial, model, layer="auto", **START)
     search = SharedEncoderSearch(model, seed=trial.seed)
     return trial.fit(search).best_model()
 

@@ -56,7 +56,7 @@ class LatentDropout(keras.layers.Layer):
         )
 
     def call(self, inputs, training=None):
-        if not training or backend.eager_value(self.rate) == 0.0:
+        if not training:
             return inputs
         return drop(inputs, ops.convert_to_tensor(self.rate), self.seed_generator)
 

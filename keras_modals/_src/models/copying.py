@@ -339,9 +339,10 @@ def _refuse(layer, copy, name, value, copied):
         raise ValueError(f"`{name}` has other layers")
     if name is None or name in _KERAS_ATTRIBUTES or _package(layer) == "keras":
         return
-    if name.startswith("_self_") or (isinstance(value, str) and "name" in name):
-        # TensorFlow's notes for checkpoints, made when first asked for. Keras numbers
-        # names.
+    if name in _OF_TENSORFLOW:
+        return
+    if isinstance(value, str) and "name" in name:
+        # Keras numbers names.
         return
     if copied is _MISSING or not _equal(value, copied):
         text = "missing" if copied is _MISSING else repr(copied)[:40]
@@ -384,6 +385,19 @@ def copy_values(targets, variables):
 
 #: What every layer has of Keras, calls and traces included.
 _KERAS_ATTRIBUTES = frozenset([*vars(keras.layers.Layer()), *vars(keras.Model())])
+
+#: What TensorFlow notes in a layer for checkpoints, once it is in a model.
+_OF_TENSORFLOW = frozenset(
+    {
+        "_self_name_based_restores",
+        "_self_saveable_object_factories",
+        "_self_setattr_tracking",
+        "_self_unconditional_checkpoint_dependencies",
+        "_self_unconditional_deferred_dependencies",
+        "_self_unconditional_dependency_names",
+        "_self_update_uid",
+    }
+)
 
 
 def _is_own_object(value):

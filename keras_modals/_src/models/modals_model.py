@@ -4,7 +4,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_modals._src import backend
 from keras_modals._src.arguments import check_bounds, check_integer
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.mixed_mask import MixedMask
@@ -75,9 +74,9 @@ class ModalsModel(keras.Model):
         clean_view: Boolean, whether the first of several views is the latent itself.
             Defaults to `None`: `True` where there are several.
         warmup_steps: Integer, the number of the optimizer's first steps over which the
-            probabilities of all operations grow, from 0 to those of the policy: before
-            an encoder has learned something, what is mixed or moved has no meaning yet.
-            Defaults to `0`.
+            probabilities of all operations grow, from 0 to those of the policy. They
+            are counted by the optimizer that the model is compiled with. Defaults to
+            `0`.
         label_output: Name of the output whose targets are the class labels. Needed
             with several outputs.
 
@@ -132,7 +131,7 @@ class ModalsModel(keras.Model):
                 "A clean view needs another one beside it, or nothing is augmented. "
                 f"Received: clean_view={clean_view}, num_views={num_views}"
             )
-        self.warmup_steps = check_integer("warmup_steps", warmup_steps, 0)
+        self._warmup_steps = check_integer("warmup_steps", warmup_steps, 0)
         self.label_output = label_output
         #: Pairs of a place and why it was chosen, where `augment` found them.
         self.found_places: list = []
@@ -219,6 +218,11 @@ class ModalsModel(keras.Model):
         for layer, policy in zip(layers, policies, strict=True):
             layer.policy = policy
 
+    @property
+    def warmup_steps(self):
+        """Over how many of the optimizer's first steps probabilities grow from 0."""
+        return self._warmup_steps
+
     def places_summary(self):
         """Prints where the model augments."""
         for line in summary_lines(self._arrangement, self.found_places):
@@ -254,11 +258,8 @@ class ModalsModel(keras.Model):
         1."""
         if not self.warmup_steps:
             return None
-        steps = ops.convert_to_tensor(self.optimizer.iterations)
-        known = backend.eager_value(steps)
-        if known is not None and known >= self.warmup_steps:
-            return None
-        return ops.minimum(ops.cast(steps, "float32") / self.warmup_steps, 1.0)
+        steps = ops.cast(self.optimizer.iterations, "float32")
+        return ops.minimum(steps / self.warmup_steps, 1.0)
 
     def _augmented_outputs(self, names):
         """The outputs whose rows the step multiplies or mixes."""

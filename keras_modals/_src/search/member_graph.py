@@ -11,15 +11,20 @@ from keras_modals._src.models.modals_model import ModalsModel
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.training.outputs import by_output
 
-#: Where a search of a plain model starts: at the defaults, with the paper's operations
-#: at hand.
-START = Policy({**Policy.zero(repeats=1).operations, **DEFAULT_POLICY.operations})
+#: How a plain model is augmented for a search: as by default, with the paper's
+#: operations at hand, and a rate of dropout.
+START = {
+    "policy": Policy(
+        {**Policy.zero(repeats=1).operations, **DEFAULT_POLICY.operations}
+    ),
+    "dropout": 0.0,
+}
 
 
 def as_modals_model(model):
     """A `ModalsModel` of our own, with the weights of a model that may be plain."""
     if not isinstance(model, ModalsModel):
-        return augment(model, policy=START, dropout=0.0)
+        return augment(model, **START)
     names = overridden(model)
     if names:
         raise ValueError(
@@ -36,8 +41,8 @@ def as_modals_model(model):
     return copy_modals_model(model)
 
 
-def copy_modals_model(model):
-    """A copy of a `ModalsModel`, not compiled."""
+def copy_modals_model(model, warmup_steps=None):
+    """A copy of a `ModalsModel`, not compiled, maybe with another warm-up."""
     copy = copy_model(model)
     return ModalsModel(
         copy.input,
@@ -46,7 +51,7 @@ def copy_modals_model(model):
         label_output=model.label_output,
         num_views=model.num_views,
         clean_view=model.clean_view,
-        warmup_steps=model.warmup_steps,
+        warmup_steps=model.warmup_steps if warmup_steps is None else warmup_steps,
     )
 
 

@@ -73,9 +73,10 @@ class SharedEncoderSearch(ModalsModel):
 
     Args:
         model: A `ModalsModel`, which is left as it is, or a model for
-            `keras_modals.augment`, which is then done with its defaults and with the
-            paper's operations, at 0, at the last place; call it yourself for other
-            arguments. If it is compiled, so is the search.
+            `keras_modals.augment`, which is then done with its defaults, the paper's
+            operations, at 0, at the last place, and a `LatentDropout` of rate 0 behind
+            it; call it yourself for other arguments. If it is compiled, so is the
+            search. While its `warmup_steps` last, scores say little of the policies.
         population_size: Positive integer. Defaults to `8`.
         epochs_per_generation: Positive integer. Defaults to `3`.
         objective: `"val_loss"` or `"val_accuracy"`, of the output that has the class
@@ -349,9 +350,10 @@ class SharedEncoderSearch(ModalsModel):
     def best_model(self):
         """The encoder and the best member's head, as a compiled `ModalsModel`.
 
-        Ready for `predict`, `save` and more training; its optimizer is a fresh one.
+        Ready for `predict`, `save` and more training, without a warm-up; its optimizer
+        is a fresh one.
         """
-        model = copy_modals_model(self._template.value)
+        model = copy_modals_model(self._template.value, warmup_steps=0)
         for target, value in self.heads.member_weights(0, model):
             target.assign(value)
         layer, members = model.latent_augmentation, self.latent_augmentation

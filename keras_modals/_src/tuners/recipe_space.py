@@ -49,7 +49,8 @@ def recipe_space(hp):
     """Declares a recipe of latent mixing, and returns it.
 
     Works with every tuner of Keras Tuner. By default it is the recipe of
-    `keras_modals.augment`; with a probability of 0 it is the plain model's training.
+    `keras_modals.augment`; with a probability of 0, and all else as it is by default,
+    it is the plain model's training.
 
     Args:
         hp: The `keras_tuner.HyperParameters` of a build function.
