@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from keras_modals import operations, population
 from keras_modals._src.callbacks.policy_scheduler import PolicyScheduler
+from keras_modals._src.labels import Classes, Values
 from keras_modals._src.layers.latent_augmentation import (
     DEFAULT_POLICY,
     LatentAugmentation,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_POLICY",
+    "Classes",
     "GaussianDiscriminator",
     "GaussianDistance",
     "LatentAugmentation",
@@ -51,6 +53,7 @@ __all__ = [
     "TermLosses",
     "TripletSelector",
     "Triplets",
+    "Values",
     "__version__",
     "augment",
     "operations",

@@ -22,6 +22,17 @@ PACKAGES = ["keras_modals"] + [
 ]
 
 #: Methods and properties that are called by Keras, or only within the package.
+_OF_LABELS = {
+    "check",
+    "check_task",
+    "groups",
+    "is_unlabeled",
+    "mixable",
+    "num_groups",
+    "of_task",
+    "predicted",
+    "what_is_wrong",
+}
 NOT_FOR_USERS = {
     "Comparison": {"scale"},
     "GaussianDistance": {"build"},
@@ -46,9 +57,28 @@ NOT_FOR_USERS = {
         "training_terms",
         "update_logs",
     },
+    "Labels": {
+        *_OF_LABELS,
+        "check_output",
+        "check_stream",
+        "from_config",
+        "get_config",
+        "groups_of_array",
+        "read",
+    },
+    "Classes": {
+        *_OF_LABELS,
+        "check_output",
+        "check_stream",
+        "like",
+        "of_arrays",
+        "probabilities",
+        "shares",
+    },
+    "Values": _OF_LABELS,
     "Policy": {"from_config", "get_config"},
     "Prior": {"get_config"},
-    "Triplets": {"get_config"},
+    "Triplets": {"get_config", "prepare"},
     "PolicySchedule": {"from_config", "get_config"},
     "PopulationBasedOracle": {
         "best_at_the_end",

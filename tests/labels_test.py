@@ -57,7 +57,7 @@ def test_what_is_no_class_is_ignored():
     [
         (np.array([0, 3]), "a label of 3"),
         (np.array([0, -1]), "a label of -1"),
-        (np.array([0.5, 1.0]), "Regression targets .* a label of 0.5"),
+        (np.array([0.5, 1.0]), r"a regression pass .*Values\(\).* a label of 0\.5"),
         (np.array([np.nan, 1.0]), "finite"),
         (np.array([[1, 1, 0], [0, 0, 1]]), "Several labels .* row 0"),
         (np.zeros((4, 2)), r"shape \(4, 2\)"),

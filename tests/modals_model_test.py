@@ -732,7 +732,7 @@ def test_nested_layer(rng):
     [
         (lambda y: y - 1, "a label of -1"),
         (lambda y: y + 1, "a label of 3"),
-        (lambda y: y + 0.5, "Regression"),
+        (lambda y: y + 0.5, "regression"),
         (lambda y: np.ones((96, 3)), "Several labels"),
         (lambda y: np.ones((96, 5)), r"shape \(96, 5\)"),
         (lambda y: None, "y=None"),

@@ -21,7 +21,6 @@ REFUSED = {
     "text_classification_end_to_end": "augment that model, and build the outer one",
     "structured_data_from_scratch": "several tensors|no place",
     "ctc_asr": "each position",
-    "timeseries_weather_forecasting": "regression",
     "multi_label_classification": "several labels|multi-label",
     "actor_critic_cartpole": "several outputs",
 }
@@ -127,6 +126,7 @@ EXPECTED = {
         "dense_1",
         "re_lu_1",
     ],
+    "timeseries_weather_forecasting": ["input_layer", "lstm"],
     "imbalanced_classification": ["input_layer", "dense", "dense_1", "dense_2"],
     "classification_with_grn_and_vsn": [
         "number_0 and number_1 and number_2 "

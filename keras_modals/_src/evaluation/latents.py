@@ -63,6 +63,11 @@ class LatentProbe:
     def __init__(self, model, batch_size=500):
         self.model = model
         self.layer = model.latent_augmentation
+        if self.layer.num_classes is None:
+            raise ValueError(
+                "Latents are told apart by their classes, and numbers have none. "
+                f"Received: a model with labels={self.layer.labels}"
+            )
         self.batch_size = batch_size
         tensors, self.head = split(model, plain(model).get_layer(self.layer.name))
         self.encoder = keras.Model(plain(model).input, tensors)

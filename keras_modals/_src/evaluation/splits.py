@@ -98,6 +98,12 @@ def _check_pair(name, pair):
             f"{described(y)}"
         )
     _check_inputs(name, x, len(y))
+    array = np.asarray(y)
+    if array.dtype.kind == "f" and array.ndim == 1 and np.any(array != np.floor(array)):
+        raise ValueError(
+            "`compare` takes classes: a regression is not supported yet. "
+            f"Received: {name} with a target of {array[array != np.floor(array)][0]}"
+        )
     Classes.of_arrays(y).check(y)
 
 

@@ -7,5 +7,16 @@ left alone and enters no memory.
 
 from keras_modals._src.labels.classes import Classes
 from keras_modals._src.labels.labels import IGNORED, Labels
+from keras_modals._src.labels.values import Values
 
-__all__ = ["IGNORED", "Classes", "Labels"]
+#: In the order in which a task is looked at.
+KINDS = (Values, Classes)
+
+
+def labels_of(task):
+    """The kind of labels that a task has, as far as output and losses tell."""
+    found = (kind.of_task(task) for kind in KINDS)
+    return next(labels for labels in found if labels is not None)
+
+
+__all__ = ["IGNORED", "KINDS", "Classes", "Labels", "Values", "labels_of"]

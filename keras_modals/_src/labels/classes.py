@@ -6,6 +6,12 @@ import numpy as np
 from keras import ops
 
 from keras_modals._src.labels.labels import IGNORED, Labels
+from keras_modals._src.labels.task import (
+    NUMBERS,
+    SEVERAL_LABELS,
+    gives_numbers,
+    loss_among,
+)
 
 #: In these, the number of classes itself may not fit.
 _NARROW_DTYPES = ("bool", "int8", "uint8", "int16", "uint16")
@@ -14,6 +20,7 @@ _NARROW_DTYPES = ("bool", "int8", "uint8", "int16", "uint16")
 _TOLERANCE = 1e-2
 
 
+@keras.saving.register_keras_serializable("keras_modals")
 @dataclasses.dataclass(frozen=True)
 class Classes(Labels):
     """One class for each sample.
@@ -37,9 +44,29 @@ class Classes(Labels):
         arrays = [np.asarray(array) for array in targets]
         return cls(max(2, *(_width(array) for array in arrays)))
 
+    @classmethod
+    def of_task(cls, task):
+        width = task.shape[-1]
+        if len(task.shape) != 2 or width is None:
+            cls(2).check_output(task.name, task.shape)
+            raise ValueError(
+                "Cannot tell the number of classes from an output of shape "
+                f"{task.shape}. Pass `num_classes`."
+            )
+        return cls(max(width, 2))
+
     @property
     def num_groups(self):
         return self.num_classes
+
+    @property
+    def what_is_wrong(self):
+        return (
+            "their labels are no class: an index that is not whole or not in "
+            f"[0, {self.num_classes}), or a row that does not sum to 1. Several labels "
+            "are not supported; for a sample without a label the index is -1, and "
+            "numbers need `labels=Values()`."
+        )
 
     def _are_rows(self, shape):
         if self.num_classes is None:
@@ -117,8 +144,8 @@ class Classes(Labels):
         if np.any(targets != np.floor(targets)):
             value = targets[targets != np.floor(targets)].flat[0]
             raise ValueError(
-                "Class labels must be whole numbers. Regression targets are not "
-                "supported by `LatentAugmentation`. "
+                "Class labels must be whole numbers. For a regression pass "
+                "`labels=keras_modals.Values()`. "
                 f"Received: a label of {value}"
             )
         if targets.size and (targets.min() < 0 or targets.max() >= self.num_classes):
@@ -175,9 +202,36 @@ class Classes(Labels):
             )
         if shape[-1] == 1 and self.num_classes > 2:
             raise ValueError(
-                "An output of width 1 is one of two classes, or a regression, which "
-                "is not supported: use one of width `num_classes` with a softmax. "
+                "An output of width 1 is one of two classes, or of numbers, with "
+                "`labels=keras_modals.Values()` in place of `num_classes`: else use "
+                "one of width `num_classes` with a softmax. "
                 f"Received: an output of width 1, num_classes={self.num_classes}"
+            )
+
+    def check_task(self, task):
+        """Refuses a loss of regression."""
+        loss = loss_among(task, NUMBERS)
+        if loss and gives_numbers(task):
+            raise ValueError(
+                f"The loss of the output '{task.name}' is that of a regression: pass "
+                "`labels=keras_modals.Values()` in place of `num_classes`, or, for "
+                "classes, end the model in a softmax (or a sigmoid of width 1). "
+                f"Received: loss={loss}"
+            )
+
+    def check_stream(self, task):
+        """Refuses an output with several labels at once."""
+        is_wide = self.num_classes > 2 or task.shape[-1] == 2
+        if is_wide and (
+            task.activation == "sigmoid"
+            or (loss_among(task, SEVERAL_LABELS) and task.activation != "softmax")
+        ):
+            raise ValueError(
+                f"The output '{task.name}' has several labels at once, by its sigmoid "
+                "or binary cross-entropy, which `LatentAugmentation` does not support. "
+                "For one class per sample end the model in a softmax and compile with "
+                "`categorical_crossentropy`. "
+                f"Received: an output of width {task.shape[-1]}"
             )
 
 

@@ -1,3 +1,6 @@
+import dataclasses
+from typing import ClassVar
+
 import numpy as np
 from keras import ops
 
@@ -8,16 +11,34 @@ IGNORED = -1
 SAMPLES, WITHOUT_LABEL, WRONG, STEPS = range(4)
 
 
+@dataclasses.dataclass(frozen=True)
 class Labels:
     """A kind of labels: the base class of all of them.
 
     A plain value without state. Targets come as users give them, with the labels of
     all samples on the first axis.
+
+    Attributes:
+        mixes_targets: Whether a mixed row has one target, its two mixed. Else it has
+            both, and the loss weights them.
     """
+
+    mixes_targets: ClassVar[bool] = False
+
+    @classmethod
+    def of_task(cls, task):
+        """Labels of this kind, if a `Task` has such; else `None`."""
+        raise NotImplementedError
+
+    @property
+    def what_is_wrong(self):
+        """What targets are that cannot be used, for messages."""
+        raise NotImplementedError
 
     @property
     def num_groups(self):
-        """The number of groups that samples fall into; `None` where not known."""
+        """The number of groups that samples fall into; `None` where there are none, or
+        not known."""
         raise NotImplementedError
 
     def check(self, targets, ignored=()):
@@ -48,7 +69,19 @@ class Labels:
 
     def check_output(self, name, shape):
         """Refuses an output of a head that predicts another kind of labels."""
-        raise NotImplementedError
+
+    def check_task(self, task):
+        """Refuses a compiled `Task` of another kind of labels."""
+
+    def check_stream(self, task):
+        """As `check_task`, where no array of labels can tell."""
+
+    def get_config(self):
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
 
     def read(self, targets, ignored=()):
         """Reads a batch's targets.

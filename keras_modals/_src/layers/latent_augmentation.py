@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_modals._src import backend
 from keras_modals._src.arguments import check_integer
-from keras_modals._src.labels import Classes
+from keras_modals._src.labels import Classes, Labels
 from keras_modals._src.labels.mixing import mixed
 from keras_modals._src.layers.gradients import scale_gradient
 from keras_modals._src.layers.mixed_mask import MixedMask, mixed_mask
@@ -58,7 +58,8 @@ class LatentAugmentation(keras.layers.Layer):
     a policy acts is said, with its options, in `keras_modals.operations`.
 
     Args:
-        num_classes: Integer, the number of classes, at least 2.
+        num_classes: Integer, the number of classes, at least 2: short for
+            `labels=keras_modals.Classes(num_classes)`.
         policy: A `keras_modals.Policy`. Defaults to `keras_modals.DEFAULT_POLICY`.
         gradient_to_encoder: Boolean, whether augmented latents send gradient to the
             encoder or train the head alone. In the latter case the encoder learns
@@ -70,6 +71,8 @@ class LatentAugmentation(keras.layers.Layer):
             operations that read the memory. Defaults to `None`: 100, or as many as fit
             into 512 MiB on each device, the classes' statistics (as much as 12 latents
             each) included; where fewer than 2 fit, building the layer raises.
+        labels: What the targets are: `keras_modals.Classes` or, for a regression,
+            `keras_modals.Values`, in place of `num_classes`.
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
@@ -107,9 +110,10 @@ class LatentAugmentation(keras.layers.Layer):
 
     def __init__(
         self,
-        num_classes,
+        num_classes=None,
         policy=None,
         *,
+        labels=None,
         gradient_to_encoder=None,
         memory_size=None,
         seed=None,
@@ -122,9 +126,8 @@ class LatentAugmentation(keras.layers.Layer):
         elif isinstance(policy, dict):
             policy = keras.saving.deserialize_keras_object(policy)
         _check_policy(policy)
-        self.num_classes = check_integer("num_classes", num_classes, 2)
         #: What reads labels, a `Labels`.
-        self.labels = Classes(self.num_classes)
+        self.labels = _labels(num_classes, labels)
         #: The `Operation` of each name.
         self.operations = policy.by_name
         hardness = {each.hardness for each in self.operations.values()} - {None}
@@ -139,6 +142,8 @@ class LatentAugmentation(keras.layers.Layer):
         self.needs_losses = self._hardness == "loss"
         self.gradient_to_encoder = gradient_to_encoder
         self._needs_memory = any(each.needs_memory for each in self.operations.values())
+        if self.labels.num_groups is None:
+            self._check_without_groups()
         if memory_size is not None:
             check_integer("memory_size", memory_size, 2)
             if not self._needs_memory:
@@ -166,6 +171,16 @@ class LatentAugmentation(keras.layers.Layer):
             )
         self._warned = False
         self.supports_masking = True
+
+    def _check_without_groups(self):
+        """Refuses what needs samples to fall into classes."""
+        for name, operation in self.operations.items():
+            if operation.needs_memory or getattr(operation, "partners", "any") != "any":
+                raise ValueError(
+                    f"The operation '{name}' needs classes, and numbers have none: "
+                    "use `class_mixing` with any partners. "
+                    f"Received: labels={self.labels}"
+                )
 
     # State ---------------------------------------------------------------
 
@@ -217,6 +232,11 @@ class LatentAugmentation(keras.layers.Layer):
             trainable=False,
             autocast=False,
         )
+
+    @property
+    def num_classes(self):
+        """The number of classes; `None` where labels are none."""
+        return self.labels.num_groups
 
     @property
     def members(self):
@@ -521,6 +541,8 @@ class LatentAugmentation(keras.layers.Layer):
             memory_size=self.memory_size,
             seed=self.seed,
         )
+        if not isinstance(self.labels, Classes):
+            config["labels"] = keras.saving.serialize_keras_object(self.labels)
         return config
 
 
@@ -544,6 +566,21 @@ def _check_entries(inputs):
             'Expected a dict with "latents" and "labels". '
             f"Received: a dict with {list(inputs)}"
         )
+
+
+def _labels(num_classes, labels):
+    """The `Labels` that are given, or those of a number of classes."""
+    if labels is None:
+        return Classes(check_integer("num_classes", num_classes, 2))
+    if isinstance(labels, dict):
+        labels = keras.saving.deserialize_keras_object(labels)
+    if not isinstance(labels, Labels) or num_classes is not None:
+        raise ValueError(
+            "Expected `num_classes`, or `labels` in its place, such as "
+            "`keras_modals.Values()`. "
+            f"Received: num_classes={num_classes}, labels={labels!r}"
+        )
+    return labels
 
 
 def _check_policy(policy):

@@ -3,7 +3,7 @@ from functools import partial
 
 import keras
 
-from keras_modals._src.labels import Classes
+from keras_modals._src.labels import labels_of
 from keras_modals._src.layers.latent_augmentation import (
     DEFAULT_POLICY,
     LatentAugmentation,
@@ -14,6 +14,7 @@ from keras_modals._src.models.graph import Graph, find_layers, plain
 from keras_modals._src.models.insertion import insert
 from keras_modals._src.models.modals_model import ModalsModel
 from keras_modals._src.models.places import Found, find_places, leading_to
+from keras_modals._src.models.task import task_of
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.training.outputs import by_output, check_outputs, output_names
 
@@ -63,8 +64,10 @@ def augment(
             layer, behind which to augment: its name, its
             index in `model.layers`, or the layer itself, also where its name is one of
             these words; or a list of such. Defaults to `"auto"`.
-        num_classes: Integer. Defaults to the width of the (label) output, 2 for a
-            width of 1.
+        num_classes: Integer, or `labels=keras_modals.Values()` for a regression.
+            Defaults to what the (label) output and its loss tell: numbers where the
+            model is compiled with a loss of regression, as `"mse"` is, else as many
+            classes as the output is wide, 2 for a width of 1.
         policy: A `keras_modals.Policy`, which acts at the place that is the nearest to
             the head; the others have those of its operations that mix, if any, and are
             left out if none does. Or a list of policies, one for each place. Defaults
@@ -109,16 +112,19 @@ def augment(
     # An unknown name is refused by `ModalsModel`, which knows several outputs as well.
     label_name = label_output if label_output in names else names[0]
     output = by_output(functional.output, names)[label_name]
-    Classes(2).check_output(label_name, output.shape)
-    if num_classes is None:
-        num_classes = _infer_num_classes(output)
+    if num_classes is not None:
+        layer_arguments["num_classes"] = num_classes
+    elif layer_arguments.get("labels") is None:
+        layer_arguments["labels"] = labels_of(
+            task_of(functional, label_name, getattr(model, "loss", None))
+        )
     graph = Graph(functional)
     target = graph.outputs[[t is output for t in functional.outputs].index(True)]
     places, calls = _places(model, graph, leading_to(graph, target), layer)
     policies = _policies(policy, layer, len(places))
     used = [pair for pair in zip(places, policies) if pair[1] is not None]
     makers = [
-        (tensor, partial(_make_layers, num_classes, own, layer_arguments))
+        (tensor, partial(_make_layers, own, layer_arguments))
         for place, own in used
         for tensor in place.tensors
     ]
@@ -208,16 +214,6 @@ def overridden(model):
         names.update({"__call__"} & vars(base).keys())
     known = set(dir(keras.Model)) - set(_HARMLESS)
     return sorted(names & known)
-
-
-def _infer_num_classes(output):
-    width = output.shape[-1]
-    if len(output.shape) != 2 or width is None:
-        raise ValueError(
-            "Cannot tell the number of classes from an output of shape "
-            f"{tuple(output.shape)}. Pass `num_classes`."
-        )
-    return max(width, 2)
 
 
 def _places(model, graph, calls, layer):
@@ -361,7 +357,7 @@ def _mixes(policies):
     )
 
 
-def _make_layers(num_classes, policy, arguments, index, is_last):
+def _make_layers(policy, arguments, index, is_last):
     """A new `LatentAugmentation`, with a seed of its own."""
     arguments = dict(arguments)
     if not is_last:
@@ -369,7 +365,7 @@ def _make_layers(num_classes, policy, arguments, index, is_last):
     seed = arguments.pop("seed", None)
     # No two layers draw alike; of a number of them the last one has the seed.
     seed = None if seed is None else seed + 1000 * index
-    return [LatentAugmentation(num_classes, policy, seed=seed, **arguments)]
+    return [LatentAugmentation(policy=policy, seed=seed, **arguments)]
 
 
 def _with_dropout(make, rate, seed):

@@ -35,15 +35,11 @@ class LabelReport(keras.callbacks.Callback):
         if model.has_reported_labels or not counts[STEPS]:
             return
         model.has_reported_labels = True
-        layer = model.latent_augmentation
         if counts[WRONG]:
             warnings.warn(
                 f"{counts[WRONG]} of {counts[SAMPLES]} samples of the first epoch "
                 f"({counts[WRONG] / counts[SAMPLES]:.1%}) were not augmented, since "
-                "their labels are no class: an index that is not whole or not in "
-                f"[0, {layer.num_classes}), or a row that does not sum to 1. "
-                "Regression and several labels are not supported; for a sample "
-                "without a label the index is -1.",
+                + model.latent_augmentation.labels.what_is_wrong,
                 stacklevel=2,
             )
         if counts[STEPS] == counts[SAMPLES] and model.mixes_classes:

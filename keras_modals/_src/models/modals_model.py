@@ -14,10 +14,7 @@ from keras_modals._src.models.copying import copy_graph
 from keras_modals._src.models.functional_like import functional_like
 from keras_modals._src.models.graph import find_layers
 from keras_modals._src.models.label_report import LabelReport, fit_arguments
-from keras_modals._src.models.task import (
-    check_loss,
-    check_stream_of_labels,
-)
+from keras_modals._src.models.task import task_of
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
 from keras_modals._src.terms.term import TERMS, Term
@@ -162,7 +159,7 @@ class ModalsModel(keras.Model):
             )
         arrangement = arrange(self, self.num_views)
         one_of_all = {
-            "num_classes": {layer.num_classes for layer in arrangement.layers},
+            "labels": {layer.labels for layer in arrangement.layers},
             "partners": {leader.partners for leader in arrangement.leaders},
         }
         for argument, values in one_of_all.items():
@@ -170,7 +167,7 @@ class ModalsModel(keras.Model):
                 raise ValueError(
                     "The layers of a model have the same labels, and mix a sample with "
                     f"the same other one in a step: give all one `{argument}`. "
-                    f"Received: {sorted(values)}"
+                    f"Received: {sorted(values, key=str)}"
                 )
         moving = [each.name for each in arrangement.layers if each.keeps_labels]
         if self.clean_view and len(moving) > 1:
@@ -292,12 +289,14 @@ class ModalsModel(keras.Model):
         terms = self._all_terms(terms, weights)
         super().compile(*args, **kwargs)
         self.output_map.compile(self.loss)
-        check_loss(self)
+        labels = self.latent_augmentation.labels
+        labels.check_task(task_of(self, self.output_map.label, self.loss))
         losses = self.output_map.losses[self.output_map.label]
         # The labels that the loss ignores, and those that it may ignore.
         self.ignored_labels = ignored_classes(losses)
         self._may_be_unlabeled = may_be_unlabeled(losses)
-        self.loss_kinds = LossKinds()
+        label = self.output_map.label
+        self.loss_kinds = LossKinds([label] if labels.mixes_targets else ())
         # An override for Keras before 3.3 does not take it.
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
         self.loss_arguments = {"training": True} if takes_training else {}
@@ -441,7 +440,8 @@ class ModalsModel(keras.Model):
             if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
                 raise ValueError(NO_LABELS)
             if self.compiled:
-                check_stream_of_labels(self)
+                labels = self.latent_augmentation.labels
+                labels.check_stream(task_of(self, self.output_map.label, self.loss))
             return
         names = self.output_map.target_names(y)
         if isinstance(y, (list, tuple)) and len(y) != len(names):

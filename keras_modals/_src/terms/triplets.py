@@ -44,6 +44,15 @@ class Triplets(Term):
             )
         self.loss: Any = loss or TripletSelector(0.5, "random", "cosine")
 
+    def prepare(self, model):
+        labels = model.latent_augmentation.labels
+        if labels.num_groups is None:
+            raise ValueError(
+                "Triplets tell classes apart, and numbers have none: leave the term "
+                f"'{self.kind}' out. Received: labels={labels}"
+            )
+        super().prepare(model)
+
     def losses(self, latents, labels, sample_weight=None):
         # Keras divides its losses by the number of replicas.
         return TermLosses(backend.num_replicas() * self.loss(labels, latents))

@@ -8,7 +8,9 @@ from keras import ops
 
 from keras_modals._src.labels import IGNORED
 
-LossKind = namedtuple("LossKind", ["is_mean", "takes_weights", "rank"])
+LossKind = namedtuple(
+    "LossKind", ["is_mean", "takes_weights", "rank", "mixes_targets"], defaults=[False]
+)
 LossKind.__doc__ = """How the loss of an output treats the rows of a batch.
 
 Attributes:
@@ -16,6 +18,7 @@ Attributes:
     takes_weights: Whether every row counts by its own weight, so that a row can count
         for two labels.
     rank: Rank of the loss before reduction, whose first axis is the rows; else `None`.
+    mixes_targets: Whether a row of two targets has the two mixed, as numbers are.
 """
 
 #: A loss of which nothing is known but that it scores a batch.
@@ -49,13 +52,24 @@ def _state(loss):
 
 
 class LossKinds:
-    """The `LossKind` of every loss of a compiled model, found once."""
+    """The `LossKind` of every loss of a compiled model, found once.
 
-    def __init__(self):
+    Args:
+        numbers: Names of the outputs whose targets are mixed as numbers are.
+    """
+
+    def __init__(self, numbers=()):
         self._known = {}
+        self._numbers = numbers
 
     def of_output(self, model, name, target, prediction):
         """The `LossKind` of all losses of an output together."""
+        kind = self._of_losses(model, name, target, prediction)
+        if name in self._numbers:
+            return kind._replace(takes_weights=False, mixes_targets=True)
+        return kind
+
+    def _of_losses(self, model, name, target, prediction):
         if type(model).compute_loss is not keras.Model.compute_loss:
             return OF_BATCH
         losses = model.output_map.losses[name]

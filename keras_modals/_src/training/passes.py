@@ -118,7 +118,7 @@ class _Pass:
         if not kind.takes_weights:
             target, weight = (
                 mixed(*both, self._share)
-                if is_mixable(own[0], prediction)
+                if kind.mixes_targets or is_mixable(own[0], prediction)
                 else drawn(*both, self._share, self._uniform)
                 for both in zip(own, partner, strict=True)
             )

@@ -1,0 +1,85 @@
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals._src.labels.labels import IGNORED, Labels
+from keras_modals._src.labels.task import CLASSES, NUMBERS, gives_numbers, loss_among
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+@dataclasses.dataclass(frozen=True)
+class Values(Labels):
+    """Real numbers: the targets of a regression.
+
+    Targets have the samples on their first axis and are of any shape: one number for
+    each, several columns, or a series. Two of them are mixed as numbers are. Samples
+    fall into no groups: of the operations, those that mix can be used, with any
+    partners, and no triplets.
+
+    Example:
+
+    >>> layer = keras_modals.LatentAugmentation(labels=keras_modals.Values(), seed=0)
+    >>> data = {"latents": np.ones((4, 8)), "labels": np.arange(4.0)}
+    >>> sorted(layer(data, training=True))
+    ['labels', 'latents']
+    """
+
+    mixes_targets = True
+
+    @classmethod
+    def of_task(cls, task):
+        is_regression = loss_among(task, NUMBERS) and gives_numbers(task)
+        return cls() if is_regression else None
+
+    @property
+    def what_is_wrong(self):
+        return "their targets have numbers that are not finite."
+
+    @property
+    def num_groups(self):
+        return None
+
+    # Tensors ----------------------------------------------------------------
+
+    def groups(self, targets, ignored=()):
+        targets = ops.cast(ops.convert_to_tensor(targets), "float32")
+        targets = ops.reshape(targets, (ops.shape(targets)[0], -1))
+        return ops.where(ops.all(ops.isfinite(targets), axis=-1), 0, IGNORED)
+
+    def is_unlabeled(self, targets, ignored=()):
+        return None
+
+    def mixable(self, targets):
+        return ops.cast(targets, "float32")
+
+    def predicted(self, outputs):
+        raise ValueError(
+            "Numbers are not right or wrong: score a regression by its loss, with "
+            '`objective="val_loss"`.'
+        )
+
+    # Arrays -----------------------------------------------------------------
+
+    def check(self, targets, ignored=()):
+        targets = np.asarray(targets)
+        if targets.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Targets must be numbers. Received: targets of dtype {targets.dtype}"
+            )
+        if not np.all(np.isfinite(targets)):
+            raise ValueError(
+                "Targets must be finite. Received: targets with NaN or infinity"
+            )
+
+    # Outputs ------------------------------------------------------------------
+
+    def check_task(self, task):
+        loss = loss_among(task, CLASSES)
+        if loss:
+            raise ValueError(
+                f"The loss of the output '{task.name}' is one of classes, where the "
+                "labels are `Values`: give `num_classes` in place of `labels`. "
+                f"Received: loss={loss}"
+            )

@@ -1,0 +1,333 @@
+"""Regression: targets that are real numbers, mixed as such."""
+
+import keras
+import numpy as np
+import pytest
+from portable import array, tensor
+
+import keras_modals
+from keras_modals import LatentAugmentation, ModalsModel, Policy, Values
+
+pytestmark = pytest.mark.backend
+
+L = keras.layers
+FEATURES, ROWS = 6, 24
+
+STILL = Policy({"class_mixing": (0.0, 0.0)})
+#: A policy that mixes every row.
+MIXING = Policy({"class_mixing": (1.0, 0.8)})
+
+
+def plain_model(columns=1, loss="mse", **arguments):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            L.Dense(8, "tanh"),
+            L.Dense(5, "tanh"),
+            L.Dense(columns, name="head"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.05), loss, metrics=["mae"], **arguments)
+    return model
+
+
+def data(rng, columns=1):
+    x = rng.normal(size=(ROWS, FEATURES)).astype("float32")
+    return x, (x[:, :columns] + 0.3 * rng.normal(size=(ROWS, columns))).astype(
+        "float32"
+    )
+
+
+def log_cosh_of_my_own(y_true, y_pred):
+    return keras.ops.mean(keras.ops.logaddexp(y_true - y_pred, y_pred - y_true), -1)
+
+
+LOSSES = [
+    "mse",
+    "mae",
+    keras.losses.Huber(delta=0.5),
+    keras.losses.LogCosh(),
+    keras.losses.MeanSquaredError(reduction="sum"),
+]
+
+
+# What is mixed --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("form", ["column", "flat", "integers", "columns", "series"])
+def test_targets_are_mixed_as_the_latents_are(form, views, rng):
+    columns = 3 if form == "columns" else 1
+    x, y = data(rng, columns)
+    if form == "series":
+        inputs = keras.Input((FEATURES,))
+        hidden = L.Dense(8, "tanh")(inputs)
+        model = keras.Model(inputs, L.Reshape((4, 2))(L.Dense(8)(hidden)))
+        model.compile("sgd", "mse")
+        y = rng.normal(size=(ROWS, 4, 2)).astype("float32")
+        arguments = {"labels": Values(), "layer": 1}
+    else:
+        model, arguments = plain_model(columns), {}
+    if form == "integers":
+        y = np.round(10 * y[:, 0]).astype("int64")
+    elif form == "flat":
+        y = y[:, 0]
+    model = keras_modals.augment(
+        model, policy=MIXING, num_views=views, seed=0, warmup_steps=0, **arguments
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    # Keras takes no weights of rank 1 for a loss of rank 2.
+    shape = (ROWS, 1) if form == "series" else ROWS
+    weights = rng.uniform(0.5, 2.0, shape).astype("float32")
+    for sample_weight in (None, weights):
+        # The step draws what the call before it has drawn.
+        state = [array(seed) for seed in seeds(model)]
+        logs = model.train_on_batch(x, y, sample_weight=sample_weight)
+        for seed, value in zip(seeds(model), state, strict=True):
+            seed.assign(value)
+        with model.step_scope(Values().groups(y)) as scope:
+            outputs = array(model(x, training=True)).astype("float64")
+        assert np.mean(array(scope.rows.share) > 0) > 0.4
+        targets = mixed_rows(y, scope.rows).reshape(outputs.shape)
+        errors = ((targets - outputs) ** 2).mean(axis=-1)
+        if sample_weight is not None:
+            factors = mixed_rows(sample_weight, scope.rows)
+            errors = errors * factors
+        loss = logs if np.ndim(logs) == 0 else logs[0]
+        np.testing.assert_allclose(float(loss), errors.mean(), rtol=2e-5)
+
+
+def mixed_rows(values, rows):
+    """What samples have, mixed for each row as the step says."""
+    values = values.astype("float64")
+    partner, share = array(rows.partner), array(rows.share)
+    share = share.reshape(-1, *[1] * (values.ndim - 1))
+    own = values[np.arange(len(share)) % ROWS]
+    return own + share * (values[partner] - own)
+
+
+def seeds(model):
+    return [layer.seed_generator.state for layer in model.latent_augmentations]
+
+
+def test_by_hand(rng):
+    x, y = data(rng, 2)
+    layer = LatentAugmentation(labels=Values(), policy=MIXING, seed=0)
+    moved = layer({"latents": x, "labels": y}, training=True)
+    latents, labels = array(moved["latents"]), array(moved["labels"])
+    changed = np.any(latents != x, axis=1)
+    assert changed.mean() > 0.5
+    for row in np.flatnonzero(changed):
+        # The partner that explains the latent explains the target.
+        shares = [
+            np.linalg.lstsq((p - x[row])[:, None], latents[row] - x[row], rcond=None)
+            for p in x
+        ]
+        errors = [s[1].item() if len(s[1]) else np.inf for s in shares]
+        partner = int(np.argmin(errors))
+        share = shares[partner][0].item()
+        expected = y[row] + share * (y[partner] - y[row])
+        np.testing.assert_allclose(labels[row], expected, rtol=1e-3, atol=1e-4)
+
+
+# As in Keras ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=["mse", "mae", "huber", "log_cosh", "sum"])
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_policy_that_moves_nothing_changes_no_number(loss, views, weighted, rng):
+    if views == 2 and getattr(loss, "reduction", None) == "sum":
+        pytest.skip("a sum is one of all views")
+    x, y = data(rng, 2)
+    arguments = {"sample_weight": rng.uniform(size=ROWS)} if weighted else {}
+    plain = plain_model(2, loss)
+    model = keras_modals.augment(plain, policy=STILL, num_views=views, seed=0)
+    logs = [
+        each.fit(
+            x,
+            y,
+            batch_size=8,
+            epochs=3,
+            shuffle=False,
+            validation_data=(x, y),
+            verbose=0,
+            **arguments,
+        ).history
+        for each in (plain, model)
+    ]
+    assert logs[0].keys() == logs[1].keys()
+    for name, values in logs[0].items():
+        np.testing.assert_allclose(logs[1][name], values, rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(
+        plain.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_metrics_see_the_true_targets(rng):
+    x, y = data(rng)
+    model = keras_modals.augment(
+        plain_model(), policy=MIXING, num_views=2, seed=0, warmup_steps=0
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse", metrics=["mae"])
+    expected = np.abs(model.predict(x, verbose=0) - y).mean()
+    logs = model.fit(x, y, batch_size=ROWS, verbose=0).history
+    # Of two views the first is clean.
+    np.testing.assert_allclose(logs["mae"], expected, rtol=1e-5)
+
+
+def test_it_is_saved_and_goes_on(rng, tmp_path):
+    x, y = data(rng)
+    model = keras_modals.augment(plain_model(), seed=0)
+    model.fit(x, y, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [each.labels for each in loaded.latent_augmentations] == [Values()] * 3
+    losses = [
+        each.fit(x, y, epochs=3, shuffle=False, verbose=0).history["loss"]
+        for each in (model, loaded)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    plain = model.inference_model()
+    np.testing.assert_allclose(array(plain(x)), array(model(x)), rtol=1e-5)
+
+
+def test_a_sample_without_a_number_is_left_alone(rng):
+    _, y = data(rng, 2)
+    y[3, 1], y[5] = np.nan, np.inf
+    model = keras_modals.augment(plain_model(2), policy=MIXING, seed=0, warmup_steps=0)
+    rows = model.step_scope(Values().groups(tensor(y))).rows
+    partner, share = array(rows.partner), array(rows.share)
+    assert share[[3, 5]].tolist() == [0.0, 0.0]
+    assert not set(partner[share > 0]) & {3, 5}
+
+
+# Which kind it is ---------------------------------------------------------------------
+
+
+def test_augment_tells_it_from_loss_and_output():
+    assert keras_modals.augment(plain_model()).latent_augmentation.labels == Values()
+    binary = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Dense(1, "sigmoid")])
+    binary.compile("sgd", "mse")
+    assert keras_modals.augment(binary).latent_augmentation.num_classes == 2
+    logits = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Dense(3)])
+    logits.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert keras_modals.augment(logits).latent_augmentation.num_classes == 3
+    uncompiled = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Dense(1)])
+    model = keras_modals.augment(uncompiled, labels=Values())
+    model.compile("sgd", log_cosh_of_my_own)
+    model.fit(np.ones((4, 4)), np.arange(4.0), verbose=0)
+
+
+def _triplets(model):
+    model.compile("sgd", "mse", triplet_weight=0.1)
+
+
+def _crossentropy(model):
+    model.compile("sgd", "categorical_crossentropy")
+
+
+def _nan(model):
+    model.fit(np.ones((4, FEATURES)), np.array([0.0, 1.0, np.nan, 2.0]))
+
+
+def _monitor(model):
+    keras_modals.evaluation.LatentMonitor(*data(np.random.default_rng(0))).set_model(
+        model
+    )
+
+
+def _search(model):
+    search = keras_modals.SharedEncoderSearch(model, 2, objective="val_accuracy")
+    x, y = data(np.random.default_rng(0))
+    search.fit(x, y, validation_data=(x, y), epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (_triplets, "leave the term 'triplet' out"),
+        (_crossentropy, "give `num_classes` in place of `labels`"),
+        (_nan, "Targets must be finite"),
+        (_monitor, "numbers have none"),
+        (_search, "score a regression by its loss"),
+    ],
+)
+def test_what_needs_classes_is_refused_by_name(use, message):
+    model = keras_modals.augment(plain_model(), seed=0)
+    with pytest.raises(ValueError, match=message):
+        use(model)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy.constant(0.5, 0.5),
+        Policy({"gaussian_noise": (0.5, 0.5)}),
+        Policy({keras_modals.operations.ClassMixing(partners="balanced"): (0.5, 0.5)}),
+    ],
+    ids=["paper", "noise", "balanced"],
+)
+def test_operations_that_need_classes_are_refused(policy):
+    with pytest.raises(ValueError, match="needs classes, and numbers have none"):
+        LatentAugmentation(labels=Values(), policy=policy)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"num_classes": 3, "labels": Values()}, {"labels": "values"}],
+    ids=["none", "both", "a name"],
+)
+def test_one_of_two_arguments_says_the_kind(arguments):
+    with pytest.raises(ValueError, match="`num_classes`"):
+        LatentAugmentation(**arguments)
+
+
+def test_layers_of_a_model_have_one_kind():
+    inputs = keras.Input((4,))
+    hidden = LatentAugmentation(3)(inputs)
+    hidden = LatentAugmentation(labels=Values())(L.Dense(4)(hidden))
+    with pytest.raises(ValueError, match="give all one `labels`"):
+        ModalsModel(inputs, L.Dense(3)(hidden))
+
+
+def test_a_stream(rng):
+    import tensorflow as tf
+
+    x, y = data(rng)
+    model = keras_modals.augment(plain_model(), seed=0)
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    logs = model.fit(stream, epochs=2, shuffle=False, verbose=0).history
+    assert list(logs) == ["loss", "mae"]
+
+
+def test_several_outputs(rng):
+    x, y = data(rng)
+    inputs = keras.Input((FEATURES,))
+    hidden = L.Dense(8, "tanh")(inputs)
+    outputs = {
+        "number": L.Dense(1, name="number")(hidden),
+        "kind": L.Dense(3, "softmax", name="kind")(hidden),
+    }
+    model = keras.Model(inputs, outputs)
+    losses = {"number": "mse", "kind": "sparse_categorical_crossentropy"}
+    model.compile(keras.optimizers.SGD(0.0), losses)
+    targets = {"number": y, "kind": np.arange(ROWS) % 3}
+    augmented = keras_modals.augment(
+        model, label_output="number", layer=1, policy=MIXING, seed=0, warmup_steps=0
+    )
+    assert augmented.latent_augmentation.labels == Values()
+    state = [array(seed) for seed in seeds(augmented)]
+    logs = augmented.train_on_batch(x, targets, return_dict=True)
+    for seed, value in zip(seeds(augmented), state, strict=True):
+        seed.assign(value)
+    with augmented.step_scope(Values().groups(y)) as scope:
+        found = augmented(x, training=True)
+    partner, share = array(scope.rows.partner), array(scope.rows.share)
+    number = np.mean((array(found["number"]) - mixed_rows(y, scope.rows)) ** 2)
+    # The classes of both count, by their shares.
+    chances = -np.log(array(found["kind"]))
+    kinds, each = targets["kind"], np.arange(ROWS)
+    both = (1 - share) * chances[each, kinds] + share * chances[each, kinds[partner]]
+    np.testing.assert_allclose(float(logs["loss"]), number + both.mean(), rtol=1e-4)
