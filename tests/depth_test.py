@@ -522,7 +522,7 @@ def _other_partners():
         (_inside_a_block, r"goes past the layers \['inside'\].*'meeting'"),
         (_shared, r"used once.*Received: \['both'\]"),
         (_shared_model, r"used once.*Received: \['both'\]"),
-        (_other_classes, r"one `num_classes`.*\[2, 3\]"),
+        (_other_classes, r"one `labels`.*num_classes=2.*num_classes=3"),
         (_other_partners, r"one `partners`.*\['any', 'balanced'\]"),
     ],
 )
