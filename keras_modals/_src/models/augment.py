@@ -38,7 +38,7 @@ def augment(
     label_output=None,
     **layer_arguments,
 ):
-    """Turns a classifier into a `ModalsModel` that augments its latents.
+    """Turns a classifier, or a regression, into a `ModalsModel` that augments latents.
 
     The result has the same inputs and outputs, and new layers with the same names and
     weights: `model` itself is left as it is. If `model` is compiled, so is the
@@ -55,7 +55,7 @@ def augment(
     refused: derive it from `ModalsModel`.
 
     Args:
-        model: A built Functional or Sequential classifier.
+        model: A built Functional or Sequential model.
         layer: Where to augment. `"auto"`: at the model's input where that is a signal,
             behind preprocessing layers, behind the embeddings of token and category
             numbers, and behind frozen layers; at up to three places inside; and at the
