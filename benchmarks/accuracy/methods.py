@@ -117,6 +117,7 @@ def _mixing(probability=0.5, magnitude=0.5, **options):
 #: What the package's defaults could be, for the study `tuning`.
 CANDIDATES = {
     "none": METHODS["none"],
+    "none, rate 2": Method(latents(**STILL), ({"learning_rate": 2.0},)),
     "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
     "dropout": Method(latents(**STILL), ({"dropout": 0.3},)),
     # Of its two shares, the one that was better in three seeds.
