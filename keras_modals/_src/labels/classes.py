@@ -34,6 +34,12 @@ class Classes(Labels):
     Args:
         num_classes: Integer of at least 2; `None` where it is not known: a row is then
             of any width but 1.
+
+    Example:
+
+    >>> labels = keras_modals.Classes(3)
+    >>> keras_modals.LatentAugmentation(labels=labels).num_classes
+    3
     """
 
     num_classes: Any = None
