@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from portable import array, tensor
+from portable import BACKEND, array, tensor
 
 import keras_modals
 from keras_modals import LatentAugmentation, ModalsModel, Policy, Values
@@ -13,12 +13,15 @@ pytestmark = pytest.mark.backend
 L = keras.layers
 FEATURES, ROWS = 6, 24
 
+#: On TensorFlow, to build the graph of a step would take most of a test's time.
+EAGER = {"run_eagerly": BACKEND == "tensorflow"}
+
 STILL = Policy({"class_mixing": (0.0, 0.0)})
 #: A policy that mixes every row.
 MIXING = Policy({"class_mixing": (1.0, 0.8)})
 
 
-def plain_model(columns=1, loss="mse", **arguments):
+def plain_model(columns=1, loss="mse"):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -28,7 +31,7 @@ def plain_model(columns=1, loss="mse", **arguments):
             L.Dense(columns, name="head"),
         ]
     )
-    model.compile(keras.optimizers.SGD(0.05), loss, metrics=["mae"], **arguments)
+    model.compile(keras.optimizers.SGD(0.05), loss, metrics=["mae"], **EAGER)
     return model
 
 
@@ -41,15 +44,6 @@ def data(rng, columns=1):
 
 def log_cosh_of_my_own(y_true, y_pred):
     return keras.ops.mean(keras.ops.logaddexp(y_true - y_pred, y_pred - y_true), -1)
-
-
-LOSSES = [
-    "mse",
-    "mae",
-    keras.losses.Huber(delta=0.5),
-    keras.losses.LogCosh(),
-    keras.losses.MeanSquaredError(reduction="sum"),
-]
 
 
 # What is mixed --------------------------------------------------------------------
@@ -76,7 +70,7 @@ def test_targets_are_mixed_as_the_latents_are(form, views, rng):
     model = keras_modals.augment(
         model, policy=MIXING, num_views=views, seed=0, warmup_steps=0, **arguments
     )
-    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.compile(keras.optimizers.SGD(0.0), "mse", **EAGER)
     # Keras takes no weights of rank 1 for a loss of rank 2.
     shape = (ROWS, 1) if form == "series" else ROWS
     weights = rng.uniform(0.5, 2.0, shape).astype("float32")
@@ -134,12 +128,19 @@ def test_by_hand(rng):
 # As in Keras ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=["mse", "mae", "huber", "log_cosh", "sum"])
-@pytest.mark.parametrize("views", [1, 2])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("loss", "views", "weighted"),
+    [
+        ("mse", 1, True),
+        ("mse", 2, False),
+        ("mae", 2, True),
+        (keras.losses.Huber(delta=0.5), 1, False),
+        (keras.losses.LogCosh(), 2, True),
+        (keras.losses.MeanSquaredError(reduction="sum"), 1, True),
+    ],
+    ids=["mse_weighted", "mse_views", "mae", "huber", "log_cosh", "sum"],
+)
 def test_a_policy_that_moves_nothing_changes_no_number(loss, views, weighted, rng):
-    if views == 2 and getattr(loss, "reduction", None) == "sum":
-        pytest.skip("a sum is one of all views")
     x, y = data(rng, 2)
     arguments = {"sample_weight": rng.uniform(size=ROWS)} if weighted else {}
     plain = plain_model(2, loss)
