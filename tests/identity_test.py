@@ -2,7 +2,7 @@
 
 With a policy that moves nothing, with class mixing of magnitude 0, and in a one-run
 search of one member, every number must be the plain model's. Cases are chosen so that
-each pair of settings meets in one of them: all of them on TensorFlow, a third on the
+each pair of settings meets in one of them: all of them on TensorFlow, fewer on the
 other backends. `python tests/identity_test.py` runs the whole list on any backend.
 """
 
