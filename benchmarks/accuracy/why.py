@@ -5,7 +5,7 @@
 
 Trains each data set's model without moving anything, its memory filled as ever, and
 then moves the latents of the validation samples by each operation with the magnitude
-with which `results.csv` has it alone. The report sets the share of relabelled latents
+with which `earlier/results.csv` has it alone. The report sets the share of relabelled latents
 beside what training with the operation changed. Runs are in `why.csv`; a second call
 goes on.
 """
@@ -63,7 +63,7 @@ def table():
     and the change in test accuracy in points with its standard error."""
     shares = read_runs(FOLDER / "why.csv").groupby(["dataset", "metric"])["value"]
     shares = 100 * shares.mean()
-    changes = Comparison.read(FOLDER / "results.csv").summary()
+    changes = Comparison.read(FOLDER / "earlier" / "results.csv").summary()
     rows = [["data", *map(_words, PAPER_OPERATIONS)]]
     rows.append(["---"] * len(rows[0]))
     for name in dict.fromkeys(shares.index.get_level_values("dataset")):
