@@ -5,9 +5,9 @@
 
 Trains each data set's model without moving anything, its memory filled as ever, and
 then moves the latents of the validation samples by each operation with the magnitude
-with which `earlier/results.csv` has it alone. The report sets the share of relabelled latents
-beside what training with the operation changed. Runs are in `why.csv`; a second call
-goes on.
+with which `earlier/results.csv` has it alone. The report sets the share of relabelled
+latents beside what training with the operation changed. Runs are in `why.csv`; a second
+call goes on.
 """
 
 import argparse
