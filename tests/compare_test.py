@@ -922,6 +922,7 @@ class Batches(keras.utils.PyDataset):
         ({"data": (np.zeros((4, 8)), np.zeros(3))}, "\\[4\\] inputs and 3 targets"),
         ({"data": (np.zeros((2, 8)), np.array(["a", "b"]))}, "Labels must be numbers"),
         ({"data": (np.zeros((2, 8)), np.array([0.5, 1]))}, "takes classes.*0\\.5"),
+        ({"data": (np.zeros((2, 8)), np.array([[0.5], [1]]))}, "takes classes.*0\\.5"),
         ({"data": {**SPLIT, "test_id": np.arange(2)}}, "2 entries for 3 samples"),
         ({"build_fn": plain_model}, "compiled Keras model"),
         ({"seeds": []}, "seeds=\\[\\]"),

@@ -277,8 +277,14 @@ def test_operations_that_need_classes_are_refused(policy):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"num_classes": 3, "labels": Values()}, {"labels": "values"}],
-    ids=["none", "both", "a name"],
+    [
+        {},
+        {"num_classes": 3, "labels": Values()},
+        {"labels": "values"},
+        {"labels": keras_modals.Classes()},
+        {"labels": keras_modals.Classes(1)},
+    ],
+    ids=["none", "both", "a name", "no number", "one class"],
 )
 def test_one_of_two_arguments_says_the_kind(arguments):
     with pytest.raises(ValueError, match="`num_classes`"):

@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_modals import Policy, operations
 from keras_modals._src.evaluation.methods import (
-    RECIPES,
     STILL,
     latents,
     population_search,
@@ -136,7 +135,10 @@ CANDIDATES = {
             "latent mixing, warm-up 200": {"warmup_steps": 200},
             "latent mixing, triplets": {"triplet_weight": 0.1},
             "latent mixing, dropout": {"dropout": 0.3},
-            "latent mixing, triplets and dropout": RECIPES[3],
+            "latent mixing, triplets and dropout": {
+                "triplet_weight": 0.1,
+                "dropout": 0.3,
+            },
             "latent mixing, two views": {"num_views": 2, "policy": _mixing(1.0)},
             "latent mixing, all rows": {"policy": _mixing(1.0)},
             "latent mixing, balanced": {"policy": _mixing(partners="balanced")},

@@ -13,8 +13,8 @@
   `keras.random.SeedGenerator`, other ones in each replica.
 - `slice_rows(predictions, start, size)`, `tile_rows(predictions, copies)`: some rows of
   an output, or all of them several times, with what Keras's losses look for beside it.
-- `eager_value(scalar)`: a tensor's scalar as a Python number on PyTorch, so that a step
-  can leave out what it does not need; else `None`.
+- `branch_index(index)`: an int32 scalar that says which branch to take, as an integer
+  where steps run eagerly.
 - `num_replicas()`: how many replicas share a step, each with a part of the batch.
 - `gather(tensors)`: tensors of one replica's samples as those of all replicas' samples.
 - `many_models()`: a context in which each model may trace functions of its own, without
@@ -33,7 +33,7 @@ else:
     from keras_modals._src.backend import generic as _backend  # type: ignore[no-redef]
 
 add_entries = _backend.add_entries
-eager_value = _backend.eager_value
+branch_index = _backend.branch_index
 gather = _backend.gather
 invert = _backend.invert
 many_models = _backend.many_models

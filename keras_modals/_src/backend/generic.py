@@ -44,8 +44,8 @@ def gather(tensors):
     return tensors
 
 
-def eager_value(scalar):
-    return None
+def branch_index(index):
+    return index
 
 
 def many_models():

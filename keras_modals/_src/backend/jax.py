@@ -4,7 +4,7 @@ writes depends on all that reads the variable."""
 import jax.numpy as jnp
 
 from keras_modals._src.backend.generic import add_entries as add_entries
-from keras_modals._src.backend.generic import eager_value as eager_value
+from keras_modals._src.backend.generic import branch_index as branch_index
 from keras_modals._src.backend.generic import gather as gather
 from keras_modals._src.backend.generic import invert as invert
 from keras_modals._src.backend.generic import many_models as many_models

@@ -15,7 +15,7 @@ import logging
 import keras
 import tensorflow as tf
 
-from keras_modals._src.backend.generic import eager_value as eager_value
+from keras_modals._src.backend.generic import branch_index as branch_index
 
 
 def take_rows(table, indices):

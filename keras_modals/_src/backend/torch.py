@@ -14,8 +14,8 @@ from keras_modals._src.backend.generic import tile_rows as tile_rows
 from keras_modals._src.backend.generic import uniform as uniform
 
 
-def eager_value(scalar):
-    return scalar.item()
+def branch_index(index):
+    return int(index)
 
 
 def take_rows(table, indices):

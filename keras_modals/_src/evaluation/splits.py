@@ -99,10 +99,12 @@ def _check_pair(name, pair):
         )
     _check_inputs(name, x, len(y))
     array = np.asarray(y)
-    if array.dtype.kind == "f" and array.ndim == 1 and np.any(array != np.floor(array)):
+    is_column = array.dtype.kind == "f" and array.size == len(array)
+    is_fraction = np.isfinite(array) & (array != np.floor(array)) if is_column else []
+    if np.any(is_fraction):
         raise ValueError(
             "`compare` takes classes: a regression is not supported yet. "
-            f"Received: {name} with a target of {array[array != np.floor(array)][0]}"
+            f"Received: {name} with a target of {array[is_fraction][0]}"
         )
     Classes.of_arrays(y).check(y)
 

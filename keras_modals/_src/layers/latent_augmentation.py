@@ -580,6 +580,8 @@ def _labels(num_classes, labels):
             "`keras_modals.Values()`. "
             f"Received: num_classes={num_classes}, labels={labels!r}"
         )
+    if isinstance(labels, Classes):
+        check_integer("num_classes", labels.num_classes, 2)
     return labels
 
 

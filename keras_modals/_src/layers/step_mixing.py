@@ -40,9 +40,7 @@ class StepMixing:
         numbers = backend.uniform((1 + count * (2 + 2 * width),), seed)
         self.level = 0
         if len(leaders) > 1:
-            level = uniform_index(numbers[0], len(leaders))
-            known = backend.eager_value(level)
-            self.level = level if known is None else known
+            self.level = backend.branch_index(uniform_index(numbers[0], len(leaders)))
         draws = ops.reshape(numbers[1:], (count, 2 + 2 * width))
         samples = drawn.tile_moved(ops.arange(drawn.batch, dtype="int32"))
         kind, num_groups = leaders[0].partners, leaders[0].labels.num_groups
