@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from keras_modals import operations, population
 from keras_modals._src.callbacks.policy_scheduler import PolicyScheduler
-from keras_modals._src.labels import Classes, Values
+from keras_modals._src.labels import Classes, MultiLabels, Positions, Values
 from keras_modals._src.layers.latent_augmentation import (
     DEFAULT_POLICY,
     LatentAugmentation,
@@ -43,10 +43,12 @@ __all__ = [
     "LatentDropout",
     "ModalsModel",
     "Move",
+    "MultiLabels",
     "Operation",
     "Policy",
     "PolicySchedule",
     "PolicyScheduler",
+    "Positions",
     "Prior",
     "SharedEncoderSearch",
     "Term",

@@ -230,7 +230,7 @@ def test_refuses(rng):
     inputs = keras.Input((8, 4))
     sequence = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     with pytest.raises(ValueError, match="a label for each position"):
-        augment(sequence)
+        augment(sequence, num_classes=3)
     inputs = keras.Input((8,))
     with pytest.raises(ValueError, match="no layer with weights"):
         augment(keras.Model(inputs, keras.layers.Softmax()(inputs)))

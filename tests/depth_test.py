@@ -8,11 +8,12 @@ from portable import BACKEND, array, compiled, gradients, tensor
 
 import keras_modals
 from keras_modals import LatentAugmentation, ModalsModel, Policy
-from keras_modals._src.labels import IGNORED
+from keras_modals._src.labels import IGNORED, BatchLabels, Classes, of_groups
 from keras_modals._src.layers.mixed_mask import MixedMask
 from keras_modals._src.layers.partners import draw_partners
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.rows import RowMap
+from keras_modals.operations import ClassMixing
 
 layers = keras.layers
 
@@ -113,7 +114,7 @@ def each_level(model, x, y):
     """The level, partners, shares and outputs of a step for each of three levels."""
     seen = set()
     for _ in range(60):
-        with model.step_scope(tensor(y, "int32")) as scope:
+        with model.step_scope(of_groups(tensor(y, "int32"))) as scope:
             outputs = array(model(x, training=True))
         level = int(scope.mixing.level)
         if level not in seen:
@@ -166,7 +167,7 @@ def test_each_depth_is_drawn_as_often():
 
     def level():
         return ops.convert_to_tensor(
-            StepMixing(leaders, groups, rows, seed).level, "int32"
+            StepMixing(leaders, of_groups(groups), rows, seed).level, "int32"
         )
 
     draw = compiled(level, [seed.state])
@@ -236,11 +237,11 @@ def test_gradients_reach_what_lies_before_the_place(rng):
 
     def total(points):
         seed.assign(state)
-        with model.step_scope(tensor(y, "int32")):
+        with model.step_scope(of_groups(tensor(y, "int32"))):
             return ops.sum(model(points, training=True) * tensor(upstream))
 
     seed.assign(state)
-    with model.step_scope(tensor(y, "int32")) as scope:
+    with model.step_scope(of_groups(tensor(y, "int32"))) as scope:
         pass
     partner, share = array(scope.rows.partner), array(scope.rows.share)
     if BACKEND == "jax":
@@ -267,9 +268,11 @@ def test_terms_see_the_rows_that_stayed_clean(rng):
     *encoder, _ = plain.layers
     encoder = keras.Sequential([plain.input, *encoder[1:]])
     for _ in range(20):
-        with model.step_scope(tensor(y, "int32")) as scope:
+        with model.step_scope(of_groups(tensor(y, "int32"))) as scope:
             model(x, training=True)
-        latents, labels, weights = scope.recorded(model.latent_augmentation)
+        latents, labels, weights, _ = scope.recorded(
+            model.latent_augmentation, scope.labels.groups
+        )
         mixed = (array(scope.rows.share) > 0) & (int(scope.mixing.level) < 2)
         np.testing.assert_array_equal(array(labels), np.where(mixed, IGNORED, y))
         np.testing.assert_array_equal(array(weights), 1.0 - mixed)
@@ -281,9 +284,11 @@ def test_with_a_clean_view_terms_see_all(rng):
     model = ModalsModel(*chain(), num_views=2)
     x, y = data(rng, model.inputs)
     for _ in range(5):
-        with model.step_scope(tensor(y, "int32")) as scope:
+        with model.step_scope(of_groups(tensor(y, "int32"))) as scope:
             outputs = array(model(x, training=True))
-        latents, labels, weights = scope.recorded(model.latent_augmentation)
+        latents, labels, weights, _ = scope.recorded(
+            model.latent_augmentation, scope.labels.groups
+        )
         assert weights is None
         np.testing.assert_array_equal(array(labels), y)
         assert latents.shape == (BATCH, 8)
@@ -434,11 +439,11 @@ def test_balanced_partners_are_of_each_class_alike(rng):
     uniform = rng.uniform(size=(size * batch, 2)).astype("float32")
     partner = array(
         draw_partners(
-            "balanced",
+            ClassMixing(partners="balanced"),
             tensor(uniform),
             tensor(samples, "int32"),
-            tensor(groups, "int32"),
-            4,
+            of_groups(tensor(groups, "int32")),
+            Classes(4),
         )
     ).reshape(size, batch)
     for sample in range(8):
@@ -452,13 +457,15 @@ def test_balanced_partners_are_of_each_class_alike(rng):
         assert np.all(np.abs(counts - size * expected) <= 4.5 * errors), sample
 
 
-@pytest.mark.parametrize("kind", ["any", "balanced"])
+@pytest.mark.parametrize("kind", ["any", "balanced", "near"])
 @pytest.mark.parametrize("groups", [[0], [2, -1], [-1, -1], [1, 1]])
 def test_few_samples_have_partners_in_the_batch(kind, groups, rng):
     groups = tensor(groups, "int32")
+    labels = BatchLabels(groups, groups, groups, groups)
     uniform = tensor(rng.uniform(size=(len(groups), 2)))
     samples = ops.arange(len(groups), dtype="int32")
-    partner = array(draw_partners(kind, uniform, samples, groups, 4))
+    operation = ClassMixing(partners=kind)
+    partner = array(draw_partners(operation, uniform, samples, labels, Classes(4)))
     assert np.all((partner >= 0) & (partner < len(groups)))
     if np.all(array(groups) >= 0) and len(groups) > 1:
         np.testing.assert_array_equal(partner, [1, 0])
@@ -468,7 +475,7 @@ def test_a_batch_of_one_is_left_alone():
     model = ModalsModel(*chain(), num_views=1)
     x = np.ones((1, FEATURES), "float32")
     for _ in range(5):
-        with model.step_scope(tensor([0], "int32")) as scope:
+        with model.step_scope(of_groups(tensor([0], "int32"))) as scope:
             outputs = array(model(x, training=True))
         assert array(scope.rows.share) == 0
         np.testing.assert_allclose(outputs, array(model(x)), atol=1e-6)
@@ -510,7 +517,7 @@ def _other_classes():
 
 def _other_partners():
     inputs = keras.Input((4,))
-    balanced = keras_modals.operations.ClassMixing(partners="balanced")
+    balanced = ClassMixing(partners="balanced")
     hidden = mixing("first", Policy({balanced: (0.5, 0.5)}))(inputs)
     return inputs, head(mixing("last")(hidden))
 
@@ -523,7 +530,7 @@ def _other_partners():
         (_shared, r"used once.*Received: \['both'\]"),
         (_shared_model, r"used once.*Received: \['both'\]"),
         (_other_classes, r"one `labels`.*num_classes=2.*num_classes=3"),
-        (_other_partners, r"one `partners`.*\['any', 'balanced'\]"),
+        (_other_partners, r"one `partners`.*\('any', 1.0\), \('balanced', 1.0\)"),
     ],
 )
 def test_refuses(graph, message):

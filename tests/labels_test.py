@@ -8,7 +8,6 @@ from keras_modals._src.evaluation.splits import make_loader
 from keras_modals._src.evaluation.trial import Trial
 from keras_modals._src.labels import IGNORED, Classes
 from keras_modals._src.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
-from keras_modals._src.search.member_scores import error_measure
 
 CLASSES = Classes(3)
 INDICES = np.array([2, 0, 1, 2])
@@ -59,7 +58,7 @@ def test_what_is_no_class_is_ignored():
         (np.array([0, -1]), "a label of -1"),
         (np.array([0.5, 1.0]), r"a regression pass .*Values\(\).* a label of 0\.5"),
         (np.array([np.nan, 1.0]), "finite"),
-        (np.array([[1, 1, 0], [0, 0, 1]]), "Several labels .* row 0"),
+        (np.array([[1, 1, 0], [0, 0, 1]]), r"MultiLabels\(3\).* row 0"),
         (np.zeros((4, 2)), r"shape \(4, 2\)"),
         (np.zeros((4, 3, 3)), r"shape \(4, 3, 3\)"),
         (np.array(["cat", "dog"]), "StringLookup"),
@@ -101,11 +100,11 @@ def selects_by(targets, groups):
 def test_all_readers_agree_on_soft_rows_and_rows_of_another_sum():
     np.testing.assert_array_equal(CLASSES.groups(ROWS), ROW_GROUPS)
     selects_by(ROWS, ROW_GROUPS)
-    groups, counts = CLASSES.read(ROWS)
-    np.testing.assert_array_equal(groups, ROW_GROUPS)
+    labels, counts = CLASSES.read(ROWS)
+    np.testing.assert_array_equal(labels.groups, ROW_GROUPS)
     expected = {SAMPLES: 5, WITHOUT_LABEL: 2, WRONG: 2, STEPS: 1}
     np.testing.assert_array_equal(counts, [expected[i] for i in range(4)])
-    errors = error_measure(CLASSES)(ROWS, np.eye(3)[[1, 0, 0, 2, 1]])
+    errors = CLASSES.errors(ROWS, np.eye(3)[[1, 0, 0, 2, 1]])
     np.testing.assert_array_equal(errors, [0, 1, 1, 0, 1])
     trial = Trial((None, ROWS), (None, ROWS), 3, seed=0, epochs=1, batch_size=1)
     np.testing.assert_array_equal(trial.labels, ROW_GROUPS)
@@ -124,7 +123,7 @@ def test_all_readers_agree_on_many_classes_in_half_precision(dtype):
     try:
         np.testing.assert_array_equal(classes.groups(targets), groups)
         selects_by(targets, groups)
-        errors = error_measure(classes)(targets, np.eye(1000)[groups])
+        errors = classes.errors(targets, np.eye(1000)[groups])
         np.testing.assert_array_equal(errors, np.zeros(6))
         layer = LatentAugmentation(1000)
         np.testing.assert_array_equal(layer.labels.groups(targets), groups)
@@ -144,9 +143,11 @@ def test_groups_in_the_form_of_targets():
 
 def test_what_a_head_says():
     outputs = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
-    np.testing.assert_array_equal(CLASSES.predicted(ops.array(outputs)), [1, 0])
+    errors = CLASSES.errors(np.array([1, 1]), ops.array(outputs))
+    np.testing.assert_array_equal(errors, [0, 1])
     of_second = np.array([[0.2], [0.9]])
-    np.testing.assert_array_equal(Classes(2).predicted(ops.array(of_second)), [0, 1])
+    errors = Classes(2).errors(np.array([1, 1]), ops.array(of_second))
+    np.testing.assert_array_equal(errors, [1, 0])
     np.testing.assert_allclose(
         Classes(2).probabilities(of_second), [[0.8, 0.2], [0.1, 0.9]], rtol=1e-6
     )

@@ -9,7 +9,7 @@ from portable import array, compiled, gradients, tensor, tensorflow_only
 
 import keras_modals
 from keras_modals import LatentAugmentation, Policy, operations
-from keras_modals._src.labels import IGNORED
+from keras_modals._src.labels import IGNORED, of_groups
 from keras_modals._src.layers import latent_augmentation
 from keras_modals._src.layers.moves import NO_OPERATION, Step
 from keras_modals._src.layers.step_mixing import StepMixing
@@ -223,7 +223,7 @@ def test_views(rng):
     labels = tensor([0, 1, 2, 0, 2, 1], "int32")
 
     def outputs_of(layer, rows):
-        with StepScope(labels, rows, places={layer.name: ONLY}):
+        with StepScope(of_groups(labels), rows, places={layer.name: ONLY}):
             return array(layer(latents, training=True))
 
     outputs = outputs_of(layer, RowMap(BATCH, 4, True))
@@ -369,7 +369,10 @@ def test_in_a_training_step_a_dict_is_refused():
     layer = LatentAugmentation(3)
     inputs = {"latents": np.ones((2, 3), "float32"), "labels": np.zeros(2)}
     labels = tensor([0, 1], "int32")
-    with StepScope(labels, RowMap(2)), pytest.raises(ValueError, match="by hand only"):
+    with (
+        StepScope(of_groups(labels), RowMap(2)),
+        pytest.raises(ValueError, match="by hand only"),
+    ):
         layer(inputs, training=True)
 
 
@@ -641,9 +644,9 @@ def test_a_mask_of_mixed_sequences_has_the_positions_of_both():
     assert layer.compute_mask(latents, mask) is mask
     labels = keras.ops.convert_to_tensor(np.array([0, 1], "int32"))
     rows = RowMap(2, 2, True)
-    mixing = StepMixing([layer], labels, rows, layer.seed_generator)
+    mixing = StepMixing([layer], of_groups(labels), rows, layer.seed_generator)
     rows = rows.mixed(mixing.partner, mixing.share)
-    with StepScope(labels, rows, mixing, {layer.name: ONLY}):
+    with StepScope(of_groups(labels), rows, mixing, {layer.name: ONLY}):
         found = array(layer.compute_mask(latents, mask))
     np.testing.assert_array_equal(found[:2], array(mask))
     np.testing.assert_array_equal(found[2:], [[1, 1, 0], [1, 1, 0]])

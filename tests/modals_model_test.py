@@ -23,6 +23,7 @@ from keras_modals import (
     Triplets,
     TripletSelector,
 )
+from keras_modals._src.labels import of_groups
 
 OFF = {"triplet_weight": 0.0, "prior_weight": 0.0}
 EVERYTHING = {"triplet_weight": 0.1, "prior_weight": 0.1}
@@ -272,7 +273,7 @@ def test_class_mixing_loss_sees_both_labels_and_metrics_the_true_ones(rng):
     state = layer.seed_generator.state
     before = array(state)
     encoder = keras.Model(model.input, model.get_layer("latents").output)
-    with model.step_scope(tensor(y, "int32")) as scope:
+    with model.step_scope(of_groups(tensor(y, "int32"))) as scope:
         outputs = layer(tensor(encoder(x)), training=True)
     prediction = array(model.get_layer("head")(outputs))
     share = array(scope.rows.share)
@@ -733,7 +734,7 @@ def test_nested_layer(rng):
         (lambda y: y - 1, "a label of -1"),
         (lambda y: y + 1, "a label of 3"),
         (lambda y: y + 0.5, "regression"),
-        (lambda y: np.ones((96, 3)), "Several labels"),
+        (lambda y: np.ones((96, 3)), r"MultiLabels\(3\)"),
         (lambda y: np.ones((96, 5)), r"shape \(96, 5\)"),
         (lambda y: None, "y=None"),
     ],

@@ -5,8 +5,8 @@ from keras import ops
 from portable import array, tensor
 
 from keras_modals import Policy
+from keras_modals._src.indices import uniform_index
 from keras_modals._src.layers.moves import NO_OPERATION, Moves
-from keras_modals._src.operations.indices import uniform_index
 
 
 def draw(policy, rows=1000, views=1, features=3, seed=0):

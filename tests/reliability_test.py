@@ -12,6 +12,7 @@ from portable import BACKEND, array, tensor
 from problems import compile_, make_data, modals_model
 
 from keras_modals import LatentAugmentation, ModalsModel, Policy, operations
+from keras_modals._src.labels import of_groups
 from keras_modals._src.layers import latent_augmentation
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import ONLY, StepScope
@@ -98,10 +99,10 @@ def test_any_batch(case):
         groups = layer.labels.groups(targets)
         mixing = None
         if layer.mixes_classes:
-            mixing = StepMixing([layer], groups, rows, layer.seed_generator)
-        with StepScope(groups, rows, mixing, {layer.name: ONLY}) as scope:
+            mixing = StepMixing([layer], of_groups(groups), rows, layer.seed_generator)
+        with StepScope(of_groups(groups), rows, mixing, {layer.name: ONLY}) as scope:
             outputs = layer(latents, training=True)
-        layer.remember(*scope.recorded(layer)[:2])
+        layer.remember(*scope.recorded(layer, scope.labels.groups)[:2])
         outputs = array(ops.cast(outputs, "float32"))
         assert outputs.shape == (rows.num_views * len(labels), *shape)
         assert np.all(np.isfinite(outputs))

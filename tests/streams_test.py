@@ -9,6 +9,8 @@ from keras import layers as L
 from portable import BACKEND
 
 import keras_modals
+from keras_modals import Classes, MultiLabels, Positions, Values
+from keras_modals._src.labels import of_groups
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.rows import RowMap
 
@@ -66,7 +68,8 @@ def model_of(width, activation, loss, classes=None, **layer):
 
 
 def fit(model, data, **arguments):
-    return model.fit(data, steps_per_epoch=SIZE // 8, verbose=0, **arguments).history
+    steps = SIZE // 8
+    return model.fit(data, steps_per_epoch=steps, verbose=0, **arguments).history
 
 
 def x_of(rng):
@@ -100,30 +103,104 @@ def test_squared_errors_of_probabilities_are_no_regression(rng):
         ("sigmoid", keras.losses.BinaryFocalCrossentropy()),
     ],
 )
-def test_several_labels_are_refused_before_the_first_step(
-    stream, activation, loss, rng
-):
-    model = model_of(5, activation, loss)
+def test_several_labels_are_no_classes(stream, activation, loss, rng):
+    """Refused before the first step, where a number of classes is given."""
+    model = model_of(5, activation, loss, classes=5)
     before = model.get_weights()
     y = (rng.random((SIZE, 5)) < 0.2).astype("float32")
-    with pytest.raises(ValueError, match="several labels at once"):
+    with pytest.raises(ValueError, match=r"several labels.*`labels=.*MultiLabels\(5\)"):
         fit(model, stream(x_of(rng), y))
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
 
 
+def _classes(rng):
+    return Classes(3), L.Dense(3, "softmax"), "sparse_categorical_crossentropy", None
+
+
+def _several(rng):
+    y = (rng.random((SIZE, 3)) < 0.4).astype("float32")
+    return MultiLabels(3), L.Dense(3, "sigmoid"), "binary_crossentropy", y
+
+
+def _values(rng):
+    y = rng.normal(size=(SIZE, 2)).astype("float32")
+    return Values(), L.Dense(2), "mse", y
+
+
+def _positions(rng):
+    y = rng.integers(0, 3, (SIZE, 2))
+    y[::3, 1] = -100
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-100)
+    return Positions(Classes(3)), L.Dense(3, "softmax"), loss, y
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("kind", [_classes, _several, _values, _positions])
+def test_each_kind_trains_from_a_stream_as_from_arrays(kind, stream, rng):
+    labels, head, loss, y = kind(rng)
+    x = x_of(rng)
+    y = np.arange(SIZE) % 3 if y is None else y
+    config = head.get_config()
+    histories = []
+    for from_stream in (False, True):
+        keras.utils.set_random_seed(0)
+        hidden = (
+            [L.Reshape((2, 3)), L.Dense(4)] if y.dtype == int and y.ndim == 2 else []
+        )
+        plain = keras.Sequential(
+            [
+                keras.Input((FEATURES,)),
+                *(hidden or [L.Dense(4)]),
+                L.Dense.from_config(config),
+            ]
+        )
+        plain.compile("sgd", loss)
+        model = keras_modals.augment(plain, seed=0, warmup_steps=0)
+        assert model.latent_augmentation.labels == labels
+        eager = BACKEND == "tensorflow"
+        model.compile("sgd", loss, run_eagerly=eager, jit_compile=BACKEND == "jax")
+        if from_stream:
+            histories.append(fit(model, stream(x, y), epochs=2, shuffle=False))
+        else:
+            fitted = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+            histories.append(fitted.history)
+    assert histories[0].keys() == histories[1].keys()
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize(
+    ("kind", "wrong", "message"),
+    [
+        (_several, 2.0, r"8 of 32 samples .*25\.0%.*not in \[0, 1\]"),
+        (_values, np.nan, r"8 of 32 samples .*25\.0%.*not finite"),
+        (_positions, 7, r"16 of 64 samples .*25\.0%.*no class"),
+    ],
+)
+def test_wrong_labels_of_each_kind_are_warned_of(kind, wrong, message, stream, rng):
+    labels, _, _, y = kind(rng)
+    y[y == -100] = 0
+    y[:8] = wrong
+    keras.utils.set_random_seed(0)
+    hidden = (
+        [L.Reshape((2, 3)), L.Dense(3)] if y.dtype == int else [L.Dense(y.shape[1])]
+    )
+    plain = keras.Sequential([keras.Input((FEATURES,)), L.Dense(6), *hidden])
+    model = keras_modals.augment(plain, labels=labels, seed=0)
+    model.compile(
+        "sgd", lambda y, p: 0.0 * p[:, 0], run_eagerly=BACKEND == "tensorflow"
+    )
+    with pytest.warns(UserWarning, match=message):
+        history = fit(model, stream(x_of(rng), y))
+    np.testing.assert_allclose(history["ignored_labels"], [0.25])
+
+
 def test_one_hot_arrays_beside_a_sigmoid_are_classes(rng):
-    model = model_of(5, "sigmoid", "binary_crossentropy")
+    model = model_of(5, "sigmoid", "binary_crossentropy", classes=5)
     one_hot = np.eye(5, dtype="float32")[np.arange(SIZE) % 5]
     model.fit(x_of(rng), one_hot, verbose=0)
-
-
-def test_a_label_for_each_position_is_refused():
-    inputs = keras.Input((4, 3))
-    model = keras.Model(inputs, L.Dense(2, "softmax")(L.Dense(4)(inputs)))
-    for arguments in ({}, {"num_classes": 2}):
-        with pytest.raises(ValueError, match="a label for each position"):
-            keras_modals.augment(model, **arguments)
 
 
 # What only labels tell -----------------------------------------------------------
@@ -199,7 +276,7 @@ def test_no_row_meets_itself():
     layer.build((None, 4))
     labels = keras.ops.convert_to_tensor(np.array([0, 1], "int32"))
     for _ in range(20):
-        mixing = StepMixing([layer], labels, RowMap(2), layer.seed_generator)
+        mixing = StepMixing([layer], of_groups(labels), RowMap(2), layer.seed_generator)
         np.testing.assert_array_equal(
             keras.ops.convert_to_numpy(mixing.partner), [1, 0]
         )

@@ -7,6 +7,9 @@ from portable import BACKEND, array, tensor
 
 import keras_modals
 from keras_modals import LatentAugmentation, ModalsModel, Policy, Values
+from keras_modals._src.layers.partners import draw_partners
+from keras_modals._src.memory.stream_quantiles import StreamQuantiles
+from keras_modals.operations import ClassMixing
 
 pytestmark = pytest.mark.backend
 
@@ -80,7 +83,7 @@ def test_targets_are_mixed_as_the_latents_are(form, views, rng):
         logs = model.train_on_batch(x, y, sample_weight=sample_weight)
         for seed, value in zip(seeds(model), state, strict=True):
             seed.assign(value)
-        with model.step_scope(Values().groups(y)) as scope:
+        with model.step_scope(Values().read(y)[0]) as scope:
             outputs = array(model(x, training=True)).astype("float64")
         assert np.mean(array(scope.rows.share) > 0) > 0.4
         targets = mixed_rows(y, scope.rows).reshape(outputs.shape)
@@ -198,7 +201,7 @@ def test_a_sample_without_a_number_is_left_alone(rng):
     _, y = data(rng, 2)
     y[3, 1], y[5] = np.nan, np.inf
     model = keras_modals.augment(plain_model(2), policy=MIXING, seed=0, warmup_steps=0)
-    rows = model.step_scope(Values().groups(tensor(y))).rows
+    rows = model.step_scope(Values().read(tensor(y))[0]).rows
     partner, share = array(rows.partner), array(rows.share)
     assert share[[3, 5]].tolist() == [0.0, 0.0]
     assert not set(partner[share > 0]) & {3, 5}
@@ -219,10 +222,6 @@ def test_augment_tells_it_from_loss_and_output():
     model = keras_modals.augment(uncompiled, labels=Values())
     model.compile("sgd", log_cosh_of_my_own)
     model.fit(np.ones((4, 4)), np.arange(4.0), verbose=0)
-
-
-def _triplets(model):
-    model.compile("sgd", "mse", triplet_weight=0.1)
 
 
 def _crossentropy(model):
@@ -248,10 +247,9 @@ def _search(model):
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        (_triplets, "leave the term 'triplet' out"),
         (_crossentropy, "give `num_classes` in place of `labels`"),
         (_nan, "Targets must be finite"),
-        (_monitor, "numbers have none"),
+        (_monitor, "one class for each sample"),
         (_search, "score a regression by its loss"),
     ],
 )
@@ -259,20 +257,6 @@ def test_what_needs_classes_is_refused_by_name(use, message):
     model = keras_modals.augment(plain_model(), seed=0)
     with pytest.raises(ValueError, match=message):
         use(model)
-
-
-@pytest.mark.parametrize(
-    "policy",
-    [
-        Policy.constant(0.5, 0.5),
-        Policy({"gaussian_noise": (0.5, 0.5)}),
-        Policy({keras_modals.operations.ClassMixing(partners="balanced"): (0.5, 0.5)}),
-    ],
-    ids=["paper", "noise", "balanced"],
-)
-def test_operations_that_need_classes_are_refused(policy):
-    with pytest.raises(ValueError, match="needs classes, and numbers have none"):
-        LatentAugmentation(labels=Values(), policy=policy)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +313,7 @@ def test_several_outputs(rng):
     logs = augmented.train_on_batch(x, targets, return_dict=True)
     for seed, value in zip(seeds(augmented), state, strict=True):
         seed.assign(value)
-    with augmented.step_scope(Values().groups(y)) as scope:
+    with augmented.step_scope(Values().read(y)[0]) as scope:
         found = augmented(x, training=True)
     partner, share = array(scope.rows.partner), array(scope.rows.share)
     number = np.mean((array(found["number"]) - mixed_rows(y, scope.rows)) ** 2)
@@ -338,3 +322,163 @@ def test_several_outputs(rng):
     kinds, each = targets["kind"], np.arange(ROWS)
     both = (1 - share) * chances[each, kinds] + share * chances[each, kinds[partner]]
     np.testing.assert_allclose(float(logs["loss"]), number + both.mean(), rtol=1e-4)
+
+
+# Bins ---------------------------------------------------------------------------------
+
+
+def test_edges_are_the_quantiles_of_the_last_numbers(rng):
+    quantiles = StreamQuantiles(5)
+    quantiles.build()
+    seen = np.zeros(0, "float32")
+    for size in (3, 1, 40, 700, 400, 2000):
+        numbers = rng.normal(size=size).astype("float32")
+        numbers[::3] = np.nan
+        edges = array(quantiles.update(tensor(numbers)))
+        seen = np.concatenate([seen, numbers])[-(10**6) :]
+        kept = seen[np.isfinite(seen)]
+        if size == 2000:
+            # Of a batch, the last 1,024, of which some are no numbers.
+            old = seen[:-2000][np.isfinite(seen[:-2000])]
+            kept = np.concatenate([old, numbers[-1024:][np.isfinite(numbers[-1024:])]])
+        kept = kept[-1024:]
+        expected = np.quantile(kept, np.arange(1, 5) / 5, method="inverted_cdf")
+        np.testing.assert_array_equal(edges, expected)
+
+
+def test_bins_are_equally_frequent(rng):
+    layer = LatentAugmentation(labels=Values(4), seed=0)
+    layer.build((None, FEATURES))
+    y = rng.gamma(1.0, size=(400, 1)).astype("float32")
+    labels, counts = layer.read(tensor(y))
+    groups = array(labels.groups)
+    assert np.bincount(groups).tolist() == [100] * 4
+    for group in range(3):
+        assert y[groups == group].max() < y[groups == group + 1].min()
+    assert array(counts).tolist() == [400, 0, 0, 1]
+    # Numbers that are equal are in one bin, and a sample without one in none.
+    labels, _ = layer.read(tensor([[1.0], [1.0], [np.nan], [1e9]]))
+    groups = array(labels.groups)
+    assert groups[0] == groups[1]
+    assert groups[2:].tolist() == [-1, 3]
+
+
+def test_of_several_numbers_the_mean_falls_into_a_bin():
+    edges = tensor([0.0, 10.0])
+    y = tensor([[-5.0, 4.0], [30.0, -20.0], [100.0, 0.0]])
+    assert array(Values(3).groups(y, edges=edges)).tolist() == [0, 1, 2]
+
+
+def test_the_paper_s_operations_and_triplets_work_in_bins(rng, tmp_path):
+    """The memory of a bin has the latents of the samples in it, and no others."""
+    x, y = data(rng)
+    policy = Policy.constant(0.5, 0.5)
+    model = keras_modals.augment(
+        plain_model(), labels=Values(4), policy=policy, layer="head", seed=0
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse", triplet_weight=0.1, **EAGER)
+    # The first step's bins are those of its own targets.
+    logs = model.train_on_batch(x, y, return_dict=True)
+    layer = model.latent_augmentation
+    edges = np.quantile(y, [0.25, 0.5, 0.75], method="inverted_cdf")
+    groups = (y > edges).sum(axis=1)
+    assert np.bincount(groups).tolist() == [6] * 4
+    encoder = keras.Model(model.input, layer.input)
+    latents = array(encoder(x))
+    size = layer.memory.memory_size
+    for group in range(4):
+        kept = array(layer.memory.latents)[group * size : group * size + 6]
+        np.testing.assert_allclose(kept, latents[groups == group], atol=1e-6)
+    selector = keras_modals.TripletSelector(0.5, "all", "cosine")
+    term = keras_modals.Triplets(0.1, selector)
+    model.compile(keras.optimizers.SGD(0.0), "mse", terms=[term], **EAGER)
+    logs = model.train_on_batch(x, y, return_dict=True)
+    expected = float(selector(groups, latents))
+    np.testing.assert_allclose(float(logs["triplet_loss"]), expected, rtol=1e-4)
+    # The stream's edges go along.
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for name in ("numbers", "counters"):
+        kept, found = (
+            array(getattr(each.latent_augmentation.quantiles, name))
+            for each in (model, loaded)
+        )
+        np.testing.assert_array_equal(kept, found)
+    assert array(model.latent_augmentation.quantiles.counters).tolist() == [48, 48]
+
+
+def test_where_nothing_needs_bins_no_number_is_kept(rng):
+    model = keras_modals.augment(plain_model(), seed=0)
+    model.train_on_batch(*data(rng))
+    assert array(model.latent_augmentation.quantiles.counters).tolist() == [0, 0]
+
+
+# Partners -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bandwidth", [0.3, 1.0, 100.0])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_near_partners_by_a_kernel_of_targets(bandwidth, columns, rng):
+    """Frequencies of partners for every row, within 4.5 standard errors."""
+    batch, size = 7, 4000
+    y = rng.normal(size=(batch, columns)).astype("float32") * 3 + 50
+    y[5] = np.nan
+    samples = np.tile(np.arange(batch), size).astype("int32")
+    labels, _ = Values().read(tensor(y))
+    partner = draw_partners(
+        ClassMixing(partners="near", bandwidth=bandwidth),
+        tensor(rng.uniform(size=(size * batch, 2))),
+        tensor(samples, "int32"),
+        labels,
+        Values(),
+    )
+    partner = array(partner).reshape(size, batch)
+    known = [0, 1, 2, 3, 4, 6]
+    deviation = np.sqrt(((y[known] - y[known].mean(0)) ** 2).sum() / len(known))
+    for sample in known:
+        others = [other for other in known if other != sample]
+        squares = ((y[others] - y[sample]) ** 2).sum(axis=1) / deviation**2
+        expected = np.zeros(batch)
+        expected[others] = np.exp(-squares / 2 / bandwidth**2)
+        expected /= expected.sum()
+        counts = np.bincount(partner[:, sample], minlength=batch)
+        errors = np.sqrt(size * expected * (1 - expected))
+        assert np.all(np.abs(counts - size * expected) <= 4.5 * errors + 1e-9), sample
+
+
+def test_the_narrowest_kernel_has_the_nearest_partner():
+    y = tensor([[0.0], [1.0], [3.0], [100.0]])
+    labels, _ = Values().read(y)
+    partner = draw_partners(
+        ClassMixing(partners="near", bandwidth=1e-3),
+        tensor(np.full((4, 2), 0.5)),
+        tensor(np.arange(4), "int32"),
+        labels,
+        Values(),
+    )
+    assert array(partner).tolist() == [1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("bandwidth", [0.0, -1.0, "wide", float("nan")])
+def test_a_bandwidth_is_positive(bandwidth):
+    with pytest.raises(ValueError, match="`bandwidth`"):
+        ClassMixing(partners="near", bandwidth=bandwidth)
+
+
+def test_a_number_of_bins_is_checked():
+    with pytest.raises(ValueError, match="num_bins=1"):
+        Values(1)
+
+
+def test_a_search_by_the_loss(rng):
+    """The best member's score is the loss of the model that it becomes."""
+    x, y = data(rng)
+    policy = Policy.constant(0.3, 0.3)
+    model = keras_modals.augment(plain_model(), policy=policy, layer="head", seed=0)
+    search = keras_modals.SharedEncoderSearch(model, 2, objective="val_loss")
+    search.fit(x, y, validation_data=(x, y), epochs=2, verbose=0)
+    best = search.best_model()
+    loss, _ = best.evaluate(x, y, verbose=0)
+    scores = array(search.member_scores.result())
+    np.testing.assert_allclose(loss, scores.min(), rtol=1e-4)
+    assert best.latent_augmentation.labels == Values()

@@ -7,6 +7,7 @@ from portable import BACKEND, array, tensor
 
 import keras_modals
 from keras_modals import LatentAugmentation, ModalsModel, Policy
+from keras_modals._src.labels import of_groups
 
 pytestmark = pytest.mark.backend
 
@@ -51,7 +52,7 @@ def test_the_share_of_mixed_rows_grows(step, expected, places):
     rows = 4000
     model = model_of(MIXING, 20, places)
     model.optimizer.iterations.assign(step)
-    scope = model.step_scope(tensor(np.arange(rows) % NUM_CLASSES, "int32"))
+    scope = model.step_scope(of_groups(tensor(np.arange(rows) % NUM_CLASSES, "int32")))
     mixed = np.mean(array(scope.rows.share) > 0)
     # Four standard deviations.
     assert abs(mixed - expected) <= 4 * np.sqrt(expected * (1 - expected) / rows)
@@ -64,7 +65,7 @@ def test_the_share_of_moved_rows_grows(step, expected, rng):
     x, y = data(rng, rows)
     model.fit(x, y, batch_size=rows, verbose=0)  # Fills the memory of classes.
     model.optimizer.iterations.assign(step)
-    with model.step_scope(tensor(y, "int32")):
+    with model.step_scope(of_groups(tensor(y, "int32"))):
         outputs = array(model(x, training=True))
     moved = np.mean(np.any(outputs != array(model(x)), axis=1))
     assert abs(moved - expected) <= 4 * np.sqrt(expected * (1 - expected) / rows)

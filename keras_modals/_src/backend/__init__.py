@@ -11,8 +11,9 @@
 - `invert(permutation)`: where each number is in a permutation of `0, 1, ...`, int32.
 - `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
   `keras.random.SeedGenerator`, other ones in each replica.
-- `slice_rows(predictions, start, size)`, `tile_rows(predictions, copies)`: some rows of
-  an output, or all of them several times, with what Keras's losses look for beside it.
+- `slice_rows(predictions, start, size)`, `tile_rows(predictions, copies)`,
+  `copy_rows(predictions)`: some rows of an output, or all of them several times, or
+  once, with what Keras's losses look for beside it.
 - `branch_index(index)`: an int32 scalar that says which branch to take, as an integer
   where steps run eagerly.
 - `num_replicas()`: how many replicas share a step, each with a part of the batch.
@@ -34,6 +35,7 @@ else:
 
 add_entries = _backend.add_entries
 branch_index = _backend.branch_index
+copy_rows = _backend.copy_rows
 gather = _backend.gather
 invert = _backend.invert
 many_models = _backend.many_models

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from keras_modals._src.backend.generic import add_entries as add_entries
 from keras_modals._src.backend.generic import branch_index as branch_index
+from keras_modals._src.backend.generic import copy_rows as copy_rows
 from keras_modals._src.backend.generic import gather as gather
 from keras_modals._src.backend.generic import invert as invert
 from keras_modals._src.backend.generic import many_models as many_models

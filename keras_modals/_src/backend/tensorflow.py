@@ -24,6 +24,10 @@ def take_rows(table, indices):
     )
 
 
+def copy_rows(predictions):
+    return _also_of_logits(tf.identity, predictions)
+
+
 def slice_rows(predictions, start, size):
     return _also_of_logits(lambda rows: rows[start : start + size], predictions)
 

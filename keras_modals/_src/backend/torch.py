@@ -5,6 +5,7 @@ can be written in place."""
 import keras
 import torch
 
+from keras_modals._src.backend.generic import copy_rows as copy_rows
 from keras_modals._src.backend.generic import gather as gather
 from keras_modals._src.backend.generic import many_models as many_models
 from keras_modals._src.backend.generic import normal as normal

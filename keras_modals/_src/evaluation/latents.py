@@ -65,7 +65,8 @@ class LatentProbe:
         self.layer = model.latent_augmentation
         if self.layer.num_classes is None:
             raise ValueError(
-                "Latents are told apart by their classes, and numbers have none. "
+                "Latents are told apart by their classes: labels must be one class "
+                "for each sample. "
                 f"Received: a model with labels={self.layer.labels}"
             )
         self.batch_size = batch_size

@@ -5,12 +5,15 @@ triplet loss tells them apart. `IGNORED` is that of a sample without a label, wh
 left alone and enters no memory.
 """
 
+from keras_modals._src.labels.batch_labels import BatchLabels, of_groups
 from keras_modals._src.labels.classes import Classes
 from keras_modals._src.labels.labels import IGNORED, Labels
+from keras_modals._src.labels.multi_labels import MultiLabels
+from keras_modals._src.labels.positions import Positions
 from keras_modals._src.labels.values import Values
 
 #: In the order in which a task is looked at.
-KINDS = (Values, Classes)
+KINDS = (Values, Positions, MultiLabels, Classes)
 
 
 def labels_of(task):
@@ -19,4 +22,15 @@ def labels_of(task):
     return next(labels for labels in found if labels is not None)
 
 
-__all__ = ["IGNORED", "KINDS", "Classes", "Labels", "Values", "labels_of"]
+__all__ = [
+    "IGNORED",
+    "KINDS",
+    "BatchLabels",
+    "Classes",
+    "Labels",
+    "MultiLabels",
+    "Positions",
+    "Values",
+    "labels_of",
+    "of_groups",
+]

@@ -8,8 +8,8 @@ from keras import ops
 from keras_modals._src.labels.labels import IGNORED, Labels
 from keras_modals._src.labels.task import (
     NUMBERS,
-    SEVERAL_LABELS,
     gives_numbers,
+    has_several_labels,
     loss_among,
 )
 
@@ -34,6 +34,8 @@ class Classes(Labels):
     Args:
         num_classes: Integer of at least 2; `None` where it is not known: a row is then
             of any width but 1.
+        ignore_class: Optional integer, an index that is no label, as in Keras's losses:
+            needed where the loss is your own, and leaves it out.
 
     Example:
 
@@ -42,7 +44,8 @@ class Classes(Labels):
     3
     """
 
-    num_classes: Any = None
+    num_classes: Any = None  # type: ignore[misc]
+    ignore_class: Any = None
 
     @classmethod
     def of_arrays(cls, *targets):
@@ -69,10 +72,14 @@ class Classes(Labels):
     def what_is_wrong(self):
         return (
             "their labels are no class: an index that is not whole or not in "
-            f"[0, {self.num_classes}), or a row that does not sum to 1. Several labels "
-            "are not supported; for a sample without a label the index is -1, and "
-            "numbers need `labels=Values()`."
+            f"[0, {self.num_classes}), or a row that does not sum to 1. For a sample "
+            "without a label the index is -1; several labels at once need "
+            "`labels=MultiLabels(n)`, and numbers `labels=Values()`."
         )
+
+    def _ignored(self, by_loss):
+        own = () if self.ignore_class is None else (self.ignore_class,)
+        return (*by_loss, *own)
 
     def _are_rows(self, shape):
         if self.num_classes is None:
@@ -81,7 +88,7 @@ class Classes(Labels):
 
     # Tensors ----------------------------------------------------------------
 
-    def groups(self, targets, ignored=()):
+    def groups(self, targets, ignored=(), seed=None, edges=None):
         targets = _as_tensor(targets)
         if self._are_rows(targets.shape):
             total = ops.cast(ops.sum(targets, axis=-1), "float32")
@@ -97,7 +104,7 @@ class Classes(Labels):
         if is_float(targets):
             valid = valid & (targets == ops.floor(targets))
             targets = ops.where(valid, targets, ops.zeros_like(targets))
-        for index in ignored:
+        for index in self._ignored(ignored):
             valid = valid & (targets != index)
         return ops.where(valid, ops.cast(targets, "int32"), IGNORED)
 
@@ -107,7 +114,7 @@ class Classes(Labels):
             return None
         targets = ops.reshape(targets, (-1,))
         unlabeled = targets == IGNORED
-        for index in ignored:
+        for index in self._ignored(ignored):
             unlabeled = unlabeled | (targets == index)
         return unlabeled
 
@@ -118,12 +125,14 @@ class Classes(Labels):
             return ops.cast(targets, "float32")
         return ops.one_hot(self.groups(targets), self.num_classes, dtype="float32")
 
-    def predicted(self, outputs):
-        """The likeliest class; of outputs of width 1, the second above 0.5, as Keras's
-        accuracy has it."""
+    def errors(self, targets, outputs):
+        """Whether the likeliest class is another; of outputs of width 1, the second
+        above 0.5, as Keras's accuracy has it."""
         if outputs.shape[-1] == 1:
-            return ops.cast(outputs[:, 0] > 0.5, "int32")
-        return ops.cast(ops.argmax(outputs, axis=-1), "int32")
+            predicted = ops.cast(outputs[:, 0] > 0.5, "int32")
+        else:
+            predicted = ops.cast(ops.argmax(outputs, axis=-1), "int32")
+        return ops.cast(predicted != self.groups(targets), "float32")
 
     # Arrays -----------------------------------------------------------------
 
@@ -142,7 +151,7 @@ class Classes(Labels):
         if self._are_rows(targets.shape):
             _check_rows(targets)
         elif _are_indices(targets.shape):
-            self._check_indices(targets[~np.isin(targets, ignored)])
+            self._check_indices(targets[~np.isin(targets, self._ignored(ignored))])
         else:
             raise ValueError(self._shape_message(targets.shape))
 
@@ -160,14 +169,15 @@ class Classes(Labels):
                 f"Class labels must lie in [0, {self.num_classes}), since "
                 f"`LatentAugmentation` was given num_classes={self.num_classes}. A "
                 "sample without a label has the index -1, which the loss must ignore, "
-                "as `SparseCategoricalCrossentropy(ignore_class=-1)` does. "
+                "as `SparseCategoricalCrossentropy(ignore_class=-1)` does; with a loss "
+                "of your own another index may be named in `Classes(n, ignore_class)`. "
                 f"Received: a label of {value}"
             )
 
     def _shape_message(self, shape):
         per_position = ""
         if len(shape) > 1:
-            per_position = " A label for each position is not supported."
+            per_position = " Where each position has a label, pass `axis=-1`."
         return (
             "Labels must have shape (batch,) or (batch, 1) for class indices, or "
             f"(batch, {self.num_classes}) for one-hot rows, since `LatentAugmentation` "
@@ -201,9 +211,8 @@ class Classes(Labels):
     def check_output(self, name, shape):
         if len(shape) > 2:
             raise ValueError(
-                f"The output '{name}' has a label for each position, and "
-                "`LatentAugmentation` takes one label per sample: pool or flatten the "
-                "positions before the head, or train this model without it. "
+                f"The output '{name}' has a label for each position: pass `axis=-1` "
+                "to `LatentAugmentation`, or let `augment` tell the labels. "
                 f"Received: an output of shape {tuple(shape)}"
             )
         if shape[-1] == 1 and self.num_classes > 2:
@@ -228,14 +237,12 @@ class Classes(Labels):
     def check_stream(self, task):
         """Refuses an output with several labels at once."""
         is_wide = self.num_classes > 2 or task.shape[-1] == 2
-        if is_wide and (
-            task.activation == "sigmoid"
-            or (loss_among(task, SEVERAL_LABELS) and task.activation != "softmax")
-        ):
+        if is_wide and (task.activation == "sigmoid" or has_several_labels(task)):
             raise ValueError(
                 f"The output '{task.name}' has several labels at once, by its sigmoid "
-                "or binary cross-entropy, which `LatentAugmentation` does not support. "
-                "For one class per sample end the model in a softmax and compile with "
+                f"or binary cross-entropy: pass `labels=keras_modals.MultiLabels("
+                f"{task.shape[-1]})` in place of `num_classes`. For one class per "
+                "sample end the model in a softmax and compile with "
                 "`categorical_crossentropy`. "
                 f"Received: an output of width {task.shape[-1]}"
             )
@@ -271,6 +278,7 @@ def _check_rows(targets):
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
             "One-hot labels must be non-negative and sum to 1 in every row. "
-            "Several labels for one sample are not supported by `LatentAugmentation`. "
+            "For several labels at once pass "
+            f"`labels=keras_modals.MultiLabels({targets.shape[1]})`. "
             f"Received: row {row} is {targets[row]}, with sum {totals[row]}"
         )

@@ -4,6 +4,8 @@ from typing import ClassVar
 import numpy as np
 from keras import ops
 
+from keras_modals._src.labels.batch_labels import BatchLabels
+
 #: The group of a sample that has no label.
 IGNORED = -1
 
@@ -21,9 +23,16 @@ class Labels:
     Attributes:
         mixes_targets: Whether a mixed row has one target, its two mixed. Else it has
             both, and the loss weights them.
+        num_bins: Where targets are numbers, in how many bins of them samples fall, by
+            edges that a stream tells; else 0.
+        num_classes: The number of classes; `None` where labels are none.
+        per_position: Whether each position of a sample has a label.
     """
 
     mixes_targets: ClassVar[bool] = False
+    num_bins: ClassVar[int] = 0
+    num_classes: ClassVar[int | None] = None
+    per_position: ClassVar[bool] = False
 
     @classmethod
     def of_task(cls, task):
@@ -37,8 +46,7 @@ class Labels:
 
     @property
     def num_groups(self):
-        """The number of groups that samples fall into; `None` where there are none, or
-        not known."""
+        """The number of groups that samples fall into; `None` where it is not known."""
         raise NotImplementedError
 
     def check(self, targets, ignored=()):
@@ -50,9 +58,22 @@ class Labels:
         """
         raise NotImplementedError
 
-    def groups(self, targets, ignored=()):
-        """Each sample's group, int32 `(batch,)`; `IGNORED` where it has none."""
+    def groups(self, targets, ignored=(), seed=None, edges=None):
+        """Each sample's group, int32 `(batch,)`; `IGNORED` where it has none.
+
+        Args:
+            targets: Tensor.
+            ignored: Labels that the loss ignores.
+            seed: A `keras.random.SeedGenerator`, by which a sample in several groups
+                has one of them drawn. Without it, it has the first.
+            edges: Float32 `(num_bins - 1,)`, ascending, the upper edges of all bins but
+                the last. Without them, all samples are in the first.
+        """
         raise NotImplementedError
+
+    def compared(self, targets, groups):
+        """What terms compare samples by: their groups, or rows of 0 and 1."""
+        return groups
 
     def is_unlabeled(self, targets, ignored=()):
         """Where targets say that a sample has no label, boolean `(batch,)`; `None` for
@@ -63,8 +84,9 @@ class Labels:
         """Targets as floats, of which two can be mixed."""
         raise NotImplementedError
 
-    def predicted(self, outputs):
-        """The group that each row of a head's outputs stands for, int32 `(batch,)`."""
+    def errors(self, targets, outputs):
+        """How wrong a head's outputs are for each sample, float32 `(batch,)` in
+        `[0, 1]`: one minus its accuracy."""
         raise NotImplementedError
 
     def check_output(self, name, shape):
@@ -83,22 +105,29 @@ class Labels:
     def from_config(cls, config):
         return cls(**config)
 
-    def read(self, targets, ignored=()):
+    def read(self, targets, ignored=(), seed=None, edges=None):
         """Reads a batch's targets.
 
+        Args:
+            targets, ignored, seed, edges: As in `groups`.
+
         Returns:
-            Pair of the groups, and of counts, int32 `(4,)`: of the samples, those
+            Pair of `BatchLabels`, and of counts, int32 `(4,)`: of the samples, those
             without a group, those of them whose target does not say so, and is wrong,
             and 1, for the step.
         """
-        groups = self.groups(targets, ignored)
+        groups = self.groups(targets, ignored, seed, edges)
+        labels = BatchLabels(groups, groups, self.compared(targets, groups), targets)
+        return labels, self._counts(targets, groups, ignored)
+
+    def _counts(self, targets, groups, ignored):
         wrong = without = groups == IGNORED
         unlabeled = self.is_unlabeled(targets, ignored)
         if unlabeled is not None:
             wrong = wrong & ops.logical_not(unlabeled)
         is_first = ops.arange(ops.shape(groups)[0], dtype="int32") == 0
         masks = ops.stack([ops.ones_like(without), without, wrong, is_first])
-        return groups, ops.sum(ops.cast(masks, "int32"), axis=1)
+        return ops.sum(ops.cast(masks, "int32"), axis=1)
 
     def groups_of_array(self, targets):
         """As `groups`, from and to NumPy."""

@@ -15,12 +15,31 @@ def mixed(own, partner, share):
 
     Args:
         own, partner: Those of both samples; `None` for no weights.
-        share: `(rows,)`, the partner's share.
+        share: The partner's share, `(rows,)` or of each position.
     """
     if own is None:
         return None
     own, partner = ops.cast(own, "float32"), ops.cast(partner, "float32")
     return own + with_rank(share, len(own.shape)) * (partner - own)
+
+
+def share_where_valid(share, own, partner):
+    """The partner's share of each position's target, and how much the position counts:
+    where one of two samples has none, it is the other's alone, by its share; where
+    neither has one, it is as it was.
+
+    Args:
+        share: `(rows,)`, the partner's share.
+        own, partner: Boolean `(rows, ...)`, which positions of both have a target.
+
+    Returns:
+        Pair of float32 `(rows, ...)`.
+    """
+    own, partner = ops.cast(own, "float32"), ops.cast(partner, "float32")
+    share = with_rank(share, len(own.shape))
+    own, partner = (1.0 - share) * own, share * partner
+    count = ops.where(own + partner > 0, own + partner, 1.0)
+    return partner / count, count
 
 
 def drawn(own, partner, share, uniform):

@@ -28,14 +28,15 @@ NUMBERS = (
 #: Losses of Keras that are of several labels at once, unless there is a softmax.
 SEVERAL_LABELS = ("binary_crossentropy", "binary_focal_crossentropy")
 
-#: Losses of Keras that are of classes.
-CLASSES = (
-    *SEVERAL_LABELS,
-    "crossentropy",
+#: Losses of Keras that are of one class.
+ONE_CLASS = (
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
     "sparse_categorical_crossentropy",
 )
+
+#: Losses of Keras that are of classes.
+CLASSES = (*SEVERAL_LABELS, "crossentropy", *ONE_CLASS)
 
 _PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sigmoid")
 
@@ -43,6 +44,13 @@ _PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sig
 def loss_among(task, names):
     """One of a task's losses that has one of the names, else `None`."""
     return next((loss for loss in task.losses if loss in names), None)
+
+
+def has_several_labels(task):
+    """Whether an output and its losses are of several labels at once, or may be."""
+    if task.activation == "sigmoid":
+        return not loss_among(task, ONE_CLASS)
+    return bool(loss_among(task, SEVERAL_LABELS)) and task.activation != "softmax"
 
 
 def gives_numbers(task):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_modals._src.arguments import check_integer
 from keras_modals._src.labels.labels import IGNORED, Labels
 from keras_modals._src.labels.task import CLASSES, NUMBERS, gives_numbers, loss_among
 
@@ -14,9 +15,15 @@ class Values(Labels):
     """Real numbers: the targets of a regression.
 
     Targets have the samples on their first axis and are of any shape: one number for
-    each, several columns, or a series. Two of them are mixed as numbers are. Samples
-    fall into no groups: of the operations, those that mix can be used, with any
-    partners, and no triplets.
+    each, several columns, or a series. Two of them are mixed as numbers are.
+
+    What needs classes has bins of the target in their place: the memory and the
+    operations that read it, balanced partners, triplets. The bins are equally frequent,
+    by the quantiles of the last 1,024 targets that were seen. Of several numbers it is
+    their mean that falls into a bin: scale columns alike.
+
+    Args:
+        num_bins: Integer of at least 2. Defaults to `10`.
 
     Example:
 
@@ -27,6 +34,11 @@ class Values(Labels):
     """
 
     mixes_targets = True
+
+    num_bins: int = 10  # type: ignore[misc]
+
+    def __post_init__(self):
+        check_integer("num_bins", self.num_bins, 2)
 
     @classmethod
     def of_task(cls, task):
@@ -39,14 +51,24 @@ class Values(Labels):
 
     @property
     def num_groups(self):
-        return None
+        return self.num_bins
 
     # Tensors ----------------------------------------------------------------
 
-    def groups(self, targets, ignored=()):
+    def groups(self, targets, ignored=(), seed=None, edges=None):
+        """The bin of each sample's mean; `IGNORED` where a number is not finite."""
+        means = self.means(targets)
+        known = ops.isfinite(means)
+        if edges is None:
+            return ops.where(known, 0, IGNORED)
+        bins = ops.sum(ops.cast(means[:, None] > edges, "int32"), axis=1)
+        return ops.where(known, bins, IGNORED)
+
+    def means(self, targets):
+        """The mean of each sample's numbers, float32 `(batch,)`."""
         targets = ops.cast(ops.convert_to_tensor(targets), "float32")
         targets = ops.reshape(targets, (ops.shape(targets)[0], -1))
-        return ops.where(ops.all(ops.isfinite(targets), axis=-1), 0, IGNORED)
+        return ops.mean(targets, axis=-1)
 
     def is_unlabeled(self, targets, ignored=()):
         return None
@@ -54,7 +76,7 @@ class Values(Labels):
     def mixable(self, targets):
         return ops.cast(targets, "float32")
 
-    def predicted(self, outputs):
+    def errors(self, targets, outputs):
         raise ValueError(
             "Numbers are not right or wrong: score a regression by its loss, with "
             '`objective="val_loss"`.'

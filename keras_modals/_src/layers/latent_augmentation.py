@@ -8,15 +8,17 @@ from keras import ops
 
 from keras_modals._src import backend
 from keras_modals._src.arguments import check_integer
-from keras_modals._src.labels import Classes, Labels
+from keras_modals._src.labels import IGNORED, Classes, Labels, Positions
 from keras_modals._src.labels.mixing import mixed
 from keras_modals._src.layers.gradients import scale_gradient
 from keras_modals._src.layers.mixed_mask import MixedMask, mixed_mask
 from keras_modals._src.layers.moves import Moves
+from keras_modals._src.layers.position_rows import check_positions
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import ONLY, current_scope
 from keras_modals._src.memory.class_memory import ClassMemory, memory_bytes
 from keras_modals._src.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
+from keras_modals._src.memory.stream_quantiles import StreamQuantiles
 from keras_modals._src.operations.batch import Batch
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
@@ -71,12 +73,21 @@ class LatentAugmentation(keras.layers.Layer):
             operations that read the memory. Defaults to `None`: 100, or as many as fit
             into 512 MiB on each device, the classes' statistics (as much as 12 latents
             each) included; where fewer than 2 fit, building the layer raises.
-        labels: What the targets are: `keras_modals.Classes` or, for a regression,
-            `keras_modals.Values`, in place of `num_classes`.
+        axis: -1 where each position of a sample has a label, as each token or pixel:
+            short for `labels=keras_modals.Positions(...)`. The last axis has the
+            features, and those before it are positions. Defaults to `None`: a sample
+            has one label, and all axes but the first are features.
+        labels: What the targets are, in place of `num_classes` and `axis`:
+            `keras_modals.Classes`, `keras_modals.MultiLabels`,
+            `keras_modals.Positions` or, for a regression, `keras_modals.Values`.
+        max_rows: Integer, where each position has a label: of how many positions, drawn
+            in each step among those with a label, a memory and terms see the latents.
+            Defaults to `None`: 1024.
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
-        latents: Tensor of rank 2 or more; all axes but the first are features. By hand
+        latents: Tensor of rank 2 or more; all axes but the first are features, unless
+            each position has a label. By hand
             also a dict of `"latents"` and `"labels"`, as for `keras.layers.MixUp`: the
             result is a dict of moved latents and of labels as shares,
             `(batch, num_classes)`, mixed where the latents are. Other entries stay as
@@ -84,6 +95,8 @@ class LatentAugmentation(keras.layers.Layer):
         labels: Class labels, in the forms that `ModalsModel` takes, by hand only: a
             `ModalsModel` has those of the batch. What moves labels is left out.
         training: Boolean, whether to augment.
+        mask: Boolean `(batch, ...)`, the positions that are there, where each has a
+            label.
 
     Input shape:
         `(batch, ...)`. Operations that keep labels need every axis but the first to
@@ -113,9 +126,11 @@ class LatentAugmentation(keras.layers.Layer):
         num_classes=None,
         policy=None,
         *,
+        axis=None,
         labels=None,
         gradient_to_encoder=None,
         memory_size=None,
+        max_rows=None,
         seed=None,
         **kwargs,
     ):
@@ -127,7 +142,7 @@ class LatentAugmentation(keras.layers.Layer):
             policy = keras.saving.deserialize_keras_object(policy)
         _check_policy(policy)
         #: What reads labels, a `Labels`.
-        self.labels = _labels(num_classes, labels)
+        self.labels = _labels(num_classes, labels, axis)
         #: The `Operation` of each name.
         self.operations = policy.by_name
         hardness = {each.hardness for each in self.operations.values()} - {None}
@@ -142,8 +157,6 @@ class LatentAugmentation(keras.layers.Layer):
         self.needs_losses = self._hardness == "loss"
         self.gradient_to_encoder = gradient_to_encoder
         self._needs_memory = any(each.needs_memory for each in self.operations.values())
-        if self.labels.num_groups is None:
-            self._check_without_groups()
         if memory_size is not None:
             check_integer("memory_size", memory_size, 2)
             if not self._needs_memory:
@@ -153,6 +166,15 @@ class LatentAugmentation(keras.layers.Layer):
                     f"Received: memory_size={memory_size}, policy={policy}"
                 )
         self.memory_size = memory_size
+        if max_rows is not None:
+            check_integer("max_rows", max_rows, 2)
+            if not self.labels.per_position:
+                raise ValueError(
+                    "Only where each position has a label are there more rows than "
+                    "samples: leave `max_rows` out, or pass `axis=-1`. "
+                    f"Received: max_rows={max_rows}, labels={self.labels}"
+                )
+        self.max_rows = max_rows
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._policy = policy
@@ -161,26 +183,22 @@ class LatentAugmentation(keras.layers.Layer):
         names = enumerate(self._sub_policies)
         #: Indices of the sub-policies that mix.
         self._mixing = [i for i, name in names if name not in self._moves.operations]
-        partners = {
-            self.operations[self._sub_policies[i]].partners for i in self._mixing
-        }
+        mixing = [self.operations[self._sub_policies[i]] for i in self._mixing]
+        partners = sorted({(each.partners, each.bandwidth) for each in mixing})
         if len(partners) > 1:
             raise ValueError(
-                "A sample is mixed with one other: give all operations one `partners`. "
-                f"Received: {sorted(partners)}"
+                "A sample is mixed with one other: give all operations one `partners` "
+                f"and `bandwidth`. Received: {partners}"
             )
+        if self.labels.per_position and partners not in ([], [("any", 1.0)]):
+            raise ValueError(
+                "Where each position has a label, samples have none by which partners "
+                f"could be drawn: use `partners='any'`. Received: {partners}"
+            )
+        #: The first of the operations that mix, which says whom; `None` without one.
+        self.operation_that_mixes = mixing[0] if mixing else None
         self._warned = False
         self.supports_masking = True
-
-    def _check_without_groups(self):
-        """Refuses what needs samples to fall into classes."""
-        for name, operation in self.operations.items():
-            if operation.needs_memory or getattr(operation, "partners", "any") != "any":
-                raise ValueError(
-                    f"The operation '{name}' needs classes, and numbers have none: "
-                    "use `class_mixing` with any partners. "
-                    f"Received: labels={self.labels}"
-                )
 
     # State ---------------------------------------------------------------
 
@@ -189,6 +207,14 @@ class LatentAugmentation(keras.layers.Layer):
             _check_entries(latents_shape)
             latents_shape = latents_shape["latents"]
         features = latents_shape[1:]
+        if self.labels.per_position:
+            features = latents_shape[-1:]
+            if self.keeps_labels and len(latents_shape) < 3:
+                raise ValueError(
+                    "Operations that keep labels act at each position that has one: "
+                    "put the layer where latents have the axes of the labels and one "
+                    f"of features. Received: latents of shape {latents_shape}"
+                )
         is_known = None not in features
         if len(latents_shape) < 2 or (self._moves and not is_known):
             raise ValueError(
@@ -197,8 +223,8 @@ class LatentAugmentation(keras.layers.Layer):
                 "sequences of variable length first, or mix only. "
                 f"Received: latents of shape {latents_shape}"
             )
-        #: The number of features of a latent, all axes but the first taken together;
-        #: `None` where it varies.
+        #: The number of features of a latent, all axes but the first taken together, or
+        #: the last where each position has a label; `None` where it varies.
         self.num_features = math.prod(features) if is_known else None
         #: The `ClassMemory`; `None` where no operation would read it.
         self.memory = None
@@ -206,6 +232,11 @@ class LatentAugmentation(keras.layers.Layer):
             size = self.memory_size or self._fitting_memory_size()
             self.memory = ClassMemory(self.labels.num_groups, size, name="memory")
             self.memory.build((None, self.num_features))
+        #: Of numbers, their `StreamQuantiles`; else `None`.
+        self.quantiles = None
+        if self.labels.num_bins:
+            self.quantiles = StreamQuantiles(self.labels.num_bins, name="quantiles")
+            self.quantiles.build()
         _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
         self.probabilities = self._variable("probabilities", probabilities)
         self.magnitudes = self._variable("magnitudes", magnitudes)
@@ -236,7 +267,7 @@ class LatentAugmentation(keras.layers.Layer):
     @property
     def num_classes(self):
         """The number of classes; `None` where labels are none."""
-        return self.labels.num_groups
+        return self.labels.num_classes
 
     @property
     def members(self):
@@ -260,8 +291,16 @@ class LatentAugmentation(keras.layers.Layer):
 
     @property
     def partners(self):
-        """Whom samples are mixed with, as in `keras_modals.operations.Mixing`."""
-        return self.operations[self._sub_policies[self._mixing[0]]].partners
+        """Whom samples are mixed with: `partners` and `bandwidth` of
+        `keras_modals.operations.Mixing`; `None` where nothing mixes."""
+        operation = self.operation_that_mixes
+        return operation and (operation.partners, operation.bandwidth)
+
+    @property
+    def needs_groups(self):
+        """Whether an operation asks for the groups of samples."""
+        is_balanced = self.partners is not None and self.partners[0] == "balanced"
+        return self._needs_memory or is_balanced
 
     def mixing_values(self):
         """List of `(operation, probability, magnitude)` of what moves labels, in the
@@ -328,7 +367,7 @@ class LatentAugmentation(keras.layers.Layer):
 
     # Call ----------------------------------------------------------------
 
-    def call(self, latents, labels=None, training=None):
+    def call(self, latents, labels=None, training=None, mask=None):
         if not training:
             return latents
         scope = current_scope()
@@ -339,9 +378,9 @@ class LatentAugmentation(keras.layers.Layer):
                     "`ModalsModel`, which has the labels, call it with latents. "
                     f"Received: a dict with {list(latents)}"
                 )
-            return self._mix_by_hand(**latents)
+            return self._mix_by_hand(mask=mask, **latents)
         if labels is not None:
-            labels = self.labels.groups(labels)
+            labels, _ = self.read(labels, needs_groups=self.needs_groups)
             if scope is not None:
                 raise ValueError(
                     f"The layer '{self.name}' is given `labels` by hand only: in a "
@@ -356,7 +395,8 @@ class LatentAugmentation(keras.layers.Layer):
             )
             return latents
         if scope is None:
-            return self._move_by_hand(latents, labels)
+            return self._move_by_hand(latents, labels.groups, mask)
+        scope.keep_mask(mask)
         outputs = self._augment_in_step(_flat(latents), scope)
         return _like(outputs, latents)
 
@@ -369,19 +409,27 @@ class LatentAugmentation(keras.layers.Layer):
             latents, moved = rows.of_members(1).of_view(flat, 0), rows.movable(flat)
         if self.num_features and (place.is_last or self.memory is not None):
             scope.record(self, latents)
+        groups = self._where_there(scope.labels.groups, scope.mask)
         outputs, touched = self.apply(
             latents,
-            scope.labels,
-            self.draw(rows, scope.strength),
+            groups,
+            self.draw(rows, scope.strength, groups),
             rows,
             partial(scope.mixing, place=place) if self.mixes_classes else None,
             moved,
         )
         if touched is not None:
-            scope.mark_moved(touched)
+            touched = ops.reshape(touched, (rows.moved_copies * rows.batch, -1))
+            scope.mark_moved(ops.any(touched, axis=1))
         return outputs
 
-    def _move_by_hand(self, latents, labels):
+    def _where_there(self, groups, mask):
+        """The groups of positions, but of those that are masked."""
+        if mask is None or not self.labels.per_position:
+            return groups
+        return ops.where(ops.reshape(mask, (-1,)), groups, IGNORED)
+
+    def _move_by_hand(self, latents, labels, mask):
         """Latents moved by what keeps their labels."""
         if self.mixes_classes:
             self._warn(
@@ -389,28 +437,49 @@ class LatentAugmentation(keras.layers.Layer):
                 'as well. Call `layer({"latents": latents, "labels": labels}, '
                 "training=True)`, which returns a dict of both."
             )
-        flat, rows = _flat(latents), RowMap(ops.shape(labels)[0])
-        outputs, _ = self.apply(flat, labels, self.draw(rows), rows)
-        self.remember(flat, labels)
+        flat, rows = _flat(latents), RowMap(ops.shape(latents)[0])
+        labels = self._where_there(labels, mask)
+        draws = self.draw(rows, groups=labels)
+        outputs, _ = self.apply(flat, labels, draws, rows)
+        self.remember(self.rows_of(flat), labels)
         return _like(outputs, latents)
 
-    def _mix_by_hand(self, latents, labels, **others):
+    def _mix_by_hand(self, latents, labels, mask=None, **others):
         """A dict of moved latents and of their labels, as shares, and other entries as
         they are."""
-        groups = self.labels.groups(labels)
-        flat, rows = _flat(latents), RowMap(ops.shape(groups)[0])
+        read, _ = self.read(labels, needs_groups=self.needs_groups)
+        mask = mask.get("latents") if isinstance(mask, dict) else mask
+        groups = self._where_there(read.groups, mask)
+        flat, rows = _flat(latents), RowMap(ops.shape(latents)[0])
         mixing = mix = None
         if self.mixes_classes:
-            mixing = StepMixing([self], groups, rows, self.seed_generator)
+            mixing = StepMixing([self], read, rows, self.seed_generator)
             mix = partial(mixing, place=ONLY)
-        outputs, _ = self.apply(flat, groups, self.draw(rows), rows, mix)
-        self.remember(flat, groups)
+        draws = self.draw(rows, groups=groups)
+        outputs, _ = self.apply(flat, groups, draws, rows, mix)
+        self.remember(self.rows_of(flat), groups)
         labels = self.labels.mixable(labels)
         if mixing is not None:
             partner = backend.take_rows(labels, mixing.partner)
             labels = mixed(labels, partner, mixing.share)
         outputs = _like(outputs, latents)
         return {"latents": outputs, "labels": labels, **others}
+
+    def read(self, targets, ignored=(), needs_groups=True):
+        """Reads a batch's targets.
+
+        Args:
+            targets: Tensor, as users give it.
+            ignored: Labels that the loss ignores.
+            needs_groups: Whether anything asks for the groups of samples.
+
+        Returns:
+            As `Labels.read`.
+        """
+        edges = None
+        if self.quantiles is not None and needs_groups:
+            edges = self.quantiles.update(self.labels.means(targets))
+        return self.labels.read(targets, ignored, self.seed_generator, edges)
 
     def remember(self, latents, labels, losses=None, after=()):
         """Updates the class memory, where there is one, with a batch of clean latents,
@@ -436,16 +505,24 @@ class LatentAugmentation(keras.layers.Layer):
         latents, labels, hardness = backend.gather((latents, labels, hardness))
         self.memory.update(latents, labels, hardness, after)
 
-    def draw(self, rows, strength=None):
+    def rows_of(self, latents):
+        """Latents with a row for all that has a label: for each sample as they are, or
+        for each position, those of a sample together."""
+        if not self.labels.per_position:
+            return latents
+        return ops.reshape(latents, (-1, self.num_features))
+
+    def draw(self, rows, strength=None, groups=None):
         """Draws what the moves of the rows of a `RowMap` depend on, as a list of
-        `Step`; probabilities are multiplied by `strength`."""
+        `Step`; probabilities are multiplied by `strength`. With `groups`, of each
+        position, for each of these."""
         probabilities = self.probabilities
         if strength is not None and self._moves:
             probabilities = strength * probabilities
         return self._moves.draw(
             probabilities,
             self.magnitudes,
-            rows.batch,
+            rows.batch if groups is None else ops.shape(groups)[0],
             rows.moved_copies,
             self.num_features,
             self.seed_generator,
@@ -455,8 +532,8 @@ class LatentAugmentation(keras.layers.Layer):
         """Applies what was drawn. A function of its arguments and of the class memory.
 
         Args:
-            latents: `(batch, features)`, the samples'.
-            labels: int32 class indices, `(batch,)`.
+            latents: `(batch, ...)`, the samples'.
+            labels: int32 `(batch,)`, their groups, or those of their positions.
             steps: As returned by `draw`.
             rows: The `RowMap` of the step.
             mix: The `StepMixing` at this layer's place; `None` to mix nothing.
@@ -474,18 +551,20 @@ class LatentAugmentation(keras.layers.Layer):
             moved, source = ops.stop_gradient(moved), ops.stop_gradient(source)
         touched = None
         if steps:
-            batch = Batch(
-                ops.cast(source, "float32"), labels, rows.moved_copies, self.memory
+            source_rows, moved_rows = (
+                self.rows_of(ops.cast(each, "float32")) for each in (source, moved)
             )
-            walked, touched = self._moves.walk(ops.cast(moved, "float32"), batch, steps)
-            moved = ops.cast(walked, latents.dtype)
-        if not (trains_encoder or rows.has_clean_view):
-            # What no operation moved trains the encoder.
-            moved = (
-                samples
-                if touched is None
-                else ops.where(touched[:, None], moved, samples)
-            )
+            if self.labels.per_position:
+                check_positions(self.name, source_rows, labels)
+            batch = Batch(source_rows, labels, rows.moved_copies, self.memory)
+            walked, touched = self._moves.walk(moved_rows, batch, steps)
+            if not (trains_encoder or rows.has_clean_view):
+                # What no operation moved trains the encoder.
+                own = self.rows_of(samples)
+                walked = ops.where(touched[:, None], ops.cast(walked, own.dtype), own)
+            moved = ops.reshape(ops.cast(walked, latents.dtype), ops.shape(samples))
+        elif not (trains_encoder or rows.has_clean_view):
+            moved = samples
         if mix is not None:
             stops = not (trains_encoder or rows.has_clean_view)
             moved = mix(moved, source, stops_gradient=stops)
@@ -516,7 +595,7 @@ class LatentAugmentation(keras.layers.Layer):
     def compute_output_shape(self, latents_shape, labels_shape=None):
         return latents_shape
 
-    def compute_output_spec(self, latents, labels=None, training=None):
+    def compute_output_spec(self, latents, labels=None, training=None, mask=None):
         return keras.tree.map_structure(
             lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype), latents
         )
@@ -535,15 +614,15 @@ class LatentAugmentation(keras.layers.Layer):
     def get_config(self):
         config = super().get_config()
         config.update(
-            num_classes=self.num_classes,
             policy=keras.saving.serialize_keras_object(self.policy),
             gradient_to_encoder=self.gradient_to_encoder,
             memory_size=self.memory_size,
             seed=self.seed,
         )
-        if not isinstance(self.labels, Classes):
-            config["labels"] = keras.saving.serialize_keras_object(self.labels)
-        return config
+        if self.labels == Classes(self.num_classes):
+            return {**config, "num_classes": self.num_classes}
+        labels = keras.saving.serialize_keras_object(self.labels)
+        return {**config, "labels": labels, "max_rows": self.max_rows}
 
 
 def _flat(latents):
@@ -568,10 +647,17 @@ def _check_entries(inputs):
         )
 
 
-def _labels(num_classes, labels):
+def _labels(num_classes, labels, axis):
     """The `Labels` that are given, or those of a number of classes."""
+    if axis not in (None, -1) or (axis is not None and labels is not None):
+        raise ValueError(
+            "Expected `axis=-1`, with `num_classes`, where each position has a label "
+            "and the last axis has the features. "
+            f"Received: axis={axis}, labels={labels!r}"
+        )
     if labels is None:
-        return Classes(check_integer("num_classes", num_classes, 2))
+        classes = Classes(check_integer("num_classes", num_classes, 2))
+        return classes if axis is None else Positions(classes)
     if isinstance(labels, dict):
         labels = keras.saving.deserialize_keras_object(labels)
     if not isinstance(labels, Labels) or num_classes is not None:

@@ -3,25 +3,60 @@
 from keras import ops
 
 from keras_modals._src import backend
-from keras_modals._src.operations.indices import other_index, uniform_index
+from keras_modals._src.indices import other_index, uniform_index
+from keras_modals._src.labels import IGNORED
+
+#: The distance of who cannot be a partner.
+_FAR = 1e30
 
 
-def draw_partners(kind, uniform, samples, groups, num_groups):
+def draw_partners(operation, uniform, samples, labels, kind):
     """The sample that each row is mixed with: another than its own, if there is one.
 
     Args:
-        kind: `"any"`, each sample alike, or `"balanced"`, each group alike.
+        operation: A `Mixing`, which says whom it mixes.
         uniform: Uniform numbers, `(n, 2)`.
         samples: int32 `(n,)`, each row's own sample.
-        groups: int32 `(batch,)`, the samples' groups, -1 for none.
-        num_groups: Integer.
+        labels: The `BatchLabels` of the samples.
+        kind: The `Labels` that they are of.
 
     Returns:
         int32 `(n,)`.
     """
-    if kind == "any":
+    groups = labels.samples
+    if operation.partners == "any":
         return other_index(uniform[:, 0], samples, ops.shape(groups)[0])
-    return _balanced(uniform, samples, groups, num_groups)
+    if operation.partners == "balanced":
+        return _balanced(uniform, samples, groups, kind.num_groups)
+    targets = kind.mixable(labels.targets)
+    targets = ops.reshape(targets, (ops.shape(groups)[0], -1))
+    labeled = groups != IGNORED
+    return _near(operation.bandwidth, uniform, samples, labeled, targets)
+
+
+def _near(bandwidth, uniform, samples, labeled, targets):
+    """By a Gaussian kernel of the distance of targets in their standard deviations."""
+    weights = ops.cast(labeled, "float32")[:, None]
+    count = ops.maximum(ops.sum(weights), 1.0)
+    targets = ops.where(labeled[:, None], targets, 0.0)
+    mean = ops.sum(targets, axis=0) / count
+    targets = (targets - mean) * weights
+    variance = ops.sum(ops.square(targets)) / count
+    targets = targets * ops.rsqrt(ops.maximum(variance, 1e-12))
+    squares = ops.sum(ops.square(targets), axis=1)
+    products = ops.matmul(targets, ops.transpose(targets))
+    squares = squares[:, None] + squares[None, :] - 2.0 * products
+    indices = ops.arange(ops.shape(labeled)[0], dtype="int32")
+    possible = labeled[None, :] & (indices[:, None] != indices[None, :])
+    exponents = ops.where(possible, -squares / (2.0 * bandwidth**2), -_FAR)
+    # The nearest has a weight of 1, however narrow the kernel is.
+    kernel = ops.exp(exponents - ops.max(exponents, axis=1, keepdims=True))
+    up_to = ops.cumsum(ops.where(possible, kernel, 0.0), axis=1)
+    up_to = backend.take_rows(up_to, samples)
+    is_before = up_to <= uniform[:, :1] * up_to[:, -1:]
+    partner = ops.sum(ops.cast(is_before, "int32"), axis=1)
+    # With nobody to meet, and where rounding leaves nobody, a sample meets itself.
+    return ops.where(partner < ops.shape(labeled)[0], partner, samples)
 
 
 def _balanced(uniform, samples, groups, num_groups):

@@ -5,10 +5,10 @@ import keras
 from keras import ops
 
 from keras_modals._src import backend
+from keras_modals._src.indices import uniform_index
 from keras_modals._src.labels import IGNORED
 from keras_modals._src.labels.mixing import with_rank
 from keras_modals._src.layers.partners import draw_partners
-from keras_modals._src.operations.indices import uniform_index
 
 
 class StepMixing:
@@ -20,7 +20,7 @@ class StepMixing:
 
     Args:
         leaders: List of the leaders, `LatentAugmentation`s, one for each level.
-        groups: int32 `(batch,)`, the samples' groups, -1 for none.
+        labels: The `BatchLabels` of the step.
         rows: The `RowMap` of the step, without partners.
         seed: A `keras.random.SeedGenerator`.
         strength: Float32 scalar that probabilities are multiplied by; `None` for 1.
@@ -32,7 +32,7 @@ class StepMixing:
         share: float32 `(n,)`, the partner's share, 0 where a row is not mixed.
     """
 
-    def __init__(self, leaders, groups, rows, seed, strength=None):
+    def __init__(self, leaders, labels, rows, seed, strength=None):
         # The members of a population share what is drawn for layers that they share.
         drawn = rows if len(leaders) == 1 else rows.of_members(1)
         count = drawn.moved_copies * drawn.batch
@@ -43,9 +43,9 @@ class StepMixing:
             self.level = backend.branch_index(uniform_index(numbers[0], len(leaders)))
         draws = ops.reshape(numbers[1:], (count, 2 + 2 * width))
         samples = drawn.tile_moved(ops.arange(drawn.batch, dtype="int32"))
-        kind, num_groups = leaders[0].partners, leaders[0].labels.num_groups
-        partner = draw_partners(kind, draws[:, :2], samples, groups, num_groups)
-        labeled = groups != IGNORED
+        operation, kind = leaders[0].operation_that_mixes, leaders[0].labels
+        partner = draw_partners(operation, draws[:, :2], samples, labels, kind)
+        labeled = labels.samples != IGNORED
         can_mix = drawn.tile_moved(labeled) & backend.take_rows(labeled, partner)
         # Alone in its batch a sample meets nobody.
         can_mix = can_mix & (partner != samples)

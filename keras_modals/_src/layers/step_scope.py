@@ -10,7 +10,16 @@ from typing import Any
 
 from keras import ops
 
+from keras_modals._src import backend
 from keras_modals._src.labels import IGNORED
+from keras_modals._src.labels.mixing import with_rank
+from keras_modals._src.layers.position_rows import (
+    MAX_ROWS,
+    check_positions,
+    draw_rows,
+    has_label,
+    without,
+)
 
 _local = threading.local()
 
@@ -28,15 +37,19 @@ Attributes:
     members: For how many members of a population it has rows.
 """
 
-Recorded = namedtuple("Recorded", ["latents", "labels", "sample_weight"])
+Recorded = namedtuple(
+    "Recorded", ["latents", "labels", "sample_weight", "rows"], defaults=[None]
+)
 Recorded.__doc__ = """What a layer received in a step.
 
 Attributes:
     latents: `(batch, features)`, of each sample's first view.
-    labels: int32 `(batch,)`, -1 for samples without one, and for those that an earlier
-        layer moved: their latents are of no sample.
+    labels: Groups, or what terms compare, as in `BatchLabels`; -1 for samples without
+        a label, and for those that an earlier layer moved: their latents are of no
+        sample.
     sample_weight: float32 `(batch,)`, 0 for samples that an earlier layer moved, else
         1; `None` where all are as they were.
+    rows: int32, which of all positions they are; `None` where they are of samples.
 """
 
 #: That of a layer alone.
@@ -47,7 +60,7 @@ class StepScope:
     """One training step of one replica.
 
     Args:
-        labels: int32 class indices of shape `(batch,)`.
+        labels: The `BatchLabels` of the step; `None` at inference.
         rows: The `RowMap` of the step; `None` at inference.
         mixing: The `StepMixing`; `None` where no layer mixes.
         places: Dict from the names of the model's layers to their `Place`.
@@ -56,12 +69,14 @@ class StepScope:
 
     Attributes:
         member_outputs: What each head of a population says, at inference.
+        mask: Boolean `(batch, ...)`, which positions of the samples are there, before
+            any mixing; `None` where no mask reaches a layer.
     """
 
     def __init__(self, labels, rows=None, mixing=None, places=None, strength=None):
         self.labels, self.rows, self.mixing = labels, rows, mixing
         self.strength = strength
-        self.member_outputs = None
+        self.member_outputs = self.mask = None
         #: The layer nearest to the head.
         self.layer: Any = None
         self._places = places or {}
@@ -101,22 +116,52 @@ class StepScope:
                 f"it. Received: {missing}"
             )
 
+    def keep_mask(self, mask):
+        """Keeps the first mask that reaches a layer: at a later one, that of what is
+        mixed has the positions of two samples."""
+        if self.mask is None:
+            self.mask = mask
+
     def record(self, layer, latents):
         """Keeps a layer's latents, of each sample's first view, `(batch, features)`."""
         self._recorded[layer.name] = latents, list(self._moved)
 
-    def recorded(self, layer):
-        """What there is of a layer, as `Recorded`."""
+    def recorded(self, layer, labels):
+        """What there is of a layer, as `Recorded`.
+
+        Args:
+            layer: A `LatentAugmentation`.
+            labels: Of `labels`, the groups, for a memory, or what terms compare.
+        """
         latents, moved = self._recorded[layer.name]
         level = self.place_of(layer.name).level
         if self.mixing is not None and level and not self.rows.has_clean_view:
             moved = [*moved, self._of_first_views(self.mixing.is_mixed(level))]
-        labels, weights = self.labels, None
+        if layer.labels.per_position:
+            return self._of_positions(layer, latents, labels, moved)
+        weights = None
         for each in moved:
-            labels = ops.where(each, IGNORED, labels)
-            weights = ops.ones(ops.shape(labels)) if weights is None else weights
+            labels = ops.where(with_rank(each, len(labels.shape)), IGNORED, labels)
+            weights = ops.ones(ops.shape(each)) if weights is None else weights
             weights = ops.where(each, 0.0, weights)
         return Recorded(latents, labels, weights)
+
+    def _of_positions(self, layer, latents, labels, moved):
+        """Of the positions that have a label, some that are drawn."""
+        latents = layer.rows_of(latents)
+        check_positions(layer.name, latents, labels)
+        batch = ops.shape(self.labels.samples)[0]
+        masked = [] if self.mask is None else [ops.logical_not(self.mask)]
+        for each in (*masked, *moved):
+            labels = without(labels, each, batch)
+        known = has_label(labels)
+        size = layer.max_rows or MAX_ROWS
+        drawn = draw_rows(known, size, layer.seed_generator)
+        weights = ops.cast(known, "float32")
+        latents, labels, weights = (
+            backend.take_rows(each, drawn) for each in (latents, labels, weights)
+        )
+        return Recorded(latents, labels, weights, drawn)
 
     def mark_moved(self, touched):
         """Says which of the rows that may be moved a layer has moved."""

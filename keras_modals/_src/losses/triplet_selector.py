@@ -57,6 +57,8 @@ class TripletSelector(keras.losses.Loss):
             Defaults to `"random"`, the paper's choice.
         distance: `"squared_euclidean"` or `"cosine"` (one minus the cosine of the
             angle). Defaults to `"squared_euclidean"`.
+        multi_label: Boolean, whether a sample may have several labels. Two samples are
+            then of one class if they share a label. Defaults to `False`.
         seed: Optional integer to make random mining reproducible.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
@@ -64,7 +66,8 @@ class TripletSelector(keras.losses.Loss):
     Call arguments:
         y_true: Class indices, `(batch,)` or `(batch, 1)`, or rows of shares, which
             count for their largest entry. A sample with a negative index, or a row
-            that does not sum to 1, takes no part.
+            that does not sum to 1, takes no part. With `multi_label`, rows of 0 and 1,
+            `(batch, labels)`; a sample with a negative entry takes no part.
         y_pred: Embeddings, `(batch, ...)`; all axes but the first are features.
 
     Reference:
@@ -86,6 +89,7 @@ class TripletSelector(keras.losses.Loss):
         margin=1.0,
         mining="random",
         distance="squared_euclidean",
+        multi_label=False,
         seed=None,
         reduction="sum_over_batch_size",
         name="triplet_selector",
@@ -110,39 +114,58 @@ class TripletSelector(keras.losses.Loss):
         self.margin = float(margin)
         self.mining = mining
         self.distance = distance
+        self.multi_label = bool(multi_label)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, y_true, y_pred):
         embeddings = ops.cast(y_pred, "float32")
         embeddings = ops.reshape(embeddings, (ops.shape(embeddings)[0], -1))
-        labels = Classes().groups(y_true)
+        labels, known = self._read(y_true)
         finite = ops.all(ops.abs(embeddings) < _LARGEST, axis=-1)
         embeddings = ops.where(finite[:, None], embeddings, 0.0)
         if self.distance == "cosine":
             finite = finite & _has_direction(embeddings)
-        labels = ops.where(finite, labels, IGNORED)
+        known = known & finite
         embeddings = ops.where(finite[:, None], embeddings, 0.0)
 
-        order = ops.arange(ops.shape(labels)[0], dtype="int32")
+        order = ops.arange(ops.shape(known)[0], dtype="int32")
         if self.mining in ("random", "semihard"):
             # In a random order of the batch, the first of some samples is a uniform
             # choice among them.
-            keys = backend.uniform(ops.shape(labels), self.seed_generator)
+            keys = backend.uniform(ops.shape(known), self.seed_generator)
             order = ops.cast(ops.argsort(keys), "int32")
-            labels = ops.take(labels, order)
+            labels = ops.take(labels, order, axis=0)
+            known = ops.take(known, order)
             embeddings = ops.take(embeddings, order, axis=0)
 
         distances = pairwise_distances(embeddings, self.distance)
-        pairs = _Pairs(ops.stop_gradient(distances), labels, order)
+        same = self._are_same(labels)
+        pairs = _Pairs(
+            ops.stop_gradient(distances), same, known, order, not self.multi_label
+        )
         # How often each distance counts, negatives' negatively, in the sum of
         # d(a, p) - d(a, n) + margin over the triplets of a row's anchor.
         coefficients = getattr(self, f"_{self.mining}")(pairs)
         counts = ops.sum(ops.maximum(coefficients, 0.0), axis=1)
         sums = ops.sum(coefficients * distances, axis=1) + self.margin * counts
         total = ops.maximum(ops.sum(counts), 1.0)
-        scale = ops.cast(ops.shape(labels)[0], "float32") / total
+        scale = ops.cast(ops.shape(known)[0], "float32") / total
         return ops.take(sums, pairs.places) * scale
+
+    def _read(self, y_true):
+        """The labels, and which samples have one, boolean `(batch,)`."""
+        if self.multi_label:
+            rows = ops.cast(y_true, "float32")
+            return ops.cast(rows >= 0.5, "float32"), ops.all(rows >= 0.0, axis=-1)
+        labels = Classes().groups(y_true)
+        return labels, labels != IGNORED
+
+    def _are_same(self, labels):
+        """Which samples are of one class, boolean `(batch, batch)`."""
+        if self.multi_label:
+            return ops.matmul(labels, ops.transpose(labels)) > 0.0
+        return labels[:, None] == labels[None, :]
 
     # Each returns the coefficients, float32 `(batch, batch)`.
 
@@ -211,6 +234,7 @@ class TripletSelector(keras.losses.Loss):
             margin=self.margin,
             mining=self.mining,
             distance=self.distance,
+            multi_label=self.multi_label,
             seed=self.seed,
         )
         return config
@@ -241,6 +265,8 @@ class _Pairs:
     """The batch's pairs of a class and their negatives, in an order of the batch.
 
     Attributes:
+        are_classes: Whether two samples that are of one class with a third are of one
+            class.
         positive: Boolean `(batch, batch)`, each pair once: anchor before positive, in
             the batch as it was given.
         negatives: Distances to the negatives of a row's anchor, far for other samples.
@@ -248,17 +274,16 @@ class _Pairs:
         places: The place in the order of each sample of the batch as it was given.
     """
 
-    def __init__(self, distances, labels, order):
+    def __init__(self, distances, same, known, order, are_classes):
+        self.are_classes = are_classes
         self.distances = distances
         self.order = order
-        size = ops.shape(labels)[0]
+        size = ops.shape(known)[0]
         self.size = ops.cast(size, "int32")
         self.indices = ops.arange(size, dtype="int32")
         self.places = backend.invert(order)
-        known = labels != IGNORED
-        same = labels[:, None] == labels[None, :]
         is_later = order[None, :] > order[:, None]
-        self.positive = same & is_later & known[:, None]
+        self.positive = same & is_later & known[:, None] & known[None, :]
         negative = ops.logical_not(same) & known[:, None] & known[None, :]
         self.negatives = ops.where(negative, distances, _FAR)
 
@@ -273,8 +298,13 @@ class _Pairs:
                 to each anchor's positive (-inf where there is none left) and where it
                 is, boolean `(batch, batch)`, returns the new values.
         """
-        following = ops.where(self.positive, self.order, self.size)
-        following = self._place_of(ops.min(following, axis=1))
+        first = self._first_after(ops.full_like(self.order, -1))
+
+        def following(index):
+            if self.are_classes:
+                # What follows it as an anchor follows it as a positive.
+                return ops.take(first, index)
+            return self._first_after(ops.take(self.order, index))
 
         def visit_rounds(positive, values):
             for _ in range(_ROUNDS_AT_ONCE):
@@ -283,15 +313,20 @@ class _Pairs:
                 exists = positive < self.size
                 distance = ops.where(exists[:, None], distance, -_FAR)
                 values = choose(values, distance, positive[:, None] == self.indices)
-                positive = ops.where(exists, ops.take(following, index), self.size)
+                positive = ops.where(exists, following(index), self.size)
             return positive, values
 
         _, values = ops.while_loop(
             lambda positive, _: ops.any(positive < self.size),
             visit_rounds,
-            (following, ops.zeros_like(self.distances)),
+            (first, ops.zeros_like(self.distances)),
         )
         return values
+
+    def _first_after(self, sample):
+        """The place of each anchor's first positive after a sample of the batch."""
+        later = self.positive & (self.order > sample[:, None])
+        return self._place_of(ops.min(ops.where(later, self.order, self.size), axis=1))
 
     def _place_of(self, sample):
         place = ops.take(self.places, ops.minimum(sample, self.size - 1))

@@ -71,18 +71,20 @@ def split(model, layer):
         and a Functional model, on copies of its layers, from the layer's output and the
         others of these to those of `model.outputs` that depend on the layer.
     """
-    if not isinstance(layer.input, keras.KerasTensor):
+    graph = Graph(model)
+    (call,) = (each for each in graph.calls if each.operation is layer)
+    if len(call.args) != 1 or not isinstance(call.args[0], keras.KerasTensor):
         raise ValueError(
             f"The layer '{layer.name}' has several inputs. Call it with latents only."
         )
-    graph = Graph(model)
     calls, reached = graph.reached_from(layer)
     _check_no_layer_on_both_sides(graph, calls, layer)
-    starts = [each.outputs[0] for each in graph.calls if each.operation is layer]
+    starts = [call.outputs[0]]
     for each in calls:
         starts += [t for t in each.inputs if id(t) not in reached]
     starts = list({id(tensor): tensor for tensor in starts}.values())
-    tensors = [layer.input, *(graph.tensor_of_model(t) for t in starts[1:])]
+    # Beside the latents the layer may have taken their mask.
+    tensors = [graph.tensor_of_model(t) for t in (call.args[0], *starts[1:])]
 
     def head(graph, copier):
         inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in starts]

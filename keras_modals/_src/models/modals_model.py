@@ -235,14 +235,22 @@ class ModalsModel(keras.Model):
         """Whether a layer moves labels along."""
         return bool(self._arrangement.leaders)
 
+    def read_labels(self, targets):
+        """Reads a batch's targets, as `Labels.read`."""
+        needs_groups = any(
+            each.needs_groups for each in (*self._arrangement.layers, *self.terms)
+        )
+        return self.latent_augmentation.read(targets, self.ignored_labels, needs_groups)
+
     def step_scope(self, labels):
         """The `StepScope` of a training step, with all that it draws for the layers.
 
         Args:
-            labels: int32 class indices of shape `(batch,)`, -1 for none.
+            labels: The `BatchLabels` of the batch.
         """
         members = self.latent_augmentation.members
-        rows = RowMap(ops.shape(labels)[0], self.num_views, self.clean_view, members)
+        samples = ops.shape(labels.samples)[0]
+        rows = RowMap(samples, self.num_views, self.clean_view, members)
         mixing, leaders, strength = None, self._arrangement.leaders, self._strength()
         if leaders:
             seed = self.latent_augmentation.seed_generator

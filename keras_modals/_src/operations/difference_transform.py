@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_modals._src import backend
 from keras_modals._src.arguments import check_choice
-from keras_modals._src.operations.indices import uniform_index
+from keras_modals._src.indices import uniform_index
 from keras_modals._src.operations.operation import Move, Operation
 
 

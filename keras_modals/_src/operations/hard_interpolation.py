@@ -5,8 +5,8 @@ from typing import ClassVar
 from keras import ops
 
 from keras_modals._src.arguments import check_choice
+from keras_modals._src.indices import uniform_index
 from keras_modals._src.memory.hardness import HARDNESS
-from keras_modals._src.operations.indices import uniform_index
 from keras_modals._src.operations.operation import Move, Operation
 
 #: A hard example is the nearest in direction of `CANDIDATES` latents, each the winner

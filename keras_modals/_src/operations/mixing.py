@@ -1,6 +1,8 @@
 """What every operation that moves labels has in common."""
 
 import dataclasses
+import math
+import numbers
 from typing import ClassVar
 
 from keras_modals._src.arguments import check_choice
@@ -17,9 +19,16 @@ class Mixing(Operation):
     the partner there is for a magnitude, and `mix`, where the latent moves.
 
     Args:
-        partners: `"any"`, each sample of the batch alike, or `"balanced"`, each class
-            of the batch alike, so that rare classes are mixed in as often as frequent
-            ones. A sample never meets itself. Defaults to `"any"`.
+        partners: `"any"`, each sample of the batch alike; `"balanced"`, each class of
+            the batch alike, so that rare classes are mixed in as often as frequent
+            ones; or `"near"`, with a probability that falls with the distance of the
+            targets, as in C-Mixup. A sample never meets itself. Defaults to `"any"`.
+        bandwidth: Positive float, for `"near"` partners: the width of the Gaussian
+            kernel, in standard deviations of the batch's targets. Defaults to `1.0`.
+
+    Reference:
+
+    - [Yao et al., 2022](https://arxiv.org/abs/2210.05775), C-Mixup
 
     Example:
 
@@ -34,9 +43,18 @@ class Mixing(Operation):
     keeps_labels: ClassVar[bool] = False
 
     partners: str = "any"
+    bandwidth: float = 1.0
 
     def __post_init__(self):
-        check_choice("partners", self.partners, ("any", "balanced"))
+        check_choice("partners", self.partners, ("any", "balanced", "near"))
+        if not (
+            isinstance(self.bandwidth, numbers.Real)
+            and 0 < float(self.bandwidth) < math.inf
+        ):
+            raise ValueError(
+                "Invalid value received for argument `bandwidth`. Expected a positive "
+                f"float. Received: bandwidth={self.bandwidth}"
+            )
 
     def share(self, magnitude, uniform):
         """The partner's share, in latent and label.

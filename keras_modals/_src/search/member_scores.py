@@ -72,13 +72,3 @@ def loss_measure(losses, output):
         return sum(kinds.sample_losses(loss, targets, predictions) for loss in losses)
 
     return measure
-
-
-def error_measure(labels):
-    """The error of each sample, by the kind of its labels."""
-
-    def measure(targets, predictions):
-        is_wrong = labels.predicted(predictions) != labels.groups(targets)
-        return ops.cast(is_wrong, "float32")
-
-    return measure

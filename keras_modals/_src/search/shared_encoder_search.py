@@ -37,7 +37,6 @@ from keras_modals._src.search.member_optimizer import (
 )
 from keras_modals._src.search.member_scores import (
     MemberScores,
-    error_measure,
     loss_measure,
 )
 from keras_modals._src.search.searched import Searched
@@ -151,6 +150,12 @@ class SharedEncoderSearch(ModalsModel):
         seed = check_seed(seed)
         template = as_modals_model(model)
         layer = template.latent_augmentation
+        if layer.labels.per_position:
+            raise ValueError(
+                "The search in one training scores whole samples, which have no label "
+                "where each position has one: search with "
+                f"`PopulationBasedTuner`. Received: labels={layer.labels}"
+            )
         tensors, head = split(template, layer)
         check_no_mask_past(template)
         measured = [metric.name for part in head.layers for metric in part.metrics]
@@ -228,7 +233,7 @@ class SharedEncoderSearch(ModalsModel):
             output = by_output(self.output, self.output_map.names)[name]
             self.member_scores.measure = loss_measure(losses, output)
         else:
-            self.member_scores.measure = error_measure(self.latent_augmentation.labels)
+            self.member_scores.measure = self.latent_augmentation.labels.errors
         self._start_population()
 
     def _start_population(self):

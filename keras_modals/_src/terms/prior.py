@@ -34,6 +34,7 @@ class Prior(Term):
     """
 
     kind = "prior"
+    needs_groups = False
     levels = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1)
     log_names = ("adversarial_loss", "discriminator_loss", "discriminator_accuracy")
 

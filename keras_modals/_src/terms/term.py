@@ -45,6 +45,7 @@ class Term:
         bounds: Pair of what its weight must be, in words, and a function that says
             whether a number is that.
         is_share: Whether the task's weight is what this one's leaves of 1.
+        needs_groups: Whether it reads labels. Defaults to `True`.
         levels: The weights that a one-run search tries; `None` to try no other.
         weight: The variable, a float32 scalar.
         optimizer: What trains `own_variables`; `None` without them.
@@ -75,6 +76,7 @@ class Term:
         lambda value: 0 <= value < math.inf,
     )
     is_share: ClassVar[bool] = False
+    needs_groups: ClassVar[bool] = True
     levels: ClassVar[Any] = None
     log_names: ClassVar[tuple[str, ...] | None] = None
 
@@ -145,8 +147,9 @@ class Term:
         Args:
             latents: `(batch, features)`, those that the layer nearest to the head
                 receives.
-            labels: int32 `(batch,)`, the samples' groups; -1 for none, and for samples
-                that were mixed or moved before.
+            labels: int32 `(batch,)`, the samples' classes, or bins of their numbers;
+                with several labels at once, rows of 0 and 1, `(batch, num_labels)`. -1
+                for none, and for samples that were mixed or moved before.
             sample_weight: Float32 `(batch,)`, 0 for samples that were mixed or moved
                 before, whose latents are of no sample, else 1; `None` where there are
                 none.

@@ -3,6 +3,7 @@ from typing import Any
 import keras
 
 from keras_modals._src import backend
+from keras_modals._src.labels import MultiLabels
 from keras_modals._src.losses.triplet_selector import TripletSelector
 from keras_modals._src.terms.term import Term, TermLosses
 
@@ -16,7 +17,7 @@ class Triplets(Term):
         weight: Float in `[0, 1)`.
         loss: A `keras.losses.Loss` of (labels, latents). Defaults to
             `TripletSelector(0.5, "random", "cosine")`: on directions, it suits latents
-            of any scale.
+            of any scale. With several labels at once it needs `multi_label=True`.
 
     Reference:
 
@@ -42,14 +43,18 @@ class Triplets(Term):
                 "Invalid value received for argument `loss`. Expected a "
                 f"`keras.losses.Loss` of labels and latents. Received: loss={loss!r}"
             )
+        self._is_default = loss is None
         self.loss: Any = loss or TripletSelector(0.5, "random", "cosine")
 
     def prepare(self, model):
-        labels = model.latent_augmentation.labels
-        if labels.num_groups is None:
+        several = isinstance(model.latent_augmentation.labels, MultiLabels)
+        if self._is_default:
+            self.loss.multi_label = several
+        if getattr(self.loss, "multi_label", several) != several:
             raise ValueError(
-                "Triplets tell classes apart, and numbers have none: leave the term "
-                f"'{self.kind}' out. Received: labels={labels}"
+                "Where samples have several labels at once, and only there, the loss "
+                f"of triplets needs `multi_label=True`. Received: loss={self.loss!r} "
+                f"with multi_label={self.loss.multi_label}"
             )
         super().prepare(model)
 

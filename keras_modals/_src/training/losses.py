@@ -9,7 +9,9 @@ from keras import ops
 from keras_modals._src.labels import IGNORED
 
 LossKind = namedtuple(
-    "LossKind", ["is_mean", "takes_weights", "rank", "mixes_targets"], defaults=[False]
+    "LossKind",
+    ["is_mean", "takes_weights", "rank", "mixes_targets", "is_of_positions"],
+    defaults=[False, False],
 )
 LossKind.__doc__ = """How the loss of an output treats the rows of a batch.
 
@@ -19,6 +21,8 @@ Attributes:
         for two labels.
     rank: Rank of the loss before reduction, whose first axis is the rows; else `None`.
     mixes_targets: Whether a row of two targets has the two mixed, as numbers are.
+    is_of_positions: Whether the loss before reduction has the first axes of the
+        predictions, more than that of rows.
 """
 
 #: A loss of which nothing is known but that it scores a batch.
@@ -82,6 +86,7 @@ class LossKinds:
             is_mean=all(kind.is_mean for kind in kinds),
             takes_weights=len(ranks) == 1 and all(kind.takes_weights for kind in kinds),
             rank=ranks.pop() if len(ranks) == 1 else None,
+            is_of_positions=all(kind.is_of_positions for kind in kinds),
         )
 
     def of_loss(self, loss, target, prediction):
@@ -91,12 +96,16 @@ class LossKinds:
             self._known[key] = _kind(loss, *shapes)
         return self._known[key]
 
-    def sample_losses(self, loss, targets, predictions):
-        """The loss of each sample, float32 `(batch,)`; `None` if it has none."""
-        if self.of_loss(loss, targets, predictions).rank is None:
+    def sample_losses(self, loss, targets, predictions, per_position=False):
+        """The loss of each sample, float32 `(batch,)`, or of each of its positions, one
+        after the other; `None` if it has none."""
+        rank = self.of_loss(loss, targets, predictions).rank
+        if rank is None or (per_position and rank < len(predictions.shape) - 1):
             return None
         loss = _as_object(loss, targets, predictions)
         losses = ops.cast(_unreduced(loss, targets, predictions), "float32")
+        if per_position:
+            return ops.reshape(losses, (-1,))
         return ops.mean(ops.reshape(losses, (ops.shape(targets)[0], -1)), axis=-1)
 
 
@@ -136,6 +145,7 @@ def _kind(loss, *shapes):
         # The sum of weights, by which this one divides, is that of a pass.
         takes_weights=reduction != "mean_with_sample_weight",
         rank=len(one),
+        is_of_positions=len(one) > 1 and one == tuple(samples[0][1].shape[: len(one)]),
     )
 
 

@@ -5,6 +5,7 @@ from collections import namedtuple
 from keras import ops
 
 from keras_modals._src import backend
+from keras_modals._src.labels import IGNORED
 from keras_modals._src.training.outputs import StepData
 from keras_modals._src.training.passes import loss_passes, metric_data
 
@@ -53,16 +54,17 @@ def compute_objective(model, x, y, sample_weight):
     layer, outputs = model.latent_augmentation, model.output_map
     targets = outputs.targets(y)
     label_targets = outputs.labels(targets)
-    labels, label_counts = layer.labels.read(label_targets, model.ignored_labels)
+    labels, label_counts = model.read_labels(label_targets)
     scope = model.step_scope(labels)
     with scope:
         y_pred = model(x, training=True)
     scope.check_all_ran()
     rows = scope.rows
-    clean = scope.recorded(layer) if model.terms else None
+    clean = scope.recorded(layer, labels.compared) if model.terms else None
 
     data = StepData(outputs, targets, y, y_pred, sample_weight)
-    passes = loss_passes(model, rows, data, layer.seed_generator)
+    valid = _valid_positions(layer, scope)
+    passes = loss_passes(model, rows, data, layer.seed_generator, valid)
     # Gradients are summed over replicas, so that each minimizes its part of the mean:
     # Keras divides its losses by their number.
     replicas = backend.num_replicas()
@@ -79,13 +81,23 @@ def compute_objective(model, x, y, sample_weight):
         own_losses,
         replicas * task_loss,
         logs,
-        metric_data(rows, data),
-        [scope.recorded(each) for each in model.remembering],
+        metric_data(rows, data, scope.mask),
+        [scope.recorded(each, labels.groups) for each in model.remembering],
         sample_loss,
         clean,
         label_counts,
         rows.batch,
     )
+
+
+def _valid_positions(layer, scope):
+    """Which positions have a target, boolean `(batch, ...)`, as far as the loss is not
+    told by the target itself; `None` for all."""
+    if not (layer.labels.per_position and layer.labels.mixes_targets):
+        return scope.mask
+    targets = ops.shape(scope.labels.targets)[:-1]
+    known = ops.reshape(scope.labels.groups != IGNORED, targets)
+    return known if scope.mask is None else known & ops.cast(scope.mask, "bool")
 
 
 def _mean_loss(model, x, passes):
@@ -101,8 +113,10 @@ def _mean_loss(model, x, passes):
 def remember(model, objective, after=()):
     """Updates the memories of classes with a step's clean latents."""
     for layer, recorded in zip(model.remembering, objective.remembered, strict=True):
-        latents, labels, _ = recorded
-        layer.remember(latents, labels, objective.sample_loss, after)
+        losses = objective.sample_loss
+        if losses is not None and recorded.rows is not None:
+            losses = backend.take_rows(losses, recorded.rows)
+        layer.remember(recorded.latents, recorded.labels, losses, after)
 
 
 def _with_terms(task_loss, terms, clean, replicas):
@@ -113,7 +127,7 @@ def _with_terms(task_loss, terms, clean, replicas):
     model_loss = (1 - sum(shares)) * task_loss if shares else task_loss
     own_losses, logs = [], []
     for term, weight in zip(terms, weights, strict=True):
-        losses = term.losses(*clean)
+        losses = term.losses(clean.latents, clean.labels, clean.sample_weight)
         term_loss = ops.cast(losses.encoder / replicas, task_loss.dtype)
         # Not in place: on PyTorch the task's loss would change as well.
         model_loss = model_loss + weight * term_loss
@@ -124,9 +138,11 @@ def _with_terms(task_loss, terms, clean, replicas):
 
 
 def _sample_losses(model, loss, targets, predictions):
-    """The task loss of each sample, float32 `(batch,)`."""
+    """The task loss of all that has a label, float32 `(batch,)`, or of each
+    position."""
     targets = ops.convert_to_tensor(targets)
     predictions = ops.stop_gradient(predictions)
-    losses = model.loss_kinds.sample_losses(loss, targets, predictions)
+    per_position = model.latent_augmentation.labels.per_position
+    losses = model.loss_kinds.sample_losses(loss, targets, predictions, per_position)
     # A loss of the batch says nothing about single samples.
     return ops.zeros((ops.shape(targets)[0],)) if losses is None else losses

@@ -4,23 +4,33 @@ and weights that match them."""
 from keras import ops
 
 from keras_modals._src import backend
-from keras_modals._src.labels.mixing import drawn, is_mixable, mixed, with_rank
+from keras_modals._src.labels.mixing import (
+    drawn,
+    is_mixable,
+    mixed,
+    share_where_valid,
+    with_rank,
+)
+from keras_modals._src.training.masks import fits, rows_of, with_mask
 
 
-def metric_data(rows, data):
+def metric_data(rows, data, mask=None):
     """What metrics see: each sample once, as its first view. Of a population, each
     member's.
 
     Args:
         rows: The `RowMap` of the step.
+        mask: Boolean `(batch, ...)`, which positions of the samples are there, where
+            there is a mask: predictions have that of what was mixed.
         data: The `StepData` of the step: targets and weights of the batch, predictions
             of every row.
 
     Returns:
         `(y, y_pred, sample_weight)`.
     """
-    if rows.copies == 1:
+    if rows.copies == 1 and (mask is None or rows.partner is None):
         return data.given
+    mask = None if mask is None else rows.tile_members(mask)
     entries = dict(data.entries)
     for name in data.outputs.augmented:
         target, prediction, weight = entries[name]
@@ -28,11 +38,12 @@ def metric_data(rows, data):
             None if each is None else rows.tile_members(each)
             for each in (target, weight)
         )
-        entries[name] = target, rows.first_views(prediction), weight
+        prediction = rows_of(rows.first_views, prediction, mask)
+        entries[name] = target, prediction, weight
     return data.like(entries, keep_weights=True)
 
 
-def loss_passes(model, rows, data, seed):
+def loss_passes(model, rows, data, seed, valid=None):
     """What the loss sees: the weighted mean of `compute_loss` over some passes.
 
     A row with two labels counts for both, weighted by their shares. A loss that does
@@ -42,10 +53,15 @@ def loss_passes(model, rows, data, seed):
     each view, and each of the two labels, is a pass of its own, as large as the batch.
     Predictions come with what Keras keeps beside them for its losses.
 
+    Of two sequences, a position may be of one alone. It counts for that one, by its
+    share.
+
     Args:
         model: The `ModalsModel`.
         rows, data: As in `metric_data`.
         seed: A `keras.random.SeedGenerator`.
+        valid: Boolean `(batch, ...)`, which positions of the samples have a target, as
+            far as targets do not say so to the loss; `None` for all.
 
     Returns:
         List of pairs of a weight and arguments `(y, y_pred, sample_weight)`. Weights
@@ -62,7 +78,7 @@ def loss_passes(model, rows, data, seed):
     if rows.partner is not None and not all(k.takes_weights for k in kinds.values()):
         uniform = backend.uniform(ops.shape(rows.partner), seed)
     passes = []
-    for each in _passes(rows, kinds.values(), uniform):
+    for each in _passes(rows, kinds.values(), uniform, valid):
         entries = dict(data.entries)
         for name, kind in kinds.items():
             entries[name] = each.entries(kind, *entries[name])
@@ -74,7 +90,7 @@ def loss_passes(model, rows, data, seed):
 OWN, PARTNER = 0, 1
 
 
-def _passes(rows, kinds, uniform):
+def _passes(rows, kinds, uniform, valid):
     are_means = all(kind.is_mean for kind in kinds)
     views = [None] if are_means else range(rows.copies)
     ranks = {kind.rank for kind in kinds if kind.takes_weights}
@@ -87,7 +103,7 @@ def _passes(rows, kinds, uniform):
         # Predictions keep the mask of their positions.
         labels = [(OWN,), (PARTNER,)]
     return [
-        _Pass(rows, uniform, some, view, 1.0 / (len(views) * len(labels)))
+        _Pass(rows, uniform, valid, some, view, 1.0 / (len(views) * len(labels)))
         for view in views
         for some in labels
     ]
@@ -101,8 +117,9 @@ class _Pass:
         weight: The pass's weight.
     """
 
-    def __init__(self, rows, uniform, labels, view, weight):
+    def __init__(self, rows, uniform, valid, labels, view, weight):
         self._rows, self._labels, self._view = rows, labels, view
+        self._valid = valid
         self.weight = weight
         self._partner = self._part(rows.partner)
         self._share = self._part(rows.share)
@@ -110,30 +127,52 @@ class _Pass:
 
     def entries(self, kind, target, prediction, weight):
         """An output's targets, predictions and weights."""
-        prediction = self._part(prediction)
+        if self._view is not None:
+            prediction = rows_of(self._part, prediction)
         own = self._repeated(target), self._repeated(weight)
         if self._partner is None:
             return own[0], prediction, own[1]
         partner = self._of_partner(target), self._of_partner(weight)
-        if not kind.takes_weights:
-            target, weight = (
-                mixed(*both, self._share)
-                if kind.mixes_targets or is_mixable(own[0], prediction)
-                else drawn(*both, self._share, self._uniform)
-                for both in zip(own, partner, strict=True)
-            )
-            return target, prediction, weight
-        both = own, partner
-        parts = [self._with_share(kind, label, *both[label]) for label in self._labels]
-        if len(parts) == 2:
-            prediction = backend.tile_rows(prediction, 2)
-            parts = [[ops.concatenate(each) for each in zip(*parts, strict=True)]]
-        target, weight = parts[0]
+        valid = None
+        if self._valid is not None and fits(self._valid, prediction):
+            valid = self._repeated(self._valid), self._of_partner(self._valid)
+        if kind.takes_weights:
+            return self._of_labels(kind, (own, partner), prediction, valid)
+        if kind.mixes_targets or is_mixable(own[0], prediction):
+            return self._mixed(own, partner, prediction, valid)
+        uniform = self._uniform
+        target, weight = (
+            drawn(*both, self._share, uniform)
+            for both in zip(own, partner, strict=True)
+        )
+        mask = None if valid is None else drawn(*valid, self._share, uniform)
+        return target, with_mask(prediction, mask), weight
+
+    def _mixed(self, own, partner, prediction, valid):
+        """Targets that are the two of a row, mixed."""
+        weight, share = mixed(own[1], partner[1], self._share), self._share
+        if valid is not None:
+            share, factor = share_where_valid(share, *valid)
+            weight = factor if weight is None else _times(weight, factor)
+        return mixed(own[0], partner[0], share), prediction, weight
+
+    def _of_labels(self, kind, both, prediction, valid):
+        """Targets with one of the labels, or with each in turn."""
+        shape = ops.shape(prediction)
+        parts = [
+            self._with_share(kind, label, shape, *both[label]) for label in self._labels
+        ]
+        if len(parts) == 1:
+            mask = None if valid is None else valid[self._labels[0]]
+            ((target, weight),) = parts
+            return target, with_mask(prediction, mask), weight
+        prediction = rows_of(lambda rows: backend.tile_rows(rows, 2), prediction)
+        target, weight = [ops.concatenate(each) for each in zip(*parts, strict=True)]
         return target, prediction, weight
 
-    def _with_share(self, kind, label, target, weight):
+    def _with_share(self, kind, label, shape, target, weight):
         """Targets with one of the labels, weighted by twice its share: their mean is
-        over the rows with the other label as well."""
+        over the rows with the other label as well. `shape` is that of predictions."""
         share = 2.0 * self._share
         if label == OWN:
             share = 2.0 - share
@@ -142,6 +181,9 @@ class _Pass:
             share = ops.where(self._share > 0, share, 1.0)
         rank = kind.rank if weight is None else max(kind.rank, len(weight.shape))
         share = with_rank(share, rank)
+        if kind.is_of_positions:
+            # Keras multiplies weights by masks in place.
+            share = share * ops.ones(shape[:rank])
         if weight is not None:
             share = share * with_rank(ops.cast(weight, "float32"), rank)
         return target, share
@@ -159,3 +201,9 @@ class _Pass:
         if tensor is None or self._view is not None:
             return tensor
         return self._rows.tile(tensor)
+
+
+def _times(weight, factor):
+    """A weight of samples, or of their positions, times one of positions."""
+    rank = max(len(weight.shape), len(factor.shape))
+    return with_rank(weight, rank) * with_rank(factor, rank)

@@ -1,0 +1,136 @@
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals._src import backend
+from keras_modals._src.arguments import check_integer
+from keras_modals._src.indices import uniform_index
+from keras_modals._src.labels.labels import IGNORED, Labels
+from keras_modals._src.labels.task import ONE_CLASS, has_several_labels, loss_among
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+@dataclasses.dataclass(frozen=True)
+class MultiLabels(Labels):
+    """Several labels at once: the findings in an X-ray, the tags of a text.
+
+    Targets are rows of 0 and 1, `(batch, num_labels)`, of any number of ones. Two of
+    them are mixed as numbers are. For what needs one class, such as the memory of
+    latents, a sample is in the group of one of its labels, drawn anew for each step; a
+    sample without any is in a group of its own. Of triplets, two samples that share a
+    label are positives, and two that share none are negatives.
+
+    A sample without labels, whose loss the model's own loss must leave out, has -1 in
+    its row, and is left alone.
+
+    Args:
+        num_labels: Integer of at least 2, how many labels there are.
+
+    Example:
+
+    >>> labels = keras_modals.MultiLabels(14)
+    >>> layer = keras_modals.LatentAugmentation(labels=labels)
+    """
+
+    mixes_targets = True
+
+    num_labels: Any = None
+
+    def __post_init__(self):
+        check_integer("num_labels", self.num_labels, 2)
+
+    @classmethod
+    def of_task(cls, task):
+        width = task.shape[-1]
+        is_row = len(task.shape) == 2 and width is not None and width > 1
+        return cls(width) if is_row and has_several_labels(task) else None
+
+    @property
+    def what_is_wrong(self):
+        return "their labels have numbers that are not in [0, 1]."
+
+    @property
+    def num_groups(self):
+        # The last one is of samples that have no label of all.
+        return self.num_labels + 1
+
+    # Tensors ----------------------------------------------------------------
+
+    def groups(self, targets, ignored=(), seed=None, edges=None):
+        targets = ops.cast(ops.convert_to_tensor(targets), "float32")
+        known = ops.all((targets >= 0.0) & (targets <= 1.0), axis=-1)
+        has_label = targets >= 0.5
+        order = ops.cumsum(ops.cast(has_label, "int32"), axis=-1)
+        count = order[:, -1]
+        number = ops.zeros_like(count)
+        if seed is not None:
+            number = uniform_index(backend.uniform(ops.shape(count), seed), count)
+        chosen = has_label & (order == number[:, None] + 1)
+        chosen = ops.cast(ops.argmax(ops.cast(chosen, "int32"), axis=-1), "int32")
+        groups = ops.where(count > 0, chosen, self.num_labels)
+        return ops.where(known, groups, IGNORED)
+
+    def compared(self, targets, groups):
+        rows = ops.cast(ops.cast(targets, "float32") >= 0.5, "float32")
+        return ops.where(groups[:, None] == IGNORED, -1.0, rows)
+
+    def is_unlabeled(self, targets, ignored=()):
+        return ops.any(ops.convert_to_tensor(targets) < 0, axis=-1)
+
+    def mixable(self, targets):
+        return ops.cast(targets, "float32")
+
+    def errors(self, targets, outputs):
+        """The share of the labels that are wrong, an output above 0.5 being a 1, as
+        Keras's accuracy has it."""
+        wrong = (outputs > 0.5) != (ops.cast(targets, "float32") > 0.5)
+        return ops.mean(ops.cast(wrong, "float32"), axis=-1)
+
+    # Arrays -----------------------------------------------------------------
+
+    def check(self, targets, ignored=()):
+        targets = np.asarray(targets)
+        if targets.dtype.kind not in "biuf":
+            raise ValueError(
+                "Labels must be rows of 0 and 1. Encode names first, with "
+                "`keras.layers.StringLookup(output_mode='multi_hot')` for example. "
+                f"Received: labels of dtype {targets.dtype}"
+            )
+        if targets.ndim != 2 or targets.shape[1] != self.num_labels:
+            raise ValueError(
+                f"Several labels at once must have shape (batch, {self.num_labels}), "
+                f"of 0 and 1. Received: labels of shape {targets.shape}"
+            )
+        known = targets
+        if IGNORED in ignored:
+            known = targets[(targets >= 0).all(axis=1)]
+        wrong = ~((known >= 0) & (known <= 1)).all(axis=1)
+        if wrong.any():
+            raise ValueError(
+                "Several labels at once must be 0 or 1, or shares between them. A "
+                "sample without labels has -1 in its row, with a loss of your own that "
+                f"leaves it out. Received: a row {known[wrong][0]}"
+            )
+
+    # Outputs ------------------------------------------------------------------
+
+    def check_output(self, name, shape):
+        if len(shape) != 2 or shape[-1] != self.num_labels:
+            raise ValueError(
+                f"The output '{name}' must have the shape (batch, {self.num_labels}), "
+                f"for the labels {self}. Received: an output of shape {tuple(shape)}"
+            )
+
+    def check_task(self, task):
+        """Refuses a loss of one class."""
+        loss = loss_among(task, ONE_CLASS)
+        if loss or task.activation == "softmax":
+            raise ValueError(
+                f"The output '{task.name}' is of one class, by its softmax or its "
+                "loss: end the model in a sigmoid and compile with "
+                "`binary_crossentropy`, or give `num_classes` in place of `labels`. "
+                f"Received: activation={task.activation}, loss={task.losses}"
+            )

@@ -1,0 +1,168 @@
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_modals._src.labels.batch_labels import BatchLabels
+from keras_modals._src.labels.classes import Classes
+from keras_modals._src.labels.labels import IGNORED, Labels
+from keras_modals._src.labels.multi_labels import MultiLabels
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+@dataclasses.dataclass(frozen=True)
+class Positions(Labels):
+    """A label for each position: for each token of a text, each pixel of an image.
+
+    Targets have an axis of samples, then those of positions, as the model's output has
+    them before its last axis: `(batch, time)` or `(batch, height, width)` for class
+    indices; with one more axis, of the classes, for one-hot rows of floats or, with
+    `MultiLabels`, for rows of 0 and 1.
+
+    Samples are mixed whole, with the same partner and share at all positions. What
+    keeps labels, the memory and terms take each position by itself, where latents have
+    the positions of the labels, and their features on the last axis.
+
+    A position without a label is left alone: one whose index is not in
+    `[0, num_classes)`, usually -1, -100 or 255, or is one that the loss ignores, one
+    whose one-hot row is all zeros, and a masked one.
+
+    Args:
+        labels: What each position has, `keras_modals.Classes` or
+            `keras_modals.MultiLabels`.
+
+    Example:
+
+    >>> labels = keras_modals.Positions(keras_modals.Classes(17))
+    >>> layer = keras_modals.LatentAugmentation(labels=labels)
+    >>> layer.labels == keras_modals.LatentAugmentation(17, axis=-1).labels
+    True
+    """
+
+    labels: Any = None
+
+    per_position = True
+
+    def __post_init__(self):
+        if not isinstance(self.labels, (Classes, MultiLabels)):
+            raise ValueError(
+                "Each position has `keras_modals.Classes` or "
+                f"`keras_modals.MultiLabels`. Received: labels={self.labels!r}"
+            )
+
+    @classmethod
+    def of_task(cls, task):
+        if len(task.shape) < 3 or None in (width := task.shape[-1:]):
+            return None
+        each = task._replace(shape=(None, *width))
+        return cls(MultiLabels.of_task(each) or Classes.of_task(each))
+
+    @property
+    def mixes_targets(self):  # type: ignore[override]
+        return self.labels.mixes_targets
+
+    @property
+    def num_groups(self):
+        return self.labels.num_groups
+
+    @property
+    def what_is_wrong(self):
+        return self.labels.what_is_wrong
+
+    def _rows(self, targets):
+        """Targets with all positions on one axis."""
+        targets = ops.convert_to_tensor(targets)
+        if self._are_rows(targets):
+            return ops.reshape(targets, (-1, targets.shape[-1]))
+        return ops.reshape(targets, (-1,))
+
+    def _are_rows(self, targets):
+        if isinstance(self.labels, MultiLabels):
+            return True
+        is_float = "float" in keras.backend.standardize_dtype(targets.dtype)
+        return is_float and targets.shape[-1] == self.labels.num_classes
+
+    # Tensors ----------------------------------------------------------------
+
+    def read(self, targets, ignored=(), seed=None, edges=None):
+        rows = self._rows(targets)
+        groups = self.labels.groups(rows, ignored, seed)
+        by_sample = ops.reshape(groups != IGNORED, (ops.shape(targets)[0], -1))
+        samples = ops.where(ops.any(by_sample, axis=1), 0, IGNORED)
+        compared = self.labels.compared(rows, groups)
+        labels = BatchLabels(groups, samples, compared, targets)
+        return labels, self._counts(rows, groups, ignored)
+
+    def groups(self, targets, ignored=(), seed=None, edges=None):
+        """The group of each position, int32 `(batch * positions,)`."""
+        return self.labels.groups(self._rows(targets), ignored, seed)
+
+    def is_unlabeled(self, targets, ignored=()):
+        unlabeled = self.labels.is_unlabeled(targets, ignored)
+        # Of one-hot rows, one of zeros has no loss.
+        return ops.all(targets == 0, axis=-1) if unlabeled is None else unlabeled
+
+    def mixable(self, targets):
+        rows = self.labels.mixable(self._rows(targets))
+        axes = ops.shape(targets)
+        axes = axes[:-1] if self._are_rows(ops.convert_to_tensor(targets)) else axes
+        return ops.reshape(rows, (*axes, rows.shape[-1]))
+
+    def errors(self, targets, outputs):
+        """The mean over a sample's positions, of those that have a label."""
+        batch = ops.shape(outputs)[0]
+        rows = self._rows(targets)
+        has_label = ops.cast(self.labels.groups(rows) != IGNORED, "float32")
+        outputs = ops.reshape(outputs, (-1, outputs.shape[-1]))
+        errors = self.labels.errors(rows, outputs) * has_label
+        errors, count = (
+            ops.sum(ops.reshape(each, (batch, -1)), axis=1)
+            for each in (errors, has_label)
+        )
+        return errors / ops.maximum(count, 1.0)
+
+    # Arrays -----------------------------------------------------------------
+
+    def check(self, targets, ignored=()):
+        targets = np.asarray(targets)
+        if targets.ndim < 2 or targets.dtype.kind not in "biuf":
+            raise ValueError(
+                "A label for each position needs targets of shape (batch, positions), "
+                "or with one more axis for rows, of numbers: pad what has different "
+                "lengths, with an index that the loss ignores. Received: targets of "
+                f"shape {targets.shape} and dtype {targets.dtype}"
+            )
+        rows = ops.convert_to_numpy(self._rows(targets))
+        if rows.ndim == 2 and isinstance(self.labels, Classes):
+            rows = rows[rows.any(axis=1)]
+        self.labels.check(rows, ignored)
+
+    # Outputs ------------------------------------------------------------------
+
+    def check_output(self, name, shape):
+        if len(shape) < 3:
+            raise ValueError(
+                f"The output '{name}' has no axis of positions, for the labels {self}. "
+                f"Received: an output of shape {tuple(shape)}"
+            )
+        self.labels.check_output(name, (shape[0], shape[-1]))
+
+    def check_task(self, task):
+        self.labels.check_task(_of_each(task))
+
+    def check_stream(self, task):
+        self.labels.check_stream(_of_each(task))
+
+    def get_config(self):
+        return {"labels": keras.saving.serialize_keras_object(self.labels)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["labels"]))
+
+
+def _of_each(task):
+    """The task of one position."""
+    return task._replace(shape=(task.shape[0], task.shape[-1]))

@@ -1,0 +1,78 @@
+import keras
+from keras import ops
+
+from keras_modals._src import backend
+
+#: How many of the last numbers are kept.
+NUM_KEPT = 1024
+
+COUNT, NEXT_SLOT = range(2)
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class StreamQuantiles(keras.layers.Layer):
+    """The edges between equally frequent bins of a stream of numbers.
+
+    They are the quantiles of the last 1,024 numbers, exactly: the smallest numbers that
+    as large a share is not above.
+
+    Args:
+        num_bins: Integer, the number of bins.
+    """
+
+    def __init__(self, num_bins, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.num_bins = num_bins
+
+    def build(self, input_shape=None):
+        def state(name, shape, dtype):
+            return self.add_weight(
+                name=name,
+                shape=shape,
+                dtype=dtype,
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+            )
+
+        # What is not to be kept is written into the last slot.
+        self.numbers = state("numbers", (NUM_KEPT + 1,), "float32")
+        self.counters = state("counters", (2,), "int32")
+
+    def update(self, numbers):
+        """Lets a batch in, the oldest numbers out.
+
+        Args:
+            numbers: `(batch,)`. What is not finite is left out.
+
+        Returns:
+            The edges with them, float32 `(num_bins - 1,)`, ascending; infinity as long
+            as there are no numbers.
+        """
+        numbers = ops.stop_gradient(ops.cast(numbers, "float32"))
+        (numbers,) = backend.gather((numbers,))
+        numbers = numbers[-NUM_KEPT:]
+        known = ops.isfinite(numbers)
+        order = ops.cumsum(ops.cast(known, "int32"))
+        counters = ops.convert_to_tensor(self.counters)
+        slots = (counters[NEXT_SLOT] + order - 1) % NUM_KEPT
+        slots = ops.where(known, slots, NUM_KEPT)
+        numbers = ops.where(known, numbers, 0.0)
+        backend.put_rows(self.numbers, slots, numbers)
+        count = ops.clip(counters[COUNT] + order[-1], 0, NUM_KEPT)
+        next_slot = (counters[NEXT_SLOT] + order[-1]) % NUM_KEPT
+        self.counters.assign(ops.stack([count, next_slot]))
+        return self._edges(count)
+
+    def _edges(self, count):
+        kept = ops.convert_to_tensor(self.numbers)[:NUM_KEPT]
+        is_filled = ops.arange(NUM_KEPT, dtype="int32") < count
+        kept = ops.where(is_filled, kept, float("inf"))
+        ranks = ops.arange(1, self.num_bins, dtype="int32") * count
+        # The share of numbers up to the one at a place is (place + 1) / count.
+        places = ops.maximum((ranks + self.num_bins - 1) // self.num_bins - 1, 0)
+        return ops.take(ops.sort(kept), places)
+
+    def get_config(self):
+        return {**super().get_config(), "num_bins": self.num_bins}
