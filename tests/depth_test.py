@@ -481,6 +481,15 @@ def test_a_batch_of_one_is_left_alone():
         np.testing.assert_allclose(outputs, array(model(x)), atol=1e-6)
 
 
+@pytest.mark.backend
+def test_a_batch_of_one_in_arrays_has_the_plain_model_s_loss():
+    model = ModalsModel(*chain(), num_views=1)
+    model.compile(keras.optimizers.SGD(0.0), "categorical_crossentropy")
+    x, y = np.ones((1, FEATURES), "float32"), np.eye(NUM_CLASSES)[:1]
+    loss = model.train_on_batch(x, y, sample_weight=np.ones(1))
+    np.testing.assert_allclose(loss, -np.log(array(model(x))[0, 0]), rtol=1e-5)
+
+
 # What is refused ------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@ nine operations, its `segment_sum` makes an index as large as the values, and a 
 can be written in place."""
 
 import keras
+import numpy as np
 import torch
 
 from keras_modals._src.backend.generic import copy_rows as copy_rows
@@ -21,6 +22,9 @@ def branch_index(index):
 
 def take_rows(table, indices):
     values = table.value if isinstance(table, keras.Variable) else table
+    if isinstance(values, np.ndarray):
+        # As `train_on_batch` gives it. It would take one index for a scalar.
+        values = keras.ops.convert_to_tensor(values)
     return values[indices.long()]
 
 

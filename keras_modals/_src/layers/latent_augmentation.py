@@ -396,17 +396,18 @@ class LatentAugmentation(keras.layers.Layer):
             return latents
         if scope is None:
             return self._move_by_hand(latents, labels.groups, mask)
-        scope.keep_mask(mask)
-        outputs = self._augment_in_step(_flat(latents), scope)
+        outputs = self._augment_in_step(_flat(latents), mask, scope)
         return _like(outputs, latents)
 
-    def _augment_in_step(self, flat, scope):
+    def _augment_in_step(self, flat, mask, scope):
         place = scope.enter(self)
         rows = scope.rows.of_members(self.members)
         latents, moved = flat, None
         if not place.is_first and rows.num_views > 1:
             # An earlier layer has made the views.
             latents, moved = rows.of_members(1).of_view(flat, 0), rows.movable(flat)
+            mask = None if mask is None else rows.of_members(1).of_view(mask, 0)
+        scope.keep_mask(mask)
         if self.num_features and (place.is_last or self.memory is not None):
             scope.record(self, latents)
         groups = self._where_there(scope.labels.groups, scope.mask)

@@ -19,7 +19,9 @@ class _Rows(keras.layers.Layer):
         self.choose, self.mask = choose, mask
 
     def call(self, predictions):
-        return self.choose(predictions)
+        rows = self.choose(predictions)
+        # A tensor keeps the mask that it has, a copy does not.
+        return copy_rows(rows) if rows is predictions else rows
 
     def compute_mask(self, predictions, previous_mask):
         if previous_mask is None:
@@ -32,7 +34,7 @@ def rows_of(choose, predictions, mask=None):
     metrics.
 
     Args:
-        choose: `fn(tensor)` that returns the rows, as a new tensor.
+        choose: `fn(tensor)` that returns the rows.
         predictions: `(n, ...)`.
         mask: Boolean `(rows, ...)`, a mask of the rows, where predictions have one of
             its shape.
@@ -47,7 +49,6 @@ def rows_of(choose, predictions, mask=None):
 
 def with_mask(predictions, mask):
     """Predictions with another mask, if they have one of its shape."""
-    # A tensor keeps the mask that it has, a copy does not.
     return predictions if mask is None else rows_of(copy_rows, predictions, mask)
 
 
