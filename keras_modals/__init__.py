@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 from keras_modals import operations, population
 from keras_modals._src.callbacks.policy_scheduler import PolicyScheduler
 from keras_modals._src.labels import Classes, MultiLabels, Positions, Values
-from keras_modals._src.layers.latent_augmentation import (
-    DEFAULT_POLICY,
-    LatentAugmentation,
-)
+from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.latent_dropout import LatentDropout
+from keras_modals._src.layers.policy_layer import DEFAULT_POLICY
 from keras_modals._src.losses.triplet_selector import TripletSelector
 from keras_modals._src.metrics.gaussian_distance import GaussianDistance
 from keras_modals._src.models.augment import augment

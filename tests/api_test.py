@@ -36,17 +36,20 @@ _OF_LABELS = {
 NOT_FOR_USERS = {
     "Comparison": {"scale"},
     "GaussianDistance": {"build"},
-    "LatentAugmentation": {
-        "apply",
-        "draw",
+    "PolicyLayer": {
         "has_form_of",
         "keeps_labels",
-        "members",
         "mixes_classes",
         "mixing_values",
         "num_mixing",
-        "needs_groups",
         "partners",
+        "policy",
+    },
+    "LatentAugmentation": {
+        "apply",
+        "draw",
+        "members",
+        "needs_groups",
         "read",
         "remember",
         "rows_of",

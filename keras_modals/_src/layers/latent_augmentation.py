@@ -3,7 +3,6 @@ import warnings
 from functools import partial
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_modals._src import backend
@@ -12,7 +11,7 @@ from keras_modals._src.labels import IGNORED, Classes, Labels, Positions
 from keras_modals._src.labels.mixing import mixed
 from keras_modals._src.layers.gradients import scale_gradient
 from keras_modals._src.layers.mixed_mask import MixedMask, mixed_mask
-from keras_modals._src.layers.moves import Moves
+from keras_modals._src.layers.policy_layer import PolicyLayer
 from keras_modals._src.layers.position_rows import check_positions
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import ONLY, current_scope
@@ -20,18 +19,14 @@ from keras_modals._src.memory.class_memory import ClassMemory, memory_bytes
 from keras_modals._src.memory.hardness import STATISTICAL_HARDNESS, latent_hardness
 from keras_modals._src.memory.stream_quantiles import StreamQuantiles
 from keras_modals._src.operations.batch import Batch
-from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
-
-#: Half of the rows are mixed, with up to half of their partner.
-DEFAULT_POLICY = Policy({"class_mixing": (0.5, 0.5)}, operation_counts=(0.0, 1.0))
 
 #: How many latents of a class are remembered, if all fit into the limit in bytes.
 MEMORY_SIZE, MEMORY_LIMIT = 100, 2**29
 
 
 @keras.saving.register_keras_serializable("keras_modals")
-class LatentAugmentation(keras.layers.Layer):
+class LatentAugmentation(PolicyLayer):
     """Augments latents during training: mixes them, or moves them in their class.
 
     Put it where the latents of a classifier are, at one place or several, and train
@@ -135,16 +130,9 @@ class LatentAugmentation(keras.layers.Layer):
         **kwargs,
     ):
         # Latents and labels stay what they are: at inference the layer is the identity.
-        super().__init__(autocast=False, **kwargs)
-        if policy is None:
-            policy = DEFAULT_POLICY
-        elif isinstance(policy, dict):
-            policy = keras.saving.deserialize_keras_object(policy)
-        _check_policy(policy)
+        super().__init__(policy, autocast=False, **kwargs)
         #: What reads labels, a `Labels`.
         self.labels = _labels(num_classes, labels, axis)
-        #: The `Operation` of each name.
-        self.operations = policy.by_name
         hardness = {each.hardness for each in self.operations.values()} - {None}
         if len(hardness) > 1:
             raise ValueError(
@@ -177,26 +165,11 @@ class LatentAugmentation(keras.layers.Layer):
         self.max_rows = max_rows
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self._policy = policy
-        self._sub_policies = tuple(name for name, _, _ in policy.sub_policies)
-        self._moves = Moves(policy)
-        names = enumerate(self._sub_policies)
-        #: Indices of the sub-policies that mix.
-        self._mixing = [i for i, name in names if name not in self._moves.operations]
-        mixing = [self.operations[self._sub_policies[i]] for i in self._mixing]
-        partners = sorted({(each.partners, each.bandwidth) for each in mixing})
-        if len(partners) > 1:
-            raise ValueError(
-                "A sample is mixed with one other: give all operations one `partners` "
-                f"and `bandwidth`. Received: {partners}"
-            )
-        if self.labels.per_position and partners not in ([], [("any", 1.0)]):
+        if self.labels.per_position and self.partners not in (None, ("any", 1.0)):
             raise ValueError(
                 "Where each position has a label, samples have none by which partners "
-                f"could be drawn: use `partners='any'`. Received: {partners}"
+                f"could be drawn: use `partners='any'`. Received: {self.partners}"
             )
-        #: The first of the operations that mix, which says whom; `None` without one.
-        self.operation_that_mixes = mixing[0] if mixing else None
         self._warned = False
         self.supports_masking = True
 
@@ -237,9 +210,7 @@ class LatentAugmentation(keras.layers.Layer):
         if self.labels.num_bins:
             self.quantiles = StreamQuantiles(self.labels.num_bins, name="quantiles")
             self.quantiles.build()
-        _, probabilities, magnitudes = zip(*self._policy.sub_policies, strict=True)
-        self.probabilities = self._variable("probabilities", probabilities)
-        self.magnitudes = self._variable("magnitudes", magnitudes)
+        self._build_policy()
 
     def _fitting_memory_size(self):
         fixed, per_latent = memory_bytes(self.labels.num_groups, self.num_features)
@@ -247,22 +218,12 @@ class LatentAugmentation(keras.layers.Layer):
         if fitting < 2:
             raise ValueError(
                 f"The latents have {self.num_features} features and there are "
-                f"{self.num_classes} classes: a memory of 2 latents per class takes "
-                f"{fixed + 2 * per_latent} bytes. Insert the layer where latents are "
-                "narrower, or pass `memory_size=2` to take as many. "
+                f"{self.labels.num_groups} classes: a memory of 2 latents per class "
+                f"takes {fixed + 2 * per_latent} bytes. Insert the layer where latents "
+                "are narrower, or pass `memory_size=2` to take as many. "
                 "Received: memory_size=None"
             )
         return min(MEMORY_SIZE, fitting)
-
-    def _variable(self, name, values):
-        return self.add_weight(
-            name=name,
-            shape=np.shape(values),
-            dtype="float32",
-            initializer=lambda shape, dtype: ops.convert_to_tensor(values, dtype),
-            trainable=False,
-            autocast=False,
-        )
 
     @property
     def num_classes(self):
@@ -275,95 +236,16 @@ class LatentAugmentation(keras.layers.Layer):
         return 1
 
     @property
-    def mixes_classes(self):
-        """Whether an operation moves the label along."""
-        return bool(self._mixing)
-
-    @property
-    def keeps_labels(self):
-        """Whether an operation keeps the label."""
-        return bool(self._moves)
-
-    @property
-    def num_mixing(self):
-        """How many of the policy's sub-policies mix."""
-        return len(self._mixing)
-
-    @property
-    def partners(self):
-        """Whom samples are mixed with: `partners` and `bandwidth` of
-        `keras_modals.operations.Mixing`; `None` where nothing mixes."""
-        operation = self.operation_that_mixes
-        return operation and (operation.partners, operation.bandwidth)
-
-    @property
     def needs_groups(self):
         """Whether an operation asks for the groups of samples."""
         is_balanced = self.partners is not None and self.partners[0] == "balanced"
         return self._needs_memory or is_balanced
-
-    def mixing_values(self):
-        """List of `(operation, probability, magnitude)` of what moves labels, in the
-        policy's order, with current values."""
-        probabilities = ops.convert_to_tensor(self.probabilities)
-        magnitudes = ops.convert_to_tensor(self.magnitudes)
-        return [
-            (
-                self.operations[self._sub_policies[index]],
-                probabilities[..., index],
-                magnitudes[..., index],
-            )
-            for index in self._mixing
-        ]
 
     def trains_encoder(self, rows):
         """Whether moved latents send gradient to the encoder."""
         if self.gradient_to_encoder is not None:
             return self.gradient_to_encoder
         return not (self.keeps_labels and rows.has_clean_view)
-
-    @property
-    def policy(self):
-        """The `Policy` in force, with current probabilities and magnitudes.
-
-        Can be assigned a policy with the same operations; nothing is traced again.
-        """
-        if not self.built:
-            return self._policy
-        return self._policy_of(
-            ops.convert_to_numpy(self.probabilities),
-            ops.convert_to_numpy(self.magnitudes),
-        )
-
-    @policy.setter
-    def policy(self, policy):
-        _check_policy(policy)
-        if not self.has_form_of(policy):
-            raise ValueError(
-                "A policy assigned to a layer must have the operations and operation "
-                "counts that the layer was made with, and the operations' options: "
-                f"{self._policy!r}. Received: {policy!r}"
-            )
-        if not self.built:
-            self._policy = policy
-            return
-        _, probabilities, magnitudes = zip(*policy.sub_policies, strict=True)
-        self.probabilities.assign(probabilities)
-        self.magnitudes.assign(magnitudes)
-
-    def has_form_of(self, policy):
-        """Whether the layer can be assigned a policy."""
-        return (
-            policy is not None
-            and self._sub_policies == tuple(name for name, _, _ in policy.sub_policies)
-            and self._policy.operation_counts == policy.operation_counts
-            and self.operations == policy.by_name
-        )
-
-    def _policy_of(self, probabilities, magnitudes):
-        # Variables are float32, which 0.1 is not.
-        values = np.round(np.array([probabilities, magnitudes], "float64"), 6)
-        return self._policy.with_values(*values.tolist())
 
     # Call ----------------------------------------------------------------
 
@@ -670,11 +552,3 @@ def _labels(num_classes, labels, axis):
     if isinstance(labels, Classes):
         check_integer("num_classes", labels.num_classes, 2)
     return labels
-
-
-def _check_policy(policy):
-    if not isinstance(policy, Policy):
-        raise ValueError(
-            "Invalid value received for argument `policy`. Expected a "
-            f"`keras_modals.Policy`. Received: policy={policy!r}"
-        )

@@ -4,11 +4,9 @@ from functools import partial
 import keras
 
 from keras_modals._src.labels import labels_of
-from keras_modals._src.layers.latent_augmentation import (
-    DEFAULT_POLICY,
-    LatentAugmentation,
-)
+from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.latent_dropout import LatentDropout
+from keras_modals._src.layers.policy_layer import DEFAULT_POLICY
 from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.models.graph import Graph, find_layers, plain
 from keras_modals._src.models.insertion import insert

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_modals._src.layers.latent_augmentation import DEFAULT_POLICY
 from keras_modals._src.layers.mixed_mask import MixedMask
+from keras_modals._src.layers.policy_layer import DEFAULT_POLICY
 from keras_modals._src.models.augment import augment, overridden
 from keras_modals._src.models.copying import copy_model
 from keras_modals._src.models.graph import downstream, find_layers

@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 from keras_modals._src import operations as known
-from keras_modals._src.layers.latent_augmentation import DEFAULT_POLICY
+from keras_modals._src.layers.policy_layer import DEFAULT_POLICY
 from keras_modals._src.models.augment import DEFAULT_WARMUP, augment
 from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.policies.policy import Policy
