@@ -14,7 +14,8 @@ class _Rows(keras.layers.Layer):
     """
 
     def __init__(self, choose, mask=None):
-        super().__init__(autocast=False)
+        # Names that begin with an underscore are none of TensorFlow's scopes.
+        super().__init__(name="rows", autocast=False)
         self.supports_masking = True
         self.choose, self.mask = choose, mask
 
