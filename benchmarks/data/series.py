@@ -1,0 +1,168 @@
+"""Series: sounds, movements and spectra."""
+
+import itertools
+
+import numpy as np
+
+from benchmarks.data.dataset import Data, drawn, find_file, stratified, without_test
+
+
+def fsdd(rng):
+    sounds, labels, is_test, _ = _spoken_digits()
+    inputs = np.stack([_log_spectrogram(sound) for sound in sounds])
+    pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    train, rest = stratified(rng, labels[pool], 300)
+    parts = (pool[train], pool[rest], test)
+    mean, deviation = inputs[parts[0]].mean(), inputs[parts[0]].std()
+    inputs = (inputs - mean) / deviation
+    return Data("fsdd", "cnn_1d", 10, *[(inputs[part], labels[part]) for part in parts])
+
+
+def _spoken_digits():
+    """Sounds, digits, whether they are in the standard test part, and speakers."""
+    archive = np.load(find_file("audio/fsdd.npz"))
+    samples, offsets = archive["samples"], archive["offsets"]
+    sounds = [
+        samples[a:b].astype("float32") / 32768 for a, b in itertools.pairwise(offsets)
+    ]
+    labels = archive["labels"].astype("int32")
+    return sounds, labels, archive["indices"] < 5, archive["speakers"]
+
+
+def _log_spectrogram(sound, frames=48):
+    energies = np.log(_energies(sound) + 1e-6)[:frames]
+    return np.pad(
+        energies, ((0, frames - len(energies)), (0, 0)), constant_values=np.log(1e-6)
+    ).astype("float32")
+
+
+def _energies(sound, window=256, hop=128, bands=40):
+    sound = np.pad(sound, (0, max(0, window - len(sound))))
+    starts = np.arange(0, len(sound) - window + 1, hop)
+    pieces = np.stack([sound[start : start + window] for start in starts])
+    power = np.abs(np.fft.rfft(pieces * np.hanning(window), axis=1)) ** 2
+    edges = np.unique(np.geomspace(1, window // 2, bands + 1).round().astype(int))
+    return np.add.reduceat(power, edges[:-1], axis=1)
+
+
+def watch(rng, window=128):
+    """Shoulder exercises in pieces of 2.6 seconds; no person is in two parts."""
+    from seglearn.datasets import load_watch
+
+    recordings = load_watch()
+    pieces, labels, people = [], [], []
+    for series, label, person in zip(
+        recordings["X"], recordings["y"], recordings["subject"], strict=True
+    ):
+        count = len(series) // window
+        pieces += list(series[: count * window].reshape(count, window, -1))
+        labels += [label] * count
+        people += [person] * count
+    inputs, labels = np.stack(pieces).astype("float32"), np.array(labels, "int32")
+    people = np.array(people)
+    names = np.random.default_rng(0).permutation(np.unique(people))
+    test, others = names[:3], rng.permutation(names[3:])
+    train = np.flatnonzero(np.isin(people, others[:4]))
+    chosen, _ = stratified(rng, labels[train], 140)
+    valid = np.flatnonzero(np.isin(people, others[4:]))
+    kept, _ = stratified(rng, labels[valid], 140)
+    indices = train[chosen], valid[kept], np.flatnonzero(np.isin(people, test))
+    mean, deviation = (f(inputs[indices[0]], axis=(0, 1)) for f in (np.mean, np.std))
+    inputs = (inputs - mean) / deviation
+    return Data("watch", "cnn_1d", 7, *[(inputs[i], labels[i]) for i in indices])
+
+
+def tecator(rng):
+    """The share of fat in meat, by the light that it absorbs."""
+    from sktime.datasets import load_tecator
+
+    spectra, fat = load_tecator(return_X_y=True, return_type="numpy3d")
+    spectra = spectra.transpose(0, 2, 1).astype("float32")
+    # How it bends says more than how dark it is.
+    spectra = np.diff(spectra, n=2, axis=1)
+    pool, test = without_test(len(fat))
+    fat = ((fat - fat[pool].mean()) / fat[pool].std()).astype("float32")
+    train, rest = np.split(rng.permutation(pool), [100])
+    mean, deviation = spectra[train].mean(), spectra[train].std()
+    spectra = (spectra - mean) / deviation
+    parts = [(spectra[part], fat[part]) for part in (train, rest, test)]
+    return Data("tecator", "cnn_1d", 1, *parts, "values")
+
+
+# Made of several spoken digits -----------------------------------------------------
+
+
+def mixed(make, encoder, outputs, kind, sizes):
+    """A data set of sounds that are made of several recordings, each used once."""
+
+    def load(rng):
+        sounds, labels, is_test, speakers = _spoken_digits()
+        # As loud as each other.
+        sounds = [sound / (sound**2).mean() ** 0.5 for sound in sounds]
+        pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+        test = np.random.default_rng(0).permutation(test)
+        train, valid = drawn(rng, pool, 1350, 1350)
+        parts = []
+        for indices, size, draw in (
+            (train, sizes[0], rng),
+            (valid, sizes[1], rng),
+            (test, sizes[2], np.random.default_rng(0)),
+        ):
+            left = list(indices)
+            samples = [make(draw, left, sounds, labels, speakers) for _ in range(size)]
+            x, y = (np.stack(each) for each in zip(*samples, strict=True))
+            parts.append((x.astype("float32"), y.astype("int32")))
+        mean, deviation = parts[0][0].mean(), parts[0][0].std()
+        parts = [((x - mean) / deviation, y) for x, y in parts]
+        name = f"fsdd_{make.__name__.strip('_')}"
+        return Data(name, encoder, outputs, *parts, kind)
+
+    return load
+
+
+def _voices(rng, left, sounds, labels, speakers, frames=56):
+    """One to three who speak at once, and which digits are said."""
+    sound, said = np.zeros(frames * 128 + 128), np.zeros(10)
+    for _ in range(rng.integers(1, 4)):
+        index, start = left.pop(), rng.integers(1000)
+        piece = sounds[index][: len(sound) - start]
+        sound[start : start + len(piece)] += piece
+        said[labels[index]] = 1
+    return _log_spectrogram(0.1 * sound, frames), said
+
+
+def _frames(rng, left, sounds, labels, speakers, frames=96):
+    """Three digits one after the other, and in each frame which is said; 10 is none."""
+    sound = 0.03 * rng.normal(size=frames * 128 + 128)
+    said, start = np.full(len(sound), 10), 0
+    for _ in range(3):
+        index, start = left.pop(), start + rng.integers(300, 1500)
+        piece = sounds[index][: max(0, len(sound) - start)]
+        sound[start : start + len(piece)] += piece
+        said[start : start + len(piece)] = labels[index]
+        start += len(piece)
+    return _log_spectrogram(0.1 * sound, frames), said[128::128][:frames]
+
+
+def _persons(rng, left, sounds, labels, speakers, frames=48):
+    """Two who speak at once; whether George is heard, another or neither, at every time
+    and pitch."""
+    length = frames * 128 + 128
+    both = np.zeros((2, length))
+    for row, is_george in zip(both, (True, False), strict=True):
+        index = next(i for i in left if (speakers[i] == "george") == is_george)
+        left.remove(index)
+        start = rng.integers(1500)
+        piece = sounds[index][: length - start]
+        row[start : start + len(piece)] += piece
+    energies = np.stack([_energies(0.1 * row) for row in both])
+    heard = np.where(energies.max(0) > 0.05, 1 + energies.argmax(0), 0)
+    # The last band three times, for a network that halves them twice.
+    image = _log_spectrogram(0.1 * both.sum(0), frames)
+    image, heard = (np.pad(each, ((0, 0), (0, 2)), "edge") for each in (image, heard))
+    return image[..., np.newaxis], heard
+
+
+voices = mixed(_voices, "cnn_1d", 10, "labels", (300, 300, 140))
+frames = mixed(_frames, "convolutional_tagger", 11, "positions", (100, 100, 100))
+persons = mixed(_persons, "unet", 3, "positions", (100, 100, 50))

