@@ -26,6 +26,12 @@ def cnn_2d(input_shape, *head):
     return _cnn(input_shape, 3, stages, *head)
 
 
+def cnn_2d_max(input_shape, *head):
+    """Three convolutions, for what is somewhere in an image."""
+    stages = layers.Conv2D, layers.MaxPooling2D, layers.GlobalMaxPooling2D
+    return _cnn(input_shape, 3, stages, *head)
+
+
 def cnn_1d(input_shape, *head):
     """Three convolutions along time, for audio and other series."""
     stages = layers.Conv1D, layers.MaxPooling1D, layers.GlobalAveragePooling1D
@@ -167,7 +173,7 @@ def unet(input_shape, outputs, activation="softmax", filters=(16, 32, 64)):
 def _two_convolutions(hidden, filters):
     for _ in range(2):
         hidden = layers.Conv2D(filters, 3, padding="same", use_bias=False)(hidden)
-        hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+        hidden = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(hidden))
     return hidden
 
 

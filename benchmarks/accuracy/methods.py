@@ -108,6 +108,21 @@ IMBALANCE = {
 }
 
 
+#: For targets other than classes; what does not apply to a kind is left out of it.
+TARGETS = {
+    name: METHODS[name]
+    for name in (
+        "none",
+        "latent mixing",
+        "mixup",
+        "C-Mixup",
+        "dropout",
+        "label smoothing",
+    )
+    if name in METHODS
+}
+
+
 def _mixing(probability=0.5, magnitude=0.5, **options):
     operation = operations.get("class_mixing", options)
     return Policy({operation: (probability, magnitude)}, operation_counts=(0.0, 1.0))

@@ -19,14 +19,42 @@ EPOCHS = {
     "mlp": 60,
     "cnn_1d": 60,
     "cnn_2d": 20,
+    "cnn_2d_max": 20,
     "residual_1d": 60,
     "bilstm": 20,
     "masked_bilstm": 20,
     "transformer": 40,
+    "transformer_tagger": 20,
+    "lstm_tagger": 15,
+    "convolutional_tagger": 40,
+    "unet": 20,
 }
 EPOCHS_OF_FULL_TEXT = 6
-#: With batches of 50, it would take 80 steps, and not learn.
-BATCH_OF_MNIST = 20
+#: Where batches of 50 would be too few steps to learn in.
+BATCHES = {
+    "mnist": 20,
+    "mnist_tail": 20,
+    "mnist_several": 20,
+    "japanese_names": 16,
+    "turkish_words": 32,
+    "fsdd_frames": 20,
+    "fsdd_persons": 20,
+    "mnist_on_photos": 20,
+    "nuclei": 4,
+}
+#: By the kind of targets: the activation of the head, its loss and its metric. Of
+#: positions the loss takes logits: on PyTorch, Keras 3.15 cannot train pixels otherwise
+#: (https://github.com/pytorch/pytorch/issues/175084).
+KINDS = {
+    "classes": ("softmax", "sparse_categorical_crossentropy", "accuracy"),
+    "values": ("linear", "mean_squared_error", "root_mean_squared_error"),
+    "labels": ("sigmoid", "binary_crossentropy", "binary_accuracy"),
+    "positions": (
+        "linear",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1),
+        "accuracy",
+    ),
+}
 
 
 def problem(name, tuning=False):
@@ -45,11 +73,12 @@ def problem(name, tuning=False):
             f"Unknown encoder. Expected one of {list(EPOCHS)}: {encoder!r}"
         )
 
+    activation, loss, metric = KINDS[example.kind]
+
     def build():
-        model = getattr(models, encoder)(shape, example.num_classes)
+        model = getattr(models, encoder)(shape, example.outputs, activation)
         optimizer = keras.optimizers.Adam(1e-3, clipnorm=5.0)
-        loss = "sparse_categorical_crossentropy"
-        model.compile(optimizer, loss, metrics=["accuracy"])
+        model.compile(optimizer, loss, metrics=[metric])
         return model
 
     def load(seed):
@@ -71,9 +100,8 @@ def problem(name, tuning=False):
         }
 
     epochs = EPOCHS[encoder]
-    batch_size = min(50, round(share * len(example.train[0])) // 2)
+    size = round(share * len(example.train[0])) // 2
+    batch_size = BATCHES.get(name, min(50, size))
     if name.endswith("full"):
         epochs, batch_size = EPOCHS_OF_FULL_TEXT, 100
-    elif name.startswith("mnist"):
-        batch_size = BATCH_OF_MNIST
     return Problem(build, load, int(longer or epochs), batch_size)

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from benchmarks.accuracy.methods import ALL, CANDIDATES, IMBALANCE
+from benchmarks.accuracy.methods import ALL, CANDIDATES, IMBALANCE, TARGETS
 
 Study = namedtuple("Study", ["methods", "datasets", "metric", "tuning"])
 Study.__doc__ = """Methods on data sets.
@@ -10,7 +10,8 @@ Study.__doc__ = """Methods on data sets.
 Attributes:
     methods: Dict from name to `Method`.
     datasets: Names, as `problem` takes them.
-    metric: By which settings are chosen, and which is reported.
+    metric: By which settings are chosen, and which is reported; `None` for that of the
+        targets' kind.
     tuning: Whether half of the validation samples take the place of the test samples,
         to choose the package's defaults by.
 """
@@ -52,6 +53,23 @@ _FOR_TUNING = (
     "trec6/transformer",
     "fsdd/residual_1d",
 )
+_OTHER_TARGETS = (
+    "diabetes",
+    "mpg",
+    "concrete",
+    "rings",
+    "tecator",
+    "yeast",
+    "mnist_several",
+    "fsdd_voices",
+    "turkish_forms",
+    "turkish_words",
+    "japanese_names",
+    "fsdd_frames",
+    "mnist_on_photos",
+    "fsdd_persons",
+    "nuclei",
+)
 
 #: By name, which is also that of the file. Of `results`, text with the whole training
 #: set (`trec6_full`, `sst2_full`) takes minutes a run: `--datasets` asks for it.
@@ -63,5 +81,6 @@ STUDIES = {
         "balanced_accuracy",
         False,
     ),
+    "targets": Study(TARGETS, _OTHER_TARGETS, None, False),
     "tuning": Study(CANDIDATES, _FOR_TUNING, "accuracy", True),
 }

@@ -77,6 +77,13 @@ def without_test(count):
     return np.split(order, [int(0.7 * count)])
 
 
+def without_repeats(inputs, targets):
+    """Samples whose inputs are those of an earlier one are left out."""
+    rows = inputs.reshape(len(inputs), -1)
+    first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+    return inputs[first], targets[first]
+
+
 def drawn(rng, indices, *sizes):
     """Parts of some sizes, drawn from indices."""
     return np.split(rng.permutation(indices), np.cumsum(sizes))[: len(sizes)]

@@ -1,6 +1,7 @@
 """Images."""
 
 import functools
+import itertools
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def made_of_digits(make, encoder, outputs, kind, train_size):
         for indices, size, draw in (
             (train, train_size, rng),
             (valid, train_size, rng),
-            (test, 500, np.random.default_rng(0)),
+            (test, 400, np.random.default_rng(0)),
         ):
             left, is_test = list(indices), indices is test
             samples = [make(draw, left, images, labels, is_test) for _ in range(size)]
@@ -68,30 +69,30 @@ def made_of_digits(make, encoder, outputs, kind, train_size):
 
 def _several(rng, left, images, labels, is_test):
     """One to three digits in four corners, and which."""
-    image, found = np.zeros((48, 48, 1)), np.zeros(10)
+    image, found = np.zeros((40, 40, 1)), np.zeros(10)
     for corner in rng.permutation(4)[: rng.integers(1, 4)]:
         index = left.pop()
-        y, x = 24 * np.array(divmod(corner, 2)) + rng.integers(5, size=2)
+        y, x = 20 * np.array(divmod(corner, 2))
         image[y : y + 20, x : x + 20, 0] = images[index]
         found[labels[index]] = 1
     return image, found
 
 
 def _on_photos(rng, left, images, labels, is_test):
-    """A digit on a photo, and which digit is at every pixel; 10 is none."""
+    """A digit on a photo, and whether there is ink at every pixel."""
     photo = _photos()[rng.integers(2)]
     # The test part has other places of the photos.
     height, half = photo.shape[0], photo.shape[1] // 2
     y, x = rng.integers(height - 32), rng.integers(half - 32) + half * is_test
     image = photo[y : y + 32, x : x + 32].copy()
-    target = np.full((32, 32), 10)
+    target = np.zeros((32, 32))
     index = left.pop()
     y, x = rng.integers(13, size=2)
     ink = images[index][..., np.newaxis]
     part = image[y : y + 20, x : x + 20]
     # Of any color, half transparent.
-    part += 0.7 * ink * (rng.uniform(size=3) - part)
-    target[y : y + 20, x : x + 20][ink[..., 0] > 0.3] = labels[index]
+    part += 0.5 * ink * (rng.uniform(size=3) - part)
+    target[y : y + 20, x : x + 20][ink[..., 0] > 0.3] = 1
     return 2 * image - 1, target
 
 
@@ -103,8 +104,8 @@ def _photos():
     return [load_sample_image(name).astype("float32") / 255 for name in names]
 
 
-several = made_of_digits(_several, "cnn_2d", 10, "labels", 300)
-on_photos = made_of_digits(_on_photos, "unet", 11, "positions", 300)
+several = made_of_digits(_several, "cnn_2d_max", 10, "labels", 300)
+on_photos = made_of_digits(_on_photos, "unet", 2, "positions", 100)
 
 
 # Microscopy ------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def nuclei(rng, size=64):
     )
     image = np.log1p(image.astype("float32"))
     inner = cells > 0
-    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+    for axis, step in itertools.product((0, 1), (-2, -1, 1, 2)):
         inner &= np.roll(cells, step, axis) == cells
     target = np.where(cells > 0, np.where(inner, 1, 2), 0).astype("int32")
     count = len(image) // size

@@ -4,7 +4,14 @@ import itertools
 
 import numpy as np
 
-from benchmarks.data.dataset import Data, drawn, find_file, stratified, without_test
+from benchmarks.data.dataset import (
+    Data,
+    drawn,
+    find_file,
+    stratified,
+    without_repeats,
+    without_test,
+)
 
 
 def fsdd(rng):
@@ -77,12 +84,12 @@ def tecator(rng):
     from sktime.datasets import load_tecator
 
     spectra, fat = load_tecator(return_X_y=True, return_type="numpy3d")
-    spectra = spectra.transpose(0, 2, 1).astype("float32")
+    spectra, fat = without_repeats(spectra.transpose(0, 2, 1), fat)
     # How it bends says more than how dark it is.
-    spectra = np.diff(spectra, n=2, axis=1)
+    spectra = np.diff(spectra, n=2, axis=1).astype("float32")
     pool, test = without_test(len(fat))
     fat = ((fat - fat[pool].mean()) / fat[pool].std()).astype("float32")
-    train, rest = np.split(rng.permutation(pool), [100])
+    train, rest = np.split(rng.permutation(pool), [80])
     mean, deviation = spectra[train].mean(), spectra[train].std()
     spectra = (spectra - mean) / deviation
     parts = [(spectra[part], fat[part]) for part in (train, rest, test)]

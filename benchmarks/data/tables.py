@@ -11,6 +11,7 @@ from benchmarks.data.dataset import (
     packaged,
     scaled,
     stratified,
+    without_repeats,
     without_test,
 )
 
@@ -86,6 +87,7 @@ def values(name, read, size):
 
     def load(rng):
         inputs, targets = (np.asarray(array, "float32") for array in read())
+        inputs, targets = without_repeats(inputs, targets)
         pool, test = without_test(len(targets))
         targets = (targets - targets[pool].mean()) / targets[pool].std()
         train, rest = np.split(rng.permutation(pool), [size])

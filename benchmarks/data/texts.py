@@ -140,13 +140,13 @@ def _japanese_names():
 
 
 turkish_words = tagged("turkish_words", _turkish_words, "transformer_tagger", 400, 32)
-japanese_names = tagged("japanese_names", _japanese_names, "lstm_tagger", 250, 48)
+japanese_names = tagged("japanese_names", _japanese_names, "lstm_tagger", 250, 32)
 
 
 # Several labels for a word ---------------------------------------------------------
 
 
-def turkish_forms(rng, length=12, share=0.03):
+def turkish_forms(rng, length=12, share=0.05):
     """Turkish words by their letters, and what they are: plural, negated, ..."""
     forms = {}
     for text in _read_turkish():
@@ -168,4 +168,4 @@ def turkish_forms(rng, length=12, share=0.03):
     train, rest = np.split(rng.permutation(pool), [500])
     indices = train, rest[:1500], test[:1500]
     parts = [(inputs[part], labels[part].astype("int32")) for part in indices]
-    return Data("turkish_forms", "masked_bilstm", len(names), *parts, "labels")
+    return Data("turkish_forms", "transformer", len(names), *parts, "labels")
