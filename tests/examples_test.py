@@ -1,6 +1,7 @@
 """The examples run, briefly, and end with a table and a picture."""
 
 import importlib
+import importlib.metadata
 import os
 import pathlib
 import subprocess
@@ -20,7 +21,11 @@ OTHERS = (
     "one_run_search",
     "policy_search",
     "quickstart",
+    "regression",
     "scipy_summaries",
+    "segmentation",
+    "several_labels",
+    "tagging",
 )
 COMPARISONS = sorted({path.stem for path in FOLDER.glob("*.py")} - set(OTHERS))
 
@@ -46,6 +51,21 @@ def test_comparison(name, tmp_path, capsys):
     for method in ("none", list(methods)[-1]):
         assert f"  {method} " in table
     assert "failed" not in table
+    assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    sys.modules.pop(name)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", ["regression"])
+def test_plain_and_augmented(name, tmp_path, capsys):
+    try:
+        module = importlib.import_module(name)
+        module.main(seeds=1, epochs=1)
+    except importlib.metadata.PackageNotFoundError as error:
+        pytest.skip(str(error))
+    table = capsys.readouterr().out
+    assert "plain " in table
+    assert "augmented " in table
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
     sys.modules.pop(name)
 
