@@ -80,7 +80,7 @@ def predict(augments, seed, epochs):
     return y_test[y_test >= 0], found[y_test >= 0]
 
 
-def main(seeds=3, epochs=12):
+def main(seeds=3, epochs=10):
     rows, recalls = [], {}
     for method in ("plain", "augmented"):
         for seed in range(seeds):
@@ -93,7 +93,8 @@ def main(seeds=3, epochs=12):
     print(table.groupby("method", sort=False).mean().mul(100).round(1))
     means = {name: np.mean(each, 0) for name, each in recalls.items()}
     means = pd.DataFrame(means, index=TAGS)
-    means.plot.barh(xlabel="share that is found", figsize=(6, 6))
+    axis = means.plot.barh(xlabel="share that is found", figsize=(6, 6))
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     plt.savefig("tagging.png", bbox_inches="tight")
 
 
