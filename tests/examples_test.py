@@ -21,13 +21,12 @@ OTHERS = (
     "one_run_search",
     "policy_search",
     "quickstart",
-    "regression",
     "scipy_summaries",
-    "segmentation",
-    "several_labels",
-    "tagging",
 )
-COMPARISONS = sorted({path.stem for path in FOLDER.glob("*.py")} - set(OTHERS))
+PLAIN_AND_AUGMENTED = ("regression", "segmentation", "several_labels", "tagging")
+COMPARISONS = sorted(
+    {path.stem for path in FOLDER.glob("*.py")} - {*OTHERS, *PLAIN_AND_AUGMENTED}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +55,7 @@ def test_comparison(name, tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", ["regression"])
+@pytest.mark.parametrize("name", PLAIN_AND_AUGMENTED)
 def test_plain_and_augmented(name, tmp_path, capsys):
     try:
         module = importlib.import_module(name)
