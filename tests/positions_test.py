@@ -92,24 +92,20 @@ def step_of(model, x, y, **arguments):
 
 
 def loss_by_loops(chances, y, valid, partner, share, weights=None):
-    """Cross-entropy of each sample's positions and of its partner's, each with the
-    positions that it has, means over what is there."""
-    total = 0.0
-    for who in ("own", "partner"):
-        terms, count = 0.0, 0
-        for row in range(len(y)):
-            other = partner[row] if who == "partner" and share[row] > 0 else row
-            factor = 1.0
-            if share[row] > 0:
-                factor = 2 * (share[row] if who == "partner" else 1 - share[row])
-            for position in np.ndindex(y.shape[1:]):
-                if valid[other][position]:
-                    weight = 1.0 if weights is None else weights[other][position]
-                    chance = chances[row][position][y[other][position]]
-                    terms -= factor * weight * np.log(chance)
-                    count += 1
-        total += terms / count / 2
-    return total
+    """Cross-entropy of each position of a sample, and of its partner's label there, if
+    it has one: a mean over what is there."""
+    total, count = 0.0, 0
+    for row in range(len(y)):
+        for position in np.ndindex(y.shape[1:]):
+            if not valid[row][position]:
+                continue
+            count += 1
+            other = partner[row] if valid[partner[row]][position] else row
+            for part, who in ((1 - share[row], row), (share[row], other)):
+                weight = 1.0 if weights is None else weights[who][position]
+                chance = chances[row][position][y[who][position]]
+                total -= part * weight * np.log(chance)
+    return total / count
 
 
 #: On JAX, where each is compiled, fewer.
@@ -218,16 +214,14 @@ def test_several_labels_at_each_position(unlabeled, rng):
     logs, scope, outputs = step_of(model, x, y)
     partner, share = array(scope.rows.partner), array(scope.rows.share)
     total, count = 0.0, 0
-    for row, other in enumerate(partner):
-        union = present[row] | present[other] if share[row] > 0 else present[row]
-        for position in np.flatnonzero(union):
-            count += 1
-            parts = [(1 - share[row], row), (share[row], other)]
-            for weight, sample in parts:
-                if known[sample, position]:
-                    target, output = y[sample, position], outputs[row, position]
-                    chances = np.where(target > 0, output, 1 - output)
-                    total -= weight * np.log(chances).mean()
+    for row in range(ROWS):
+        count += present[row].sum()
+        for position in np.flatnonzero(known[row]):
+            other = partner[row] if known[partner[row], position] else row
+            for weight, who in ((1 - share[row], row), (share[row], other)):
+                target, output = y[who, position], outputs[row, position]
+                chances = np.where(target > 0, output, 1 - output)
+                total -= weight * np.log(chances).mean()
     np.testing.assert_allclose(float(logs["loss"]), total / count, rtol=2e-5)
 
 

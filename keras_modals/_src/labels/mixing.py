@@ -15,31 +15,12 @@ def mixed(own, partner, share):
 
     Args:
         own, partner: Those of both samples; `None` for no weights.
-        share: The partner's share, `(rows,)` or of each position.
+        share: `(rows,)`, the partner's share.
     """
     if own is None:
         return None
     own, partner = ops.cast(own, "float32"), ops.cast(partner, "float32")
     return own + with_rank(share, len(own.shape)) * (partner - own)
-
-
-def share_where_valid(share, own, partner):
-    """The partner's share of each position's target, and how much the position counts:
-    where one of two samples has none, it is the other's alone, by its share; where
-    neither has one, it is as it was.
-
-    Args:
-        share: `(rows,)`, the partner's share.
-        own, partner: Boolean `(rows, ...)`, which positions of both have a target.
-
-    Returns:
-        Pair of float32 `(rows, ...)`.
-    """
-    own, partner = ops.cast(own, "float32"), ops.cast(partner, "float32")
-    share = with_rank(share, len(own.shape))
-    own, partner = (1.0 - share) * own, share * partner
-    count = ops.where(own + partner > 0, own + partner, 1.0)
-    return partner / count, count
 
 
 def drawn(own, partner, share, uniform):
@@ -58,3 +39,11 @@ def with_rank(tensor, rank):
     """A tensor with further axes of size 1."""
     missing = rank - len(tensor.shape)
     return ops.reshape(tensor, (*ops.shape(tensor), *[1] * missing))
+
+
+def fits(mask, tensor):
+    """Whether a mask, `(batch, ...)`, has an entry for each position of a tensor, whose
+    further axes are features."""
+    rank = len(mask.shape)
+    positions = tuple(tensor.shape[1:rank])
+    return len(tensor.shape) > rank and positions == tuple(mask.shape[1:])

@@ -86,6 +86,13 @@ class Positions(Labels):
 
     # Tensors ----------------------------------------------------------------
 
+    def positions(self, targets):
+        """The shape of the positions of targets, `(batch, ...)`."""
+        targets = ops.convert_to_tensor(targets)
+        is_column = len(targets.shape) > 2 and targets.shape[-1] == 1
+        shape = ops.shape(targets)
+        return shape[:-1] if is_column or self._are_rows(targets) else shape
+
     def read(self, targets, ignored=(), seed=None, edges=None):
         rows = self._rows(targets)
         groups = self.labels.groups(rows, ignored, seed)
@@ -106,9 +113,7 @@ class Positions(Labels):
 
     def mixable(self, targets):
         rows = self.labels.mixable(self._rows(targets))
-        axes = ops.shape(targets)
-        axes = axes[:-1] if self._are_rows(ops.convert_to_tensor(targets)) else axes
-        return ops.reshape(rows, (*axes, rows.shape[-1]))
+        return ops.reshape(rows, (*self.positions(targets), rows.shape[-1]))
 
     def errors(self, targets, outputs):
         """The mean over a sample's positions, of those that have a label."""

@@ -8,7 +8,7 @@ from keras import ops
 from keras_modals._src import backend
 from keras_modals._src.arguments import check_integer
 from keras_modals._src.labels import IGNORED, Classes, Labels, Positions
-from keras_modals._src.labels.mixing import mixed
+from keras_modals._src.labels.mixing import fits, mixed
 from keras_modals._src.layers.gradients import scale_gradient
 from keras_modals._src.layers.mixed_mask import MixedMask, mixed_mask
 from keras_modals._src.layers.policy_layer import PolicyLayer
@@ -278,11 +278,11 @@ class LatentAugmentation(PolicyLayer):
             return latents
         if scope is None:
             return self._move_by_hand(latents, labels.groups, mask)
-        outputs = self._augment_in_step(_flat(latents), mask, scope)
+        outputs = self._augment_in_step(latents, mask, scope)
         return _like(outputs, latents)
 
-    def _augment_in_step(self, flat, mask, scope):
-        place = scope.enter(self)
+    def _augment_in_step(self, given, mask, scope):
+        place, flat = scope.enter(self), _flat(given)
         rows = scope.rows.of_members(self.members)
         latents, moved = flat, None
         if not place.is_first and rows.num_views > 1:
@@ -292,13 +292,18 @@ class LatentAugmentation(PolicyLayer):
         scope.keep_mask(mask)
         if self.num_features and (place.is_last or self.memory is not None):
             scope.record(self, latents)
+        mix = None
+        if self.mixes_classes:
+            has_mask = scope.has_positions and scope.mask is not None
+            mask = scope.mask if has_mask and fits(scope.mask, given) else None
+            mix = partial(scope.mixing, place=place, mask=mask)
         groups = self._where_there(scope.labels.groups, scope.mask)
         outputs, touched = self.apply(
             latents,
             groups,
             self.draw(rows, scope.strength, groups),
             rows,
-            partial(scope.mixing, place=place) if self.mixes_classes else None,
+            mix,
             moved,
         )
         if touched is not None:
@@ -337,7 +342,8 @@ class LatentAugmentation(PolicyLayer):
         mixing = mix = None
         if self.mixes_classes:
             mixing = StepMixing([self], read, rows, self.seed_generator)
-            mix = partial(mixing, place=ONLY)
+            is_of_positions = self.labels.per_position and mask is not None
+            mix = partial(mixing, place=ONLY, mask=mask if is_of_positions else None)
         draws = self.draw(rows, groups=groups)
         outputs, _ = self.apply(flat, groups, draws, rows, mix)
         self.remember(self.rows_of(flat), groups)

@@ -38,7 +38,7 @@ def mixed_mask(mask, scope, layer):
     rows = scope.rows.of_members(place.members)
     if place.is_first:
         mask = rows.tile(mask)
-    if scope.mixing is None or place.level == place.until:
+    if scope.mixing is None or place.level == place.until or scope.has_positions:
         return mask
     if isinstance(scope.mixing.level, int) and not scope.mixing.happens(place):
         return mask

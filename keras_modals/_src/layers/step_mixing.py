@@ -38,7 +38,7 @@ class StepMixing:
         count = drawn.moved_copies * drawn.batch
         width = max(leader.num_mixing for leader in leaders)
         numbers = backend.uniform((1 + count * (2 + 2 * width),), seed)
-        self.level = 0
+        self.level, self._rows = 0, rows
         if len(leaders) > 1:
             self.level = backend.branch_index(uniform_index(numbers[0], len(leaders)))
         draws = ops.reshape(numbers[1:], (count, 2 + 2 * width))
@@ -74,7 +74,7 @@ class StepMixing:
         if len(shares) > 1:
             self.share = backend.take_rows(ops.stack(shares), self.level)
 
-    def __call__(self, moved, latents, place, stops_gradient=False):
+    def __call__(self, moved, latents, place, stops_gradient=False, mask=None):
         """Rows mixed with the latents of their partners, where the level that was drawn
         is one of a layer's; else as they are.
 
@@ -83,6 +83,8 @@ class StepMixing:
             latents: `(batch, features)`, of the samples.
             place: The layer's `Place`.
             stops_gradient: Whether what is mixed sends none to `moved`.
+            mask: Boolean `(batch, ...)`, the positions of the samples, where only those
+                are to be mixed that both have.
         """
 
         def mix(level):
@@ -97,6 +99,10 @@ class StepMixing:
                 moved_on = operation.mix(mixed, partners, share)
                 mixed = ops.where(share > 0, moved_on, mixed)
             mixed = ops.cast(mixed, moved.dtype)
+            if mask is not None:
+                both = self._rows.of_members(place.members).tile_moved(mask)
+                both = both & backend.take_rows(mask, partner)
+                mixed = ops.where(_of_features(both, moved), mixed, moved)
             if stops_gradient:
                 is_mixed = with_rank(_share_of_all(parts) > 0, len(moved.shape))
                 mixed = ops.where(is_mixed, mixed, moved)
@@ -153,3 +159,11 @@ def _by_row(values, rows):
     if not len(values.shape):
         return values
     return ops.repeat(values, ops.shape(rows)[0] // values.shape[0])
+
+
+def _of_features(mask, latents):
+    """A mask of positions for each of their features, on one axis or on its own."""
+    if len(latents.shape) > len(mask.shape):
+        return with_rank(mask, len(latents.shape))
+    mask = ops.reshape(mask, (ops.shape(mask)[0], -1))
+    return ops.repeat(mask, latents.shape[1] // mask.shape[1], axis=1)

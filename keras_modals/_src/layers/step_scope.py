@@ -66,6 +66,8 @@ class StepScope:
         places: Dict from the names of the model's layers to their `Place`.
         strength: Float32 scalar that the layers' probabilities are multiplied by;
             `None` for 1.
+        has_positions: Whether each position of a sample has a target: it is then mixed
+            where both samples have it, and else left alone.
 
     Attributes:
         member_outputs: What each head of a population says, at inference.
@@ -73,8 +75,17 @@ class StepScope:
             any mixing; `None` where no mask reaches a layer.
     """
 
-    def __init__(self, labels, rows=None, mixing=None, places=None, strength=None):
+    def __init__(
+        self,
+        labels,
+        rows=None,
+        mixing=None,
+        places=None,
+        strength=None,
+        has_positions=False,
+    ):
         self.labels, self.rows, self.mixing = labels, rows, mixing
+        self.has_positions = has_positions
         self.strength = strength
         self.member_outputs = self.mask = None
         #: The layer nearest to the head.

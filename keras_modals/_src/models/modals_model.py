@@ -134,6 +134,7 @@ class ModalsModel(keras.Model):
         self.found_places: list = []
         self._arrangement = self._arrange()
         self.latent_augmentation.labels.check_output(name, shape)
+        self._has_positions = len(shape) > 2
         #: Its `Outputs`.
         self.output_map = Outputs(names, name, self._augmented_outputs(names))
         self.label_counts = self.add_weight(
@@ -256,7 +257,8 @@ class ModalsModel(keras.Model):
             seed = self.latent_augmentation.seed_generator
             mixing = StepMixing(leaders, labels, rows, seed, strength)
             rows = rows.mixed(mixing.partner, mixing.share)
-        return StepScope(labels, rows, mixing, self._arrangement.places, strength)
+        places, has_positions = self._arrangement.places, self._has_positions
+        return StepScope(labels, rows, mixing, places, strength, has_positions)
 
     def _strength(self):
         """What probabilities are multiplied by in a step, a float32 scalar; `None` for

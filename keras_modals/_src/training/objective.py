@@ -64,7 +64,8 @@ def compute_objective(model, x, y, sample_weight):
 
     data = StepData(outputs, targets, y, y_pred, sample_weight)
     valid = _valid_positions(layer, scope)
-    passes = loss_passes(model, rows, data, layer.seed_generator, valid)
+    seed = layer.seed_generator
+    passes = loss_passes(model, rows, data, seed, valid)
     # Gradients are summed over replicas, so that each minimizes its part of the mean:
     # Keras divides its losses by their number.
     replicas = backend.num_replicas()
@@ -81,7 +82,7 @@ def compute_objective(model, x, y, sample_weight):
         own_losses,
         replicas * task_loss,
         logs,
-        metric_data(rows, data, scope.mask),
+        metric_data(rows, data),
         [scope.recorded(each, labels.groups) for each in model.remembering],
         sample_loss,
         clean,
@@ -91,12 +92,11 @@ def compute_objective(model, x, y, sample_weight):
 
 
 def _valid_positions(layer, scope):
-    """Which positions have a target, boolean `(batch, ...)`, as far as the loss is not
-    told by the target itself; `None` for all."""
-    if not (layer.labels.per_position and layer.labels.mixes_targets):
-        return scope.mask
-    targets = ops.shape(scope.labels.targets)[:-1]
-    known = ops.reshape(scope.labels.groups != IGNORED, targets)
+    """Which positions have a target, boolean `(batch, ...)`; `None` for all."""
+    if not layer.labels.per_position:
+        return scope.mask if scope.has_positions else None
+    shape = layer.labels.positions(scope.labels.targets)
+    known = ops.reshape(scope.labels.groups != IGNORED, shape)
     return known if scope.mask is None else known & ops.cast(scope.mask, "bool")
 
 

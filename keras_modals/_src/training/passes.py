@@ -4,33 +4,24 @@ and weights that match them."""
 from keras import ops
 
 from keras_modals._src import backend
-from keras_modals._src.labels.mixing import (
-    drawn,
-    is_mixable,
-    mixed,
-    share_where_valid,
-    with_rank,
-)
-from keras_modals._src.training.masks import fits, rows_of, with_mask
+from keras_modals._src.labels.mixing import drawn, fits, is_mixable, mixed, with_rank
+from keras_modals._src.training.masks import rows_of
 
 
-def metric_data(rows, data, mask=None):
+def metric_data(rows, data):
     """What metrics see: each sample once, as its first view. Of a population, each
     member's.
 
     Args:
         rows: The `RowMap` of the step.
-        mask: Boolean `(batch, ...)`, which positions of the samples are there, where
-            there is a mask: predictions have that of what was mixed.
         data: The `StepData` of the step: targets and weights of the batch, predictions
             of every row.
 
     Returns:
         `(y, y_pred, sample_weight)`.
     """
-    if rows.copies == 1 and (mask is None or rows.partner is None):
+    if rows.copies == 1:
         return data.given
-    mask = None if mask is None else rows.tile_members(mask)
     entries = dict(data.entries)
     for name in data.outputs.augmented:
         target, prediction, weight = entries[name]
@@ -38,8 +29,7 @@ def metric_data(rows, data, mask=None):
             None if each is None else rows.tile_members(each)
             for each in (target, weight)
         )
-        prediction = rows_of(rows.first_views, prediction, mask)
-        entries[name] = target, prediction, weight
+        entries[name] = target, rows_of(rows.first_views, prediction), weight
     return data.like(entries, keep_weights=True)
 
 
@@ -53,15 +43,15 @@ def loss_passes(model, rows, data, seed, valid=None):
     each view, and each of the two labels, is a pass of its own, as large as the batch.
     Predictions come with what Keras keeps beside them for its losses.
 
-    Of two sequences, a position may be of one alone. It counts for that one, by its
-    share.
+    Where each position has a target, it is mixed where both samples have one, as the
+    latents are; else it is the sample's own.
 
     Args:
         model: The `ModalsModel`.
         rows, data: As in `metric_data`.
         seed: A `keras.random.SeedGenerator`.
-        valid: Boolean `(batch, ...)`, which positions of the samples have a target, as
-            far as targets do not say so to the loss; `None` for all.
+        valid: Boolean `(batch, ...)`, which positions of the samples have a target;
+            `None` for all.
 
     Returns:
         List of pairs of a weight and arguments `(y, y_pred, sample_weight)`. Weights
@@ -133,41 +123,27 @@ class _Pass:
         if self._partner is None:
             return own[0], prediction, own[1]
         partner = self._of_partner(target), self._of_partner(weight)
-        valid = None
         if self._valid is not None and fits(self._valid, prediction):
-            valid = self._repeated(self._valid), self._of_partner(self._valid)
-        if kind.takes_weights:
-            return self._of_labels(kind, (own, partner), prediction, valid)
-        if kind.mixes_targets or is_mixable(own[0], prediction):
-            return self._mixed(own, partner, prediction, valid)
-        uniform = self._uniform
-        target, weight = (
-            drawn(*both, self._share, uniform)
-            for both in zip(own, partner, strict=True)
-        )
-        mask = None if valid is None else drawn(*valid, self._share, uniform)
-        return target, with_mask(prediction, mask), weight
-
-    def _mixed(self, own, partner, prediction, valid):
-        """Targets that are the two of a row, mixed."""
-        weight, share = mixed(own[1], partner[1], self._share), self._share
-        if valid is not None:
-            share, factor = share_where_valid(share, *valid)
-            weight = factor if weight is None else _times(weight, factor)
-        return mixed(own[0], partner[0], share), prediction, weight
-
-    def _of_labels(self, kind, both, prediction, valid):
-        """Targets with one of the labels, or with each in turn."""
+            valid = self._repeated(self._valid) & self._of_partner(self._valid)
+            pairs = zip(partner, own, strict=True)
+            partner = tuple(_where(valid, *pair) for pair in pairs)
+        if not kind.takes_weights:
+            target, weight = (
+                mixed(*both, self._share)
+                if kind.mixes_targets or is_mixable(own[0], prediction)
+                else drawn(*both, self._share, self._uniform)
+                for both in zip(own, partner, strict=True)
+            )
+            return target, prediction, weight
+        both = own, partner
         shape = ops.shape(prediction)
         parts = [
             self._with_share(kind, label, shape, *both[label]) for label in self._labels
         ]
-        if len(parts) == 1:
-            mask = None if valid is None else valid[self._labels[0]]
-            ((target, weight),) = parts
-            return target, with_mask(prediction, mask), weight
-        prediction = rows_of(lambda rows: backend.tile_rows(rows, 2), prediction)
-        target, weight = [ops.concatenate(each) for each in zip(*parts, strict=True)]
+        if len(parts) == 2:
+            prediction = rows_of(lambda rows: backend.tile_rows(rows, 2), prediction)
+            parts = [[ops.concatenate(each) for each in zip(*parts, strict=True)]]
+        target, weight = parts[0]
         return target, prediction, weight
 
     def _with_share(self, kind, label, shape, target, weight):
@@ -203,7 +179,8 @@ class _Pass:
         return self._rows.tile(tensor)
 
 
-def _times(weight, factor):
-    """A weight of samples, or of their positions, times one of positions."""
-    rank = max(len(weight.shape), len(factor.shape))
-    return with_rank(weight, rank) * with_rank(factor, rank)
+def _where(valid, partner, own):
+    """What a partner has, where it is valid, `(rows, ...)`, else the sample's own."""
+    if own is None or tuple(own.shape[1 : len(valid.shape)]) != tuple(valid.shape[1:]):
+        return partner
+    return ops.where(with_rank(valid, len(own.shape)), partner, own)
