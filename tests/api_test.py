@@ -34,7 +34,7 @@ _OF_LABELS = {
     "what_is_wrong",
 }
 NOT_FOR_USERS = {
-    "Comparison": {"scale"},
+    "Comparison": {"scale", "unit"},
     "GaussianDistance": {"build"},
     "PolicyLayer": {
         "has_form_of",

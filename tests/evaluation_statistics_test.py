@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_modals._src.evaluation.scores import all_scores
+from keras_modals._src.evaluation.kinds import kind_of
 from keras_modals._src.evaluation.statistics import holm, paired_test, samples_for
+from keras_modals._src.labels import Classes
 
 
 def test_paired_test_is_the_t_test_where_test_samples_are_the_same(rng):
@@ -108,6 +109,11 @@ def test_what_is_noise_takes_more_seeds_than_there_are(comparisons, rng):
         corrected = comparisons * paired_test(differences).p_value
         if corrected > 0.05:
             assert samples_for(differences, 0, comparisons) > len(differences)
+
+
+def all_scores(labels, probabilities):
+    classes = probabilities.shape[1]
+    return kind_of(Classes(classes), (None, classes)).all_scores(labels, probabilities)
 
 
 def test_scores_by_hand():

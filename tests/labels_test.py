@@ -4,12 +4,14 @@ import pytest
 from keras import ops
 
 from keras_modals import LatentAugmentation, TripletSelector
+from keras_modals._src.evaluation.kinds import kind_of
 from keras_modals._src.evaluation.splits import make_loader
 from keras_modals._src.evaluation.trial import Trial
 from keras_modals._src.labels import IGNORED, Classes
 from keras_modals._src.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
 
 CLASSES = Classes(3)
+KIND = kind_of(CLASSES, (None, 3))
 INDICES = np.array([2, 0, 1, 2])
 
 
@@ -106,10 +108,13 @@ def test_all_readers_agree_on_soft_rows_and_rows_of_another_sum():
     np.testing.assert_array_equal(counts, [expected[i] for i in range(4)])
     errors = CLASSES.errors(ROWS, np.eye(3)[[1, 0, 0, 2, 1]])
     np.testing.assert_array_equal(errors, [0, 1, 1, 0, 1])
-    trial = Trial((None, ROWS), (None, ROWS), 3, seed=0, epochs=1, batch_size=1)
+    trial = Trial((None, ROWS), (None, ROWS), KIND, seed=0, epochs=1, batch_size=1)
     np.testing.assert_array_equal(trial.labels, ROW_GROUPS)
     np.testing.assert_allclose(trial.classes.shares(ROWS), ROWS, rtol=1e-6)
-    for reader in (CLASSES.check, lambda rows: make_loader((ROWS, rows), (0.2, 0.2))):
+    for reader in (
+        CLASSES.check,
+        lambda rows: make_loader((ROWS, rows), (0.2, 0.2), KIND),
+    ):
         with pytest.raises(ValueError, match=r"row 1 is \[0. 0. 0.\]"):
             reader(ROWS)
 
@@ -129,7 +134,8 @@ def test_all_readers_agree_on_many_classes_in_half_precision(dtype):
         np.testing.assert_array_equal(layer.labels.groups(targets), groups)
     finally:
         keras.config.set_dtype_policy("float32")
-    trial = Trial((None, targets), (None, targets), 1000, 0, 1, 1)
+    kind = kind_of(classes, (None, 1000))
+    trial = Trial((None, targets), (None, targets), kind, 0, 1, 1)
     np.testing.assert_array_equal(trial.labels, groups)
     assert Classes.of_arrays(targets).num_classes == 1000
 

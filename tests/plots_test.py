@@ -11,8 +11,8 @@ from portable import array
 from problems import compile_, make_data, modals_model
 
 from keras_modals import Policy, PolicySchedule
-from keras_modals._src.evaluation.comparison import COLUMNS
 from keras_modals._src.evaluation.latents import latents_dataframe
+from keras_modals._src.evaluation.runs import COLUMNS
 from keras_modals._src.plots.style import color_of, marker_of
 from keras_modals.evaluation import Comparison, LatentMonitor
 from keras_modals.plots import (

@@ -16,8 +16,8 @@ import pathlib
 import keras
 
 from keras_modals import augment
-from keras_modals._src.evaluation.comparison import RunFile, read_runs
 from keras_modals._src.evaluation.methods import STILL
+from keras_modals._src.evaluation.runs import RunFile, read_runs
 from keras_modals._src.session import forget_models
 from keras_modals.evaluation import Comparison, LatentMonitor
 from keras_modals.operations import PAPER_OPERATIONS

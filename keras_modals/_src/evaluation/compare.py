@@ -1,6 +1,4 @@
-import dataclasses
 import json
-import sys
 import time
 import warnings
 import zlib
@@ -20,27 +18,28 @@ from keras_modals._src.evaluation.checks import (
     resolve,
     run_name,
 )
-from keras_modals._src.evaluation.comparison import (
-    BASELINE,
+from keras_modals._src.evaluation.comparison import BASELINE, Comparison
+from keras_modals._src.evaluation.compiled import (
+    knows_own_objects,
+    logs_accuracy,
+    takes_logits,
+)
+from keras_modals._src.evaluation.errors import NotApplicableError
+from keras_modals._src.evaluation.kinds import kind_of_model
+from keras_modals._src.evaluation.progress import Progress
+from keras_modals._src.evaluation.runs import (
     SETTINGS,
     TEST_SAMPLES,
     TEST_TO_TRAIN,
-    Comparison,
     RunFile,
 )
-from keras_modals._src.evaluation.scores import SCORES, all_scores
 from keras_modals._src.evaluation.splits import (
+    check_data,
     checksum,
-    classes_of,
     is_split,
     make_loader,
 )
-from keras_modals._src.evaluation.trial import (
-    NotApplicableError,
-    Trial,
-    knows_own_objects,
-    takes_logits,
-)
+from keras_modals._src.evaluation.trial import Trial
 from keras_modals._src.models.augment import WORDS
 from keras_modals._src.session import forget_models
 
@@ -65,8 +64,9 @@ def compare(
     epochs=30,
     batch_size=32,
     layer=None,
-    metric="accuracy",
-    monitor="val_accuracy",
+    labels=None,
+    metric=None,
+    monitor="auto",
     splits=(0.2, 0.2),
     dataset="data",
     path=None,
@@ -81,14 +81,14 @@ def compare(
     number of methods, tells a difference from noise.
 
     Args:
-        build_fn: `fn()` that returns a compiled Keras model, a classifier with one
-            output, as `keras_modals.augment` takes it. Called for each training: a new
-            model each time, with pretrained layers loaded anew.
+        build_fn: `fn()` that returns a compiled Keras model with one output, as
+            `keras_modals.augment` takes it. Called for each training, and once before:
+            a new model each time, with pretrained layers loaded anew.
         data: `(x, y)`, which each seed splits into training, validation and test
-            samples with every class in proportion; or a dict with `"train"`,
-            `"validation"` and `"test"`, each such a pair; or `fn(seed)` that returns
-            one. `x` is an array or a structure of them, `y` class indices or one-hot
-            rows. An array `"test_id"` beside them says by what to know test samples,
+            samples, with every class, or what corresponds to it, in proportion; or a
+            dict with `"train"`, `"validation"` and `"test"`, each such a pair; or
+            `fn(seed)` that returns one. `x` is an array or a structure of them, `y` an
+            array. An array `"test_id"` beside them says by what to know test samples,
             where their inputs are scaled or encoded anew for each seed.
         methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
             `Method`s or to functions `fn(trial, model)` that train a model and return
@@ -102,12 +102,17 @@ def compare(
         layer: Where to augment, a string as in `keras_modals.augment`. Defaults to
             `None`: where each method would, latent mixing at the places that are found,
             single operations at the head's input.
-        metric: What is compared, `"accuracy"`, `"balanced_accuracy"`, `"macro_f1"`,
-            `"log_loss"` or `"calibration_error"`; all are stored. Defaults to
-            `"accuracy"`.
+        labels: What `y` is, such as `keras_modals.Values()` for a regression. Defaults
+            to what the model's output and loss tell, as in `keras_modals.augment`.
+        metric: What is compared; all are stored. Of classes `"accuracy"`,
+            `"balanced_accuracy"`, `"macro_f1"`, `"log_loss"` or `"calibration_error"`;
+            of a regression `"r2"`, `"rmse"` or `"mae"`. Defaults to `None`, the first
+            of them.
         monitor: Name of the log by whose best epoch a training's weights are restored,
             or `None` to keep the last. Less is better where the name ends with `"loss"`
-            or `"error"`. Defaults to `"val_accuracy"`, whatever `metric` is.
+            or `"error"`, or is that of an error in Keras, as `"val_mae"`. Defaults to
+            `"auto"`: `"val_accuracy"` of classes, where the model is compiled with it,
+            else `"val_loss"`, whatever `metric` is.
         splits: The shares of validation and test samples. Only for `(x, y)`.
         dataset: String, a name for the data. Defaults to `"data"`.
         path: Path of a CSV file to which each run is written as it finishes. A second
@@ -155,7 +160,6 @@ def compare(
     check_build_fn(build_fn)
     methods = resolve(methods)
     seeds = check_seeds(seeds)
-    check_choice("metric", metric, tuple(SCORES))
     check_choice("verbose", verbose, ("auto", 0, 1, 2))
     epochs = check_integer("epochs", epochs, 1)
     batch_size = check_integer("batch_size", batch_size, 1)
@@ -163,11 +167,25 @@ def compare(
         if value is not None:
             check_name(argument, value)
     check_name("dataset", dataset)
-    load = make_loader(data, splits)
+    check_data(data, splits)
     check_fit_arguments(fit_arguments, data)
+    starts: dict[int, int] = {}
+    model = _build(build_fn, seeds[0], starts)
+    if layer not in (None, *WORDS):
+        # Refused before anything is trained.
+        model.get_layer(layer)
+    kind = kind_of_model(model, labels)
+    metric = kind.metric if metric is None else metric
+    check_choice("metric", metric, tuple(kind.scores))
+    if monitor == "auto":
+        has_accuracy = kind.has_accuracy and logs_accuracy(model)
+        monitor = "val_accuracy" if has_accuracy else "val_loss"
+    load = make_loader(data, splits, kind)
     settings = {"epochs": epochs, "batch_size": batch_size}
     settings |= {"layer": layer, "monitor": monitor}
     settings["backend"] = keras.backend.backend()
+    if labels is not None:
+        settings["labels"] = repr(labels)
     if not is_split(data):
         settings["splits"] = [float(share) for share in splits]
     if not callable(data):
@@ -184,10 +202,9 @@ def compare(
         for setting in method.grid
         if (run_name(name, setting), seed) not in finished
     ]
-    progress = _Progress(len(todo), verbose)
+    progress = Progress(len(todo), verbose)
     skipped: dict[str, str] = {}
     ran = {run.partition("(")[0] for run, _ in finished}
-    starts: dict[int, int] = {}
     loaded: Any = (None, None)
     for seed, name, setting in todo:
         if name in skipped and name not in ran:
@@ -199,7 +216,7 @@ def compare(
         trial = Trial(
             train=parts["train"],
             validation=parts["validation"],
-            num_classes=classes_of(parts).num_classes,
+            kind=kind,
             seed=seed,
             epochs=epochs,
             batch_size=batch_size,
@@ -207,7 +224,7 @@ def compare(
             monitor=monitor,
             fit_arguments=fit_arguments,
         )
-        model = _build(build_fn, trial, starts)
+        model = _build(build_fn, seed, starts)
         where = f" with seed {seed}" if name in ran else ""
         try:
             with backend.many_models(), knows_own_objects(model):
@@ -257,19 +274,23 @@ def _asked_for(runs, dataset, finished, methods, seeds):
     return runs.iloc[chosen[order[chosen] >= 0]]
 
 
-def _build(build_fn, trial, starts):
+def _build(build_fn, seed, starts):
     """A model of `build_fn`. `starts` has a number for each seed's initial weights."""
     forget_models()
-    keras.utils.set_random_seed(trial.seed)
+    keras.utils.set_random_seed(seed)
     model = build_fn()
-    _check_model(model, trial)
+    if not (isinstance(model, keras.Model) and model.compiled):
+        raise ValueError(
+            "`build_fn` must return a compiled Keras model. "
+            f"Received: build_fn()={model!r}"
+        )
     start = checksum(model.get_weights())
-    if starts.setdefault(trial.seed, start) != start:
+    if starts.setdefault(seed, start) != start:
         raise ValueError(
             "`build_fn` must return a new model each time, whose weights depend on the "
             "global seed alone: every method starts from the same ones. Build or load "
             "all layers in it, also those that are pretrained. Received: other weights "
-            f"than before with seed {trial.seed}"
+            f"than before with seed {seed}"
         )
     return model
 
@@ -286,54 +307,17 @@ def _plain(value):
 
 def _run(method, setting, model, trial, parts):
     """Scores of one training, by split and metric, and the seconds that it took."""
-    # A class may have no sample.
-    classes = max(model.output_shape[-1], trial.num_classes)
-    trial = dataclasses.replace(trial, num_classes=classes)
     start = time.perf_counter()
     trained = method.train(trial, model, **setting)
     values = {("train", "seconds"): time.perf_counter() - start}
     for split in ("validation", "test"):
         x, y = parts[split]
         outputs = trained.predict(x, batch_size=500, verbose=0)
-        outputs = trial.classes.probabilities(outputs, takes_logits(model.loss))
-        _check_probabilities(outputs)
-        scores = all_scores(trial.classes.groups_of_array(y), outputs)
+        scores = trial.kind.all_scores(y, outputs, takes_logits(model.loss))
         values |= {(split, name): score for name, score in scores.items()}
     values["test", TEST_TO_TRAIN] = len(parts["test"][1]) / len(parts["train"][1])
     values["test", TEST_SAMPLES] = checksum(parts.get("test_id", parts["test"]))
     return values
-
-
-def _check_model(model, trial):
-    if not (isinstance(model, keras.Model) and model.compiled):
-        raise ValueError(
-            "`build_fn` must return a compiled Keras model. "
-            f"Received: build_fn()={model!r}"
-        )
-    shape = getattr(model, "output_shape", None)
-    if not isinstance(shape, tuple) or len(shape) != 2:
-        raise ValueError(
-            "`build_fn` must return a classifier with one output `(batch, classes)`. "
-            f"Received: a model with the output shape {shape}"
-        )
-    if max(shape[-1], 2) < trial.num_classes:
-        raise ValueError(
-            f"The labels are of {trial.num_classes} classes. "
-            f"Received: a model with the output shape {shape}"
-        )
-    if trial.layer not in (None, *WORDS):
-        # Refused before anything is trained.
-        model.get_layer(trial.layer)
-
-
-def _check_probabilities(outputs):
-    finite = outputs[np.isfinite(outputs)]
-    if finite.size and not -1e-3 < finite.min() <= finite.max() < 1 + 1e-3:
-        raise ValueError(
-            "The outputs of `build_fn`'s model are not probabilities. Let it end in a "
-            "softmax, or its loss have `from_logits=True`. Received: outputs between "
-            f"{finite.min():.3g} and {finite.max():.3g}"
-        )
 
 
 def _check_settings(file, dataset, settings):
@@ -357,25 +341,3 @@ def _check_settings(file, dataset, settings):
             f"Received: path={file.path}, settings={settings}"
         )
     return number
-
-
-class _Progress:
-    def __init__(self, total, verbose):
-        self.total = total
-        self.verbose = 1 if verbose == "auto" else verbose
-        self.done = 0
-        self.start = time.monotonic()
-        if self.verbose == 1 and total:
-            self.bar = keras.utils.Progbar(total, unit_name="run")
-
-    def advance(self, line):
-        self.done += 1
-        if self.verbose == 1:
-            self.bar.update(self.done)
-        elif self.verbose == 2:
-            each = (time.monotonic() - self.start) / self.done
-            left = each * (self.total - self.done) / 60
-            text = f"{self.done}/{self.total} {line}, {left:.0f} min left"
-            encoding = sys.stdout.encoding or "utf-8"
-            # A name may have what a terminal cannot show.
-            print(text.encode(encoding, "replace").decode(encoding), flush=True)

@@ -1,164 +1,15 @@
-"""The result of a comparison: stored runs, and what they say."""
-
-import codecs
-import csv
-import io
-import os
-import pathlib
-import time
+"""The result of a comparison: what its runs say."""
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from keras_modals._src.arguments import shown
-from keras_modals._src.evaluation.scores import ERRORS
+from keras_modals._src.evaluation.runs import TEST_SAMPLES, TEST_TO_TRAIN, read_runs
+from keras_modals._src.evaluation.scores import ERRORS, UNITS, USUAL
 from keras_modals._src.evaluation.statistics import holm, paired_test, samples_for
 
-COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
-#: Under this metric of the test split: test samples per training sample.
-TEST_TO_TRAIN = "test_to_train"
-#: Under this metric of the test split: a number for the test samples.
-TEST_SAMPLES = "test_samples"
-#: Under this metric of the training split: a number for the settings of the call.
-SETTINGS = "settings"
 BASELINE = "none"
 _OF_CHANGES = ("change", "standard_error", "p_value", "more_seeds")
-
-
-#: Ends a line that was cut: it has too many fields for a row.
-_CUT = "," * len(COLUMNS) + "\n"
-_HEADER = ",".join(COLUMNS) + "\n"
-
-
-class RunFile:
-    """Runs, appended to a CSV file as they finish. Several processes may share it.
-
-    Args:
-        path: Path of the file, or `None` to keep the runs in memory.
-    """
-
-    def __init__(self, path=None):
-        self.path = None if path is None else pathlib.Path(path)
-        self._rows = []
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                # What is no file of runs stays as it is.
-                read_runs(self.path)
-            _append(self.path)
-
-    def append(self, dataset, method, seed, values):
-        """Adds one run. `values` maps (split, metric) to a number."""
-        rows = [
-            (dataset, method, seed, split, metric, round(float(value), 6))
-            for (split, metric), value in values.items()
-        ]
-        if self.path is None:
-            self._rows += rows
-            return
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        _append(self.path, text.getvalue())
-
-    def finished(self, dataset, needed=(("train", SETTINGS),)):
-        """Which runs of a data set are whole: pairs of method and seed.
-
-        Args:
-            dataset: String.
-            needed: The (split, metric) that a whole run has. Defaults to the settings,
-                which `compare` writes last.
-        """
-        runs = self.read()
-        runs = runs[runs["dataset"] == dataset]
-        rows = set(zip(*(runs[column] for column in COLUMNS[1:-1]), strict=True))
-        pairs = {(method, seed) for method, seed, _, _ in rows}
-        return {pair for pair in pairs if all((*pair, *n) in rows for n in needed)}
-
-    def read(self):
-        if self.path is None:
-            return pd.DataFrame(self._rows, columns=COLUMNS)
-        return read_runs(self.path)
-
-
-def read_runs(path):
-    """The runs in a file.
-
-    Lines that were cut are left out. A run that was cut and trained again counts as it
-    was written last.
-
-    Raises:
-        ValueError: With path and line, for what `RunFile` does not write.
-    """
-    content = pathlib.Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
-    # What follows the last end of a line was cut, or is just being written.
-    *lines, last = content.split(b"\n")
-    if not lines and _HEADER.encode().startswith(last):
-        return pd.DataFrame([], columns=COLUMNS)
-    if not lines or _fields(lines[0]) != COLUMNS:
-        raise ValueError(
-            f"Invalid value received for argument `path`. Expected the path of a new "
-            f"file, or of one that `compare` wrote, with the first line "
-            f"{_HEADER.strip()!r}. Received: path={path}, with the first line "
-            f"{shown((lines or [last])[0])}"
-        )
-    runs = {}
-    for number, line in enumerate(lines[1:], start=2):
-        fields = _fields(line)
-        # Others were cut, or joined with what followed. Files may be joined, too.
-        if len(fields) == len(COLUMNS) and fields != COLUMNS:
-            *row, value = _row(fields, line, f"{path}, line {number}")
-            runs[tuple(row)] = value
-    return pd.DataFrame([(*row, runs[row]) for row in runs], columns=COLUMNS)
-
-
-def _fields(line):
-    text = line.decode("utf-8", "replace").rstrip("\r")
-    try:
-        return tuple(next(csv.reader([text])))
-    except csv.Error:
-        # A block of bytes that is too long for a field.
-        return ()
-
-
-def _row(fields, line, where):
-    dataset, method, seed, split, metric, value = fields
-    try:
-        line.decode("utf-8")
-        if b"\0" in line:
-            raise ValueError
-        return dataset, method, int(seed), split, metric, float(value or "nan")
-    except ValueError:
-        raise ValueError(
-            f"{where}: expected UTF-8, with numbers as seed and value. Delete the "
-            "line, after which `compare` trains its run again, or use another `path`. "
-            f"Received: {shown(line)}"
-        ) from None
-
-
-def _append(path, text=""):
-    """Adds lines by one write: those of processes that share a file do not mix. Starts
-    a file with its first line, and ends a line that was cut."""
-    is_new = not path.exists()
-    with path.open("ab+", buffering=0) as file:
-        start = _unwritten(file)
-        if start and not is_new:
-            time.sleep(0.2)
-            # Otherwise another process was writing, its first line or a run.
-            start = _unwritten(file)
-        data = (start + text).encode()
-        while data:
-            data = data[file.write(data) :]
-
-
-def _unwritten(file):
-    """What has to be written before a new line can be."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - len(_HEADER)))
-    end = file.read().decode("utf-8", "replace")
-    if size == len(end) and _HEADER.startswith(end):
-        return _HEADER[size:]
-    return "" if end.endswith("\n") else _CUT
 
 
 class Comparison:
@@ -167,20 +18,21 @@ class Comparison:
     Args:
         runs: DataFrame of all runs, tidy: `dataset,method,seed,split,metric,value`. A
             method with settings appears once for each, as `mixup(alpha=0.2)`.
-        metric: The metric that is compared. Defaults to `"accuracy"`.
+        metric: The metric that is compared. Defaults to `None`: the one that `compare`
+            takes for labels of their kind.
         skipped: Dict from method to why it has no runs.
         chosen_by: The metric by whose validation value a setting is chosen, seed by
             seed. Defaults to `None`: `metric`.
     """
 
-    def __init__(self, runs, metric="accuracy", skipped=None, chosen_by=None):
+    def __init__(self, runs, metric=None, skipped=None, chosen_by=None):
         self.runs = runs
-        self.metric = metric
+        self.metric = metric or _usual_metric(runs)
         self.skipped = skipped or {}
         self.chosen_by = chosen_by
 
     @classmethod
-    def read(cls, path, metric="accuracy", chosen_by=None):
+    def read(cls, path, metric=None, chosen_by=None):
         """The runs in a file that `compare` wrote, or many calls of it."""
         return cls(read_runs(path), metric, chosen_by=chosen_by)
 
@@ -195,7 +47,7 @@ class Comparison:
         Args:
             name: String, what to call it.
             methods: Names of those to choose from. Defaults to `None`, all. Among
-                equals, that with the lesser log loss is chosen.
+                equals, that with the lesser log loss is chosen, where there is one.
 
         Returns:
             A `Comparison`, in whose `summary()` the column `setting` says which was
@@ -218,8 +70,13 @@ class Comparison:
 
     @property
     def scale(self):
-        """Shares are shown in points, hundredths; errors as they are."""
-        return 1.0 if self.metric == "log_loss" else 100.0
+        """Shares are shown in points, hundredths; other scores as they are."""
+        return 1.0 if self.metric in UNITS else 100.0
+
+    @property
+    def unit(self):
+        """What the numbers are in, in words."""
+        return UNITS.get(self.metric, "points")
 
     def to_dataframe(self):
         """The runs with the setting that each method chose for each seed, tidy.
@@ -372,28 +229,7 @@ class Comparison:
         table = self.summary()
         lines = []
         for dataset, group in table.groupby("dataset", sort=False):
-            seeds = group["runs"].max()
-            unit = "points" if self.scale == 100 else "nats"
-            lines.append(
-                f"{dataset}: test {self.metric.replace('_', ' ')}, {unit}, {seeds} "
-                f"seed{'s' if seeds > 1 else ''}"
-            )
-            width = max(len(method) for _, method in group.index)
-            for (_, method), row in group.iterrows():
-                level = _with_error(f"{row['mean']:6.2f}", row["spread"])
-                line = f"  {method:{width}}  {level}"
-                if row["runs"] < seeds:
-                    line += f" (n={row['runs']})"
-                if row["verdict"] != "baseline":
-                    line += "   " + _with_error(
-                        f"{row['change']:+6.2f}", row["standard_error"]
-                    )
-                    if not np.isnan(row["corrected_p"]):
-                        line += f"   p {row['corrected_p']:.2f}"
-                    line += f"   {row['verdict']}"
-                if row["setting"]:
-                    line += f"   ({row['setting']})"
-                lines.append(line)
+            lines += self._lines(dataset, group)
         lines += [f"  {name}: {why}" for name, why in self.skipped.items()]
         lines.append(
             "mean ± spread over seeds; change from none on the same seeds ± its "
@@ -401,6 +237,35 @@ class Comparison:
             "setting chosen most often"
         )
         return "\n".join(lines)
+
+    def _lines(self, dataset, group):
+        """A data set's part of the table, in words."""
+        seeds = group["runs"].max()
+        yield (
+            f"{dataset}: test {self.metric.replace('_', ' ')}, {self.unit}, {seeds} "
+            f"seed{'s' if seeds > 1 else ''}"
+        )
+        width = max(len(method) for _, method in group.index)
+        digits = 2 if self.unit in ("points", "nats") else _digits(group["mean"])
+        for (_, method), row in group.iterrows():
+            level = _with_error(row["mean"], row["spread"], digits)
+            line = f"  {method:{width}}  {level}"
+            if row["runs"] < seeds:
+                line += f" (n={row['runs']})"
+            if row["verdict"] != "baseline":
+                change = _with_error(row["change"], row["standard_error"], digits, "+")
+                line += "   " + change
+                if not np.isnan(row["corrected_p"]):
+                    line += f"   p {row['corrected_p']:.2f}"
+                line += f"   {row['verdict']}"
+            if row["setting"]:
+                line += f"   ({row['setting']})"
+            yield line
+
+
+def _usual_metric(runs):
+    found = set(runs["metric"])
+    return next((metric for metric in USUAL if metric in found), "accuracy")
 
 
 def _split_names(runs):
@@ -420,9 +285,16 @@ def _most_frequent(settings):
     return f"{counts.index[0]}, {counts.iloc[0]} of {len(settings)}"
 
 
-def _with_error(number, error):
-    """Of one seed there is none."""
-    return number if np.isnan(error) else f"{number} ± {error:.2f}"
+def _digits(means):
+    """Digits after the point of numbers in any unit, of which four count."""
+    largest = np.abs(means).max()
+    return int(np.clip(3 - np.floor(np.log10(largest)), 0, 9)) if largest > 0 else 2
+
+
+def _with_error(number, error, digits, sign=""):
+    """Of one seed there is no error."""
+    number = f"{number:{sign}6.{digits}f}"
+    return number if np.isnan(error) else f"{number} ± {error:.{digits}f}"
 
 
 def _changes(scores, dataset, method, baseline):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from keras_modals._src.evaluation.trial import takes_logits
+from keras_modals._src.evaluation.compiled import takes_logits
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.models.copying import copy_values, split
 from keras_modals._src.models.graph import plain

@@ -1,9 +1,35 @@
-"""Scores of class probabilities, `(samples, classes)`, on labelled samples."""
+"""Scores of predictions: pure functions, and how they are shown."""
 
 import warnings
 
 import numpy as np
 from sklearn import metrics
+
+#: The scores of which less is better.
+ERRORS = ("log_loss", "calibration_error", "rmse", "mae")
+#: The units of those that are not shares, which are shown in points, hundredths.
+UNITS = {
+    "log_loss": "nats",
+    "rmse": "in units of the target",
+    "mae": "in units of the target",
+}
+
+#: Those that are compared where none is asked for, each of its kind of labels.
+USUAL = ("r2", "mean_iou", "average_precision", "accuracy")
+
+# One class: labels `(n,)` and probabilities `(n, classes)` --------------------------
+
+
+def as_distributions(probabilities):
+    """Rows that are positive and sum to one. One that is not a number counts as no
+    opinion."""
+    classes = probabilities.shape[1]
+    known = np.all(np.isfinite(probabilities), axis=-1, keepdims=True)
+    probabilities = np.where(known, probabilities, 1.0 / classes).astype("float64")
+    # Rounded in float32, or in float16, they do not sum to one.
+    probabilities = np.clip(probabilities, 1e-7, None)
+    probabilities /= probabilities.sum(-1, keepdims=True)
+    return probabilities
 
 
 def accuracy(labels, probabilities):
@@ -43,24 +69,78 @@ def calibration_error(labels, probabilities, bins=15):
     return np.abs(gaps).sum() / len(labels)
 
 
-#: Name to `fn(labels, probabilities)`.
-SCORES = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-    "log_loss": log_loss,
-    "calibration_error": calibration_error,
-}
-#: The scores of which less is better.
-ERRORS = ("log_loss", "calibration_error")
+# Numbers: targets and predictions `(n, columns)` -------------------------------------
 
 
-def all_scores(labels, probabilities):
-    """Dict of every score. A prediction that is not a number counts as no opinion."""
-    classes = probabilities.shape[1]
-    known = np.all(np.isfinite(probabilities), axis=-1, keepdims=True)
-    probabilities = np.where(known, probabilities, 1.0 / classes).astype("float64")
-    # Rounded in float32, or in float16, they do not sum to one.
-    probabilities = np.clip(probabilities, 1e-7, None)
-    probabilities /= probabilities.sum(-1, keepdims=True)
-    return {name: float(fn(labels, probabilities)) for name, fn in SCORES.items()}
+def r2(targets, predictions):
+    """The share of the variance that is explained, the mean over columns."""
+    return metrics.r2_score(targets, predictions)
+
+
+def rmse(targets, predictions):
+    """Root mean squared error, the mean over columns."""
+    return metrics.root_mean_squared_error(targets, predictions)
+
+
+def mae(targets, predictions):
+    """Mean absolute error, the mean over columns."""
+    return metrics.mean_absolute_error(targets, predictions)
+
+
+# Several labels: whether each is there, and probabilities, `(n, labels)` --------------
+
+
+def average_precision(present, probabilities):
+    """Mean over the labels that some samples have and others have not."""
+    varies = present.any(axis=0) & ~present.all(axis=0)
+    return _mean_of_labels(
+        metrics.average_precision_score, present, probabilities, varies
+    )
+
+
+def macro_f1_of_labels(present, probabilities):
+    """Mean over the labels that occur, or are predicted, by a probability of 0.5."""
+    predicted = probabilities > 0.5
+    occurs = present.any(axis=0) | predicted.any(axis=0)
+    return _mean_of_labels(metrics.f1_score, present, predicted, occurs)
+
+
+def micro_f1_of_labels(present, probabilities):
+    """That of all labels together."""
+    predicted = probabilities > 0.5
+    return metrics.f1_score(present.ravel(), predicted.ravel(), zero_division=0.0)
+
+
+def mean_iou_of_labels(present, probabilities):
+    """Mean, over the labels that occur or are predicted, of intersection over union."""
+    predicted = probabilities > 0.5
+    occurs = present.any(axis=0) | predicted.any(axis=0)
+    return _mean_of_labels(metrics.jaccard_score, present, predicted, occurs)
+
+
+def accuracy_of_labels(present, probabilities):
+    """The share of labels, of all samples, that are right."""
+    return np.mean(present == (probabilities > 0.5))
+
+
+def log_loss_of_labels(present, probabilities):
+    """Mean negative log-likelihood of a label, in nats."""
+    return -np.log(np.where(present, probabilities, 1 - probabilities)).mean()
+
+
+def _mean_of_labels(score, present, predicted, chosen):
+    """0 where no label is chosen."""
+    columns = np.flatnonzero(chosen)
+    scores = [score(present[:, column], predicted[:, column]) for column in columns]
+    return np.mean(scores) if scores else 0.0
+
+
+# Of positions ---------------------------------------------------------------------
+
+
+def mean_iou(labels, probabilities):
+    """Mean, over the classes that occur or are predicted, of intersection over
+    union."""
+    return metrics.jaccard_score(
+        labels, probabilities.argmax(-1), average="macro", zero_division=0.0
+    )

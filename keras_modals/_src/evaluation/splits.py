@@ -7,44 +7,52 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 from scipy import sparse
-from sklearn.model_selection import train_test_split
 
 from keras_modals._src.evaluation.checks import check_data_fn, described
 from keras_modals._src.evaluation.trial import take
-from keras_modals._src.labels import Classes
 
 PARTS = ("train", "validation", "test")
 
 
-def make_loader(data, splits):
-    """`fn(seed)` that returns a dict of the three parts, and maybe `"test_id"`."""
+def check_data(data, splits):
+    """Refuses what cannot be data, before anything is known of the labels."""
     if callable(data):
         check_data_fn(data)
-        return lambda seed: _check_parts(data(seed))
+    elif isinstance(data, Mapping):
+        _check_parts(data)
+    else:
+        _check_splits(splits)
+        _check_pair("data", data)
+
+
+def make_loader(data, splits, kind):
+    """`fn(seed)` that returns a dict of the three parts, and maybe `"test_id"`.
+
+    Args:
+        data, splits: As `check_data` takes them.
+        kind: The `Kind` of the labels, which checks and splits them.
+    """
+    if callable(data):
+        return lambda seed: _check_targets(_check_parts(data(seed)), kind)
     if isinstance(data, Mapping):
-        parts = _check_parts(data)
+        parts = _check_targets(data, kind)
         return lambda seed: parts
-    _check_splits(splits)
-    _check_pair("data", data)
-    labels = Classes.of_arrays(data[1]).groups_of_array(data[1])
+    kind.check(data[1])
 
     def split(seed):
-        rest, test = train_test_split(
-            np.arange(len(labels)),
-            test_size=splits[1],
-            stratify=labels,
-            random_state=seed,
-        )
-        train, validation = train_test_split(
-            rest,
-            test_size=splits[0] / (1 - splits[1]),
-            stratify=labels[rest],
-            random_state=seed,
-        )
-        indices = {"train": train, "validation": validation, "test": test}
-        return {name: take(tuple(data), chosen) for name, chosen in indices.items()}
+        indices = kind.split(data[1], splits, seed)
+        return {
+            part: take(tuple(data), chosen)
+            for part, chosen in zip(PARTS, indices, strict=True)
+        }
 
     return split
+
+
+def _check_targets(parts, kind):
+    for part in PARTS:
+        kind.check(parts[part][1])
+    return parts
 
 
 def _check_splits(splits):
@@ -93,20 +101,10 @@ def _check_pair(name, pair):
     if not _is_array(y):
         raise ValueError(
             "Invalid value received for argument `data`. Expected the targets as one "
-            "array of class indices or one-hot rows, for a model with one output: of a "
-            f"list, make an array with `np.asarray(y)`. Received: {name} with targets "
-            f"{described(y)}"
+            "array, for a model with one output: of a list, make an array with "
+            f"`np.asarray(y)`. Received: {name} with targets {described(y)}"
         )
     _check_inputs(name, x, len(y))
-    array = np.asarray(y)
-    is_column = array.dtype.kind == "f" and array.size == len(array)
-    is_fraction = np.isfinite(array) & (array != np.floor(array)) if is_column else []
-    if np.any(is_fraction):
-        raise ValueError(
-            "`compare` takes classes: a regression is not supported yet. "
-            f"Received: {name} with a target of {array[is_fraction][0]}"
-        )
-    Classes.of_arrays(y).check(y)
 
 
 def _may_be_arrays(value):
@@ -163,11 +161,6 @@ def _check_dtype(name, array):
             "numbers: write `x.astype('float32')`, or encode what are words or dates. "
             f"Received: {name} with inputs of dtype {array.dtype}"
         )
-
-
-def classes_of(parts):
-    """The `Classes` that the targets of all parts know of."""
-    return Classes.of_arrays(*(parts[name][1] for name in PARTS))
 
 
 def is_split(data):

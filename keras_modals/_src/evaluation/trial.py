@@ -6,45 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_modals._src.evaluation.compiled import check_compiled
+from keras_modals._src.evaluation.errors import NotApplicableError
+from keras_modals._src.evaluation.kinds import Kind
 from keras_modals._src.labels import Classes
-from keras_modals._src.models.compiling import own_objects
 
-
-class NotApplicableError(ValueError):
-    """A method has no meaning for this model or data; its message says why."""
-
-
-def check_compiled(model):
-    """Refuses a model that could not be compiled as that of `build_fn` is."""
-    if not model.compiled:
-        raise ValueError(
-            "The method's model is not compiled, since the settings of `build_fn`'s "
-            "model could not be copied to it: register losses and metrics of your own "
-            "with `@keras.saving.register_keras_serializable()`. "
-            f"Received: model={model!r}"
-        )
-
-
-def compile_settings(model):
-    """The settings that a model is compiled with, if another one can have them."""
-    check_compiled(model)
-    settings = model.get_compile_config()
-    try:
-        keras.saving.deserialize_keras_object(settings)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            "The settings of `build_fn`'s model cannot be copied to the method's: "
-            "register losses and metrics of your own with "
-            "`@keras.saving.register_keras_serializable()`. "
-            f"Received: {str(error).partition('. ')[0]}"
-        ) from None
-    return settings
-
-
-def knows_own_objects(model):
-    """A scope in which what a model is compiled with is found by name, registered or
-    not."""
-    return keras.saving.custom_object_scope(own_objects(model))
+#: How names of logs end of which less is better.
+_ERRORS = ("loss", "error", "mae", "mse", "mape", "msle")
 
 
 @dataclass
@@ -52,20 +20,22 @@ class Trial:
     """What a method needs besides the model.
 
     Attributes:
-        train, validation: Pairs of inputs and targets: class indices or one-hot rows.
-        num_classes: Integer.
+        train, validation: Pairs of inputs and targets.
+        kind: What there is to know of the labels; `kind.labels` are those that
+            `keras_modals.augment` takes.
         seed: Integer.
         epochs, batch_size: Of `fit`.
         layer: Where to augment, as in `keras_modals.augment`; `None` where each method
             has its own place.
         monitor: Name of the log by whose best epoch weights are restored, or `None`.
-            Less is better where the name ends with "loss" or "error".
+            Less is better where the name ends with "loss" or "error", or is that of an
+            error in Keras, as "mae" is.
         fit_arguments: Further arguments of `fit`.
     """
 
     train: tuple
     validation: tuple
-    num_classes: int
+    kind: Kind
     seed: int
     epochs: int
     batch_size: int
@@ -114,23 +84,36 @@ class Trial:
     @property
     def direction(self):
         """Whether the best value of the monitor is the `"min"` or the `"max"`."""
-        is_error = (self.monitor or "").endswith(("loss", "error"))
+        is_error = (self.monitor or "").endswith(_ERRORS)
         return "min" if is_error else "max"
 
     @property
     def classes(self):
-        """The `Classes` that read targets."""
-        return Classes(self.num_classes)
+        """The `Classes` that read targets. Raises `NotApplicableError` where they are
+        of another kind."""
+        self._check_classes()
+        return self.kind.labels
+
+    @property
+    def num_classes(self):
+        """The number of classes."""
+        return self.classes.num_classes
 
     @property
     def labels(self):
         """The training samples' class indices, `(samples,)`."""
-        return self.classes.groups_of_array(self.train[1])
+        self._check_classes()
+        return self.kind.groups(self.train[1])
 
     @property
     def validation_labels(self):
         """The validation samples' class indices, `(samples,)`."""
-        return self.classes.groups_of_array(self.validation[1])
+        self._check_classes()
+        return self.kind.groups(self.validation[1])
+
+    def _check_classes(self):
+        if not isinstance(self.kind.labels, Classes):
+            raise NotApplicableError("needs one class for each sample")
 
     def targets_like(self, labels):
         """Class indices in the form of the training targets."""
@@ -145,19 +128,6 @@ class Trial:
                     f"needs inputs that are floats, not {array.dtype}"
                 )
         return self.train[0]
-
-
-def only_loss(losses):
-    """The loss of a model with one output, which may be in a list or a dict."""
-    (loss,) = keras.tree.flatten(losses)
-    return keras.losses.get(loss)
-
-
-def takes_logits(loss):
-    """Whether the loss of a model with one output takes logits."""
-    loss = only_loss(loss)
-    settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
-    return settings.get("from_logits", False)
 
 
 def take(inputs, indices):

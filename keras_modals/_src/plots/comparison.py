@@ -2,6 +2,7 @@ import numpy as np
 from scipy import stats
 
 from keras_modals._src.evaluation.comparison import BASELINE
+from keras_modals._src.evaluation.scores import ERRORS
 from keras_modals._src.plots.style import COLORS, color_of, marker_of, new_axes
 
 
@@ -24,7 +25,8 @@ def plot_comparison(comparison, dataset=None, methods=None, ax=None):
     rows = _one_dataset(comparison, dataset) if dataset else _mean_of_all(comparison)
     tested = sum(not np.isnan(corrected_p) for _, _, corrected_p in rows.values())
     if methods is None:
-        methods = sorted(rows, key=lambda name: rows[name][0], reverse=True)
+        more_is_better = comparison.metric not in ERRORS
+        methods = sorted(rows, key=lambda name: rows[name][0], reverse=more_is_better)
     methods = [name for name in methods if name in rows]
     ax = new_axes(ax, figsize=(6.4, 0.6 + 0.32 * len(methods)))
     for height, name in enumerate(reversed(methods)):
@@ -41,8 +43,9 @@ def plot_comparison(comparison, dataset=None, methods=None, ax=None):
     ax.set_ylim(-0.6, len(methods) - 0.4)
     ax.axvline(0.0, color="black", linewidth=0.8, linestyle="--")
     ax.set_yticks(range(len(methods)), reversed(methods))
-    unit = "points" if comparison.scale == 100 else "nats"
-    ax.set_xlabel(f"change in test {_words(comparison.metric)} from none, {unit}")
+    ax.set_xlabel(
+        f"change in test {_words(comparison.metric)} from none, {comparison.unit}"
+    )
     title = dataset or f"mean of {len(_datasets(comparison))} data sets"
     if tested:
         ending = "s" if tested > 1 else ""
@@ -113,7 +116,7 @@ def plot_learning_curves(comparison, dataset, sizes, methods=None, ax=None):
     ax.set_xticks(numbers, [str(number) for number in numbers])
     ax.minorticks_off()
     ax.set_xlabel("training samples")
-    unit = "%" if comparison.scale == 100 else "nats"
+    unit = "%" if comparison.scale == 100 else comparison.unit
     ax.set_ylabel(f"test {_words(comparison.metric)}, {unit}")
     ax.set_title(dataset)
     ax.legend()

@@ -1,0 +1,135 @@
+"""Ways to train with `keras_modals.augment`."""
+
+import dataclasses
+import tempfile
+
+import keras
+
+from keras_modals._src.evaluation.compiled import (
+    check_compiled,
+    compile_settings,
+    knows_own_objects,
+    recompile,
+)
+from keras_modals._src.models.augment import augment
+from keras_modals._src.policies.policy import Policy
+from keras_modals._src.search.member_graph import START
+from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch
+
+
+def latents(**arguments):
+    """A method that trains `augmented(trial, model, **arguments)`, with further
+    arguments from its setting."""
+
+    def train(trial, model, **setting):
+        return trial.fit(augmented(trial, model, **{**arguments, **setting}))
+
+    return train
+
+
+def augmented(trial, model, operation=None, magnitude=None, **arguments):
+    """`augment(model, **arguments)`, with one operation or a `policy`, with weights of
+    losses, and with the learning rate times `learning_rate`.
+
+    Where the comparison has a `layer`, that is the place. Otherwise the defaults find
+    theirs, and a policy of its own has the head's input.
+    """
+    if operation is not None:
+        arguments["policy"] = Policy.single(operation, magnitude)
+    weights = {
+        name: arguments.pop(name)
+        for name in ("triplet_weight", "prior_weight")
+        if name in arguments
+    }
+    factor = arguments.pop("learning_rate", 1.0)
+    if factor != 1.0:
+        model.optimizer.learning_rate = factor * float(model.optimizer.learning_rate)
+    layer = "auto" if "policy" not in arguments else "head"
+    layer = trial.layer or arguments.pop("layer", layer)
+    arguments.pop("layer", None)
+    model = augment(
+        model, layer, labels=trial.kind.labels, seed=trial.seed, **arguments
+    )
+    check_compiled(model)
+    if weights:
+        recompile(model, **weights)
+    return model
+
+
+def beside(remedy):
+    """Latent mixing, with a remedy for rare classes."""
+
+    def train(trial, model):
+        return remedy(trial, augmented(trial, model))
+
+    return train
+
+
+def random_policy(trial, model):
+    policy = Policy.random(trial.seed)
+    return trial.fit(augmented(trial, model, policy=policy, num_views=4))
+
+
+def one_run_search(trial, model):
+    model = augmented(trial, model, layer="auto", **START)
+    search = SharedEncoderSearch(model, seed=trial.seed)
+    return trial.fit(search).best_model()
+
+
+def _searched(hp):
+    from keras_modals._src import tuners
+
+    return {
+        "policy": tuners.policy_space(hp, repeats=1),
+        "num_views": 2,
+        "dropout": hp.Float("dropout", 0.0, 0.9, step=0.1),
+    }
+
+
+def population_search(trial, model, population_size=8, space=_searched):
+    """Whole trainings of a population, in turn, on Keras Tuner, each
+    `augmented(trial, model, **space(hp))`. Members are scored, and may be the best, at
+    the end of each generation, by the validation loss where there is no monitor."""
+    import keras_tuner
+
+    from keras_modals._src import tuners
+
+    compiling = compile_settings(model)
+    if trial.monitor is None:
+        trial = dataclasses.replace(trial, monitor="val_loss")
+    epochs = _divisor(trial.epochs, near=3)
+
+    def build(hp):
+        # The tuner leaves all scopes before it builds.
+        with knows_own_objects(model):
+            clone = keras.models.clone_model(model)
+            clone.set_weights(model.get_weights())
+            member = augmented(trial, clone, **space(hp))
+            member.compile_from_config(compiling)
+        return member
+
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = tuners.PopulationBasedTuner(
+            build,
+            keras_tuner.Objective(trial.monitor, trial.direction),
+            population_size=population_size,
+            generations=trial.epochs // epochs,
+            epochs_per_generation=epochs,
+            # As it was measured for README.md and docs/evidence.md.
+            smoothing=0.0,
+            seed=trial.seed,
+            directory=folder,
+        )
+        tuner.search(
+            *trial.train,
+            validation_data=trial.validation,
+            batch_size=trial.batch_size,
+            verbose=0,
+            **trial.fit_arguments,
+        )
+        return tuner.get_best_models(1)[0]
+
+
+def _divisor(number, near):
+    divisors = (n for n in range(1, number + 1) if number % n == 0)
+    return min(divisors, key=lambda n: abs(n - near))

@@ -1,0 +1,128 @@
+import keras
+import numpy as np
+
+from keras_modals._src.evaluation import rarity, scores
+from keras_modals._src.evaluation.compiled import (
+    name_of_loss,
+    only_loss,
+    recompile,
+    settings_of_loss,
+)
+from keras_modals._src.evaluation.errors import NotApplicableError
+from keras_modals._src.evaluation.kinds.kind import Kind, check_probabilities
+from keras_modals._src.evaluation.partition import by_strata
+from keras_modals._src.labels import Classes
+
+
+class ClassKind(Kind):
+    """One class for each sample."""
+
+    mean_iou = staticmethod(scores.mean_iou)
+    scores = {
+        "accuracy": scores.accuracy,
+        "balanced_accuracy": scores.balanced_accuracy,
+        "macro_f1": scores.macro_f1,
+        "log_loss": scores.log_loss,
+        "calibration_error": scores.calibration_error,
+    }
+    has_accuracy = True
+
+    def check(self, targets):
+        known = np.asarray(targets)
+        if self.ignored:
+            known = np.where(np.isin(known, self.ignored), 0, known)
+        classes = Classes.of_arrays(known).num_classes
+        if classes > self.labels.num_classes:
+            raise ValueError(
+                f"The labels are of {classes} classes. "
+                f"Received: a model with the output shape {self.shape}"
+            )
+        super().check(targets)
+
+    def scored(self, targets, outputs, from_logits):
+        groups = self.groups(targets)
+        probabilities = self.labels.probabilities(outputs, from_logits)
+        check_probabilities(probabilities)
+        known = groups >= 0
+        return groups[known], scores.as_distributions(probabilities[known])
+
+    def split(self, targets, shares, seed):
+        groups = self.groups(targets)
+        return by_strata(len(groups), groups, shares, seed)
+
+    def present(self, targets):
+        """Booleans `(samples, classes)`, which class a sample has."""
+        return self.groups(targets)[:, None] == np.arange(self.labels.num_classes)
+
+    def rarity(self, targets):
+        """Weights of samples, by the rarity of their class."""
+        return rarity.weights_of(self.present(targets))
+
+    def weights(self, targets):
+        """By the rarity of a sample's class."""
+        counts = self._counts(targets)
+        present = np.flatnonzero(counts)
+        weights = counts.sum() / (len(present) * counts[present])
+        pairs = zip(present.tolist(), weights.tolist(), strict=True)
+        return {"class_weight": dict(pairs)}
+
+    def _counts(self, targets):
+        groups = self.groups(targets)
+        return np.bincount(groups[groups >= 0])
+
+    def repeated(self, targets, rng):
+        """Until all classes are as frequent."""
+        groups, counts = self.groups(targets), self._counts(targets)
+        added = [
+            rng.choice(np.flatnonzero(groups == group), counts.max() - count)
+            for group, count in enumerate(counts)
+            if count
+        ]
+        return np.concatenate([np.arange(len(groups)), *added])
+
+    def compile_for_shares(self, model):
+        loss = only_loss(model.loss)
+        name = name_of_loss(loss)
+        if name == "sparse_categorical_crossentropy":
+            settings = settings_of_loss(loss)
+            shared = ("from_logits", "reduction")
+            loss = keras.losses.CategoricalCrossentropy(
+                **{key: settings[key] for key in shared if key in settings}
+            )
+            recompile(
+                model,
+                loss=keras.losses.serialize(loss),
+                metrics=_metrics_of_shares(model.get_compile_config()["metrics"]),
+            )
+        elif name not in ("categorical_crossentropy", "binary_crossentropy"):
+            raise NotApplicableError(f"needs a crossentropy, not the loss {name}")
+
+    def shares(self, targets, smoothing=0.0):
+        shares = self.labels.shares(targets)
+        soft = shares * (1 - smoothing) + smoothing / self.labels.num_classes
+        soft = soft * (self.groups(targets) >= 0)[:, None]
+        # As the model's output is: of two classes maybe the second.
+        return soft[:, 1:] if self.shape[-1] == 1 else soft
+
+
+def _metrics_of_shares(metrics):
+    """Metrics of class indices as such of shares of classes, under the same names;
+    others are left out."""
+    if isinstance(metrics, dict):
+        (metrics,) = metrics.values()
+    found = []
+    for metric in metrics or []:
+        if metric in ("accuracy", "acc"):
+            found.append(metric)
+            continue
+        metric = keras.metrics.get(metric)
+        if type(metric) in _OF_SHARES:
+            of_shares = _OF_SHARES[type(metric)](name=metric.name)
+            found.append(keras.metrics.serialize(of_shares))
+    return found
+
+
+_OF_SHARES = {
+    keras.metrics.SparseCategoricalAccuracy: keras.metrics.CategoricalAccuracy,
+    keras.metrics.SparseCategoricalCrossentropy: keras.metrics.CategoricalCrossentropy,
+}

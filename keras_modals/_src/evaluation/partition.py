@@ -1,0 +1,87 @@
+"""Indices of training, validation and test samples, with in proportion what matters."""
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+#: Strata of numbers, where there are samples enough.
+MAX_BINS = 10
+
+
+def by_strata(samples, strata, shares, seed):
+    """A random split with every stratum in proportion.
+
+    Args:
+        samples: Integer, how many there are.
+        strata: `(samples,)`, or `None` for one stratum.
+        shares: Those of validation and test samples.
+        seed: Integer.
+
+    Returns:
+        List of three arrays of indices.
+    """
+    rest, test = train_test_split(
+        np.arange(samples), test_size=shares[1], stratify=strata, random_state=seed
+    )
+    train, validation = train_test_split(
+        rest,
+        test_size=shares[0] / (1 - shares[1]),
+        stratify=None if strata is None else strata[rest],
+        random_state=seed,
+    )
+    return [train, validation, test]
+
+
+def quantile_bins(numbers, shares):
+    """The bin of each of `(samples, columns)` numbers by the mean of its columns, each
+    in units of its deviation; as many equal bins as leave two samples of each in every
+    part. `None` where these are too few."""
+    least = min(*shares, 1 - sum(shares))
+    bins = min(MAX_BINS, int(len(numbers) * least / 2))
+    if bins < 2:
+        return None
+    deviations = numbers.std(axis=0)
+    means = (numbers / np.where(deviations > 0, deviations, 1.0)).mean(axis=1)
+    ranks = np.argsort(np.argsort(means, kind="stable"), kind="stable")
+    return ranks * bins // len(numbers)
+
+
+def by_labels(present, shares, seed):
+    """A split of samples with several labels, each of which is in proportion: iterative
+    stratification. The rarest label goes first, each of its samples to the part that
+    lacks most of it.
+
+    Args:
+        present: Booleans `(samples, labels)`, which labels a sample has.
+        shares, seed: As in `by_strata`.
+
+    Returns:
+        List of three arrays of indices.
+
+    Reference:
+
+    - [Sechidis et al., 2011](https://doi.org/10.1007/978-3-642-23808-6_10)
+    """
+    shares = np.array([1 - sum(shares), *shares])
+    rng = np.random.default_rng(seed)
+    part = np.full(len(present), -1)
+    lacks = np.outer(shares, present.sum(axis=0)).astype("float64")
+    lacks_samples = shares * len(present)
+    left = present.sum(axis=0)
+    while left.any():
+        label = np.where(left > 0, left, np.inf).argmin()
+        chosen = np.flatnonzero((part < 0) & present[:, label])
+        for sample in rng.permutation(chosen):
+            # The last key counts first.
+            order = np.lexsort([rng.random(3), lacks_samples, lacks[:, label]])
+            part[sample] = order[-1]
+            lacks[order[-1]] -= present[sample]
+            lacks_samples[order[-1]] -= 1
+        left = left - present[chosen].sum(axis=0)
+    others = rng.permutation(np.flatnonzero(part < 0))
+    needed = np.maximum(lacks_samples, 0)
+    if len(others):
+        # They fill up the parts.
+        ends = np.round(np.cumsum(needed)[:2] * len(others) / needed.sum()).astype(int)
+        for number, members in enumerate(np.split(others, ends)):
+            part[members] = number
+    return [np.flatnonzero(part == number) for number in range(3)]

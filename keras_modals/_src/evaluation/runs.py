@@ -1,0 +1,154 @@
+"""The runs of a comparison, stored as they finish."""
+
+import codecs
+import csv
+import io
+import os
+import pathlib
+import time
+
+import pandas as pd
+
+from keras_modals._src.arguments import shown
+
+COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
+#: Under this metric of the test split: test samples per training sample.
+TEST_TO_TRAIN = "test_to_train"
+#: Under this metric of the test split: a number for the test samples.
+TEST_SAMPLES = "test_samples"
+#: Under this metric of the training split: a number for the settings of the call.
+SETTINGS = "settings"
+
+#: Ends a line that was cut: it has too many fields for a row.
+_CUT = "," * len(COLUMNS) + "\n"
+_HEADER = ",".join(COLUMNS) + "\n"
+
+
+class RunFile:
+    """Runs, appended to a CSV file as they finish. Several processes may share it.
+
+    Args:
+        path: Path of the file, or `None` to keep the runs in memory.
+    """
+
+    def __init__(self, path=None):
+        self.path = None if path is None else pathlib.Path(path)
+        self._rows = []
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists():
+                # What is no file of runs stays as it is.
+                read_runs(self.path)
+            _append(self.path)
+
+    def append(self, dataset, method, seed, values):
+        """Adds one run. `values` maps (split, metric) to a number."""
+        rows = [
+            (dataset, method, seed, split, metric, round(float(value), 6))
+            for (split, metric), value in values.items()
+        ]
+        if self.path is None:
+            self._rows += rows
+            return
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        _append(self.path, text.getvalue())
+
+    def finished(self, dataset, needed=(("train", SETTINGS),)):
+        """Which runs of a data set are whole: pairs of method and seed.
+
+        Args:
+            dataset: String.
+            needed: The (split, metric) that a whole run has. Defaults to the settings,
+                which `compare` writes last.
+        """
+        runs = self.read()
+        runs = runs[runs["dataset"] == dataset]
+        rows = set(zip(*(runs[column] for column in COLUMNS[1:-1]), strict=True))
+        pairs = {(method, seed) for method, seed, _, _ in rows}
+        return {pair for pair in pairs if all((*pair, *n) in rows for n in needed)}
+
+    def read(self):
+        if self.path is None:
+            return pd.DataFrame(self._rows, columns=COLUMNS)
+        return read_runs(self.path)
+
+
+def read_runs(path):
+    """The runs in a file.
+
+    Lines that were cut are left out. A run that was cut and trained again counts as it
+    was written last.
+
+    Raises:
+        ValueError: With path and line, for what `RunFile` does not write.
+    """
+    content = pathlib.Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    # What follows the last end of a line was cut, or is just being written.
+    *lines, last = content.split(b"\n")
+    if not lines and _HEADER.encode().startswith(last):
+        return pd.DataFrame([], columns=COLUMNS)
+    if not lines or _fields(lines[0]) != COLUMNS:
+        raise ValueError(
+            f"Invalid value received for argument `path`. Expected the path of a new "
+            f"file, or of one that `compare` wrote, with the first line "
+            f"{_HEADER.strip()!r}. Received: path={path}, with the first line "
+            f"{shown((lines or [last])[0])}"
+        )
+    runs = {}
+    for number, line in enumerate(lines[1:], start=2):
+        fields = _fields(line)
+        # Others were cut, or joined with what followed. Files may be joined, too.
+        if len(fields) == len(COLUMNS) and fields != COLUMNS:
+            *row, value = _row(fields, line, f"{path}, line {number}")
+            runs[tuple(row)] = value
+    return pd.DataFrame([(*row, runs[row]) for row in runs], columns=COLUMNS)
+
+
+def _fields(line):
+    text = line.decode("utf-8", "replace").rstrip("\r")
+    try:
+        return tuple(next(csv.reader([text])))
+    except csv.Error:
+        # A block of bytes that is too long for a field.
+        return ()
+
+
+def _row(fields, line, where):
+    dataset, method, seed, split, metric, value = fields
+    try:
+        line.decode("utf-8")
+        if b"\0" in line:
+            raise ValueError
+        return dataset, method, int(seed), split, metric, float(value or "nan")
+    except ValueError:
+        raise ValueError(
+            f"{where}: expected UTF-8, with numbers as seed and value. Delete the "
+            "line, after which `compare` trains its run again, or use another `path`. "
+            f"Received: {shown(line)}"
+        ) from None
+
+
+def _append(path, text=""):
+    """Adds lines by one write: those of processes that share a file do not mix. Starts
+    a file with its first line, and ends a line that was cut."""
+    is_new = not path.exists()
+    with path.open("ab+", buffering=0) as file:
+        start = _unwritten(file)
+        if start and not is_new:
+            time.sleep(0.2)
+            # Otherwise another process was writing, its first line or a run.
+            start = _unwritten(file)
+        data = (start + text).encode()
+        while data:
+            data = data[file.write(data) :]
+
+
+def _unwritten(file):
+    """What has to be written before a new line can be."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - len(_HEADER)))
+    end = file.read().decode("utf-8", "replace")
+    if size == len(end) and _HEADER.startswith(end):
+        return _HEADER[size:]
+    return "" if end.endswith("\n") else _CUT
