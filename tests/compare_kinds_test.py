@@ -7,11 +7,11 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 import keras_modals
-from keras_modals import Classes, Values
+from keras_modals import Classes, MultiLabels, Positions, Values
 from keras_modals._src.evaluation.kinds import kind_of
-from keras_modals._src.evaluation.partition import by_strata, quantile_bins
+from keras_modals._src.evaluation.partition import by_labels, by_strata, quantile_bins
 from keras_modals._src.evaluation.runs import COLUMNS
-from keras_modals.evaluation import Comparison
+from keras_modals.evaluation import METHODS, Comparison, Method, Trial
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 
@@ -84,6 +84,43 @@ def test_numbers_that_are_all_alike_are_split_too():
     assert [len(part) for part in parts] == [24, 8, 8]
 
 
+def test_every_part_has_every_label_in_proportion(rng):
+    """Also rare ones, of which a random split would often leave a part without."""
+    rates = np.array([0.5, 0.2, 0.05, 0.02])
+    targets = (rng.random((500, 4)) < rates).astype("float32")
+    targets[:20] = -1.0
+    known = targets[20:]
+    for seed in range(3):
+        parts = kind_of(MultiLabels(4), (None, 4)).split(targets, (0.2, 0.2), seed)
+        assert sorted(np.concatenate(parts)) == list(range(500))
+        for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+            assert len(part) == pytest.approx(500 * share, abs=3)
+            found = (targets[part] > 0).sum(axis=0)
+            np.testing.assert_allclose(found, share * known.sum(axis=0), atol=2)
+    again = kind_of(MultiLabels(4), (None, 4)).split(targets, (0.2, 0.2), 2)
+    assert all(map(np.array_equal, parts, again))
+    other = kind_of(MultiLabels(4), (None, 4)).split(targets, (0.2, 0.2), 3)
+    assert not np.array_equal(parts[0], other[0])
+
+
+def test_a_label_of_five_samples_is_in_every_part():
+    present = np.zeros((100, 2), bool)
+    present[:50, 0] = True
+    present[[3, 9, 60, 80, 99], 1] = True
+    for seed in range(5):
+        parts = by_labels(present, (0.2, 0.2), seed)
+        assert [present[part, 1].sum() for part in parts] == [3, 1, 1]
+
+
+def test_positions_are_split_by_what_a_sample_has_somewhere(rng):
+    targets = np.zeros((50, 6), int)
+    targets[::5, 2] = 1
+    targets[:, 5] = -1
+    parts = kind_of(Positions(Classes(2)), (None, 6, 2)).split(targets, (0.2, 0.2), 0)
+    assert [len(part) for part in parts] == [30, 10, 10]
+    assert [(targets[part] == 1).sum() for part in parts] == [6, 2, 2]
+
+
 # Scores ------------------------------------------------------------------------
 
 
@@ -113,6 +150,164 @@ def test_a_regression_that_diverged_scores_as_one_that_knows_nothing():
         assert scores["rmse"] == pytest.approx(targets.std())
     one = kind.all_scores(targets, np.array([0.0, np.nan, 4.0]))
     assert one["r2"] == 1.0
+
+
+LABELS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], "float32")
+OUTPUTS = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.1], [0.8, 0.4, 0.1], [0.1, 0.3, 0.1]])
+
+
+def test_scores_of_several_labels_by_hand():
+    scores = kind_of(MultiLabels(3), (None, 3)).all_scores(LABELS, OUTPUTS)
+    # Ranks of the first label: right, wrong, right; of the second: right, wrong, right.
+    # The third never occurs, and counts neither there nor in the F1.
+    precision = (1 + 2 / 3) / 2
+    assert scores["average_precision"] == pytest.approx(precision)
+    # Each label: one found, one wrong, one missed.
+    assert scores["macro_f1"] == pytest.approx(0.5)
+    assert scores["micro_f1"] == pytest.approx(0.5)
+    assert scores["accuracy"] == pytest.approx(8 / 12)
+    of_labels = np.where(LABELS > 0, OUTPUTS, 1 - OUTPUTS)
+    assert scores["log_loss"] == pytest.approx(-np.log(of_labels).mean(), rel=1e-5)
+
+
+def test_samples_without_labels_count_in_no_score():
+    kind = kind_of(MultiLabels(3), (None, 3))
+    labels = np.concatenate([LABELS, [[-1, 1, 0]]])
+    outputs = np.concatenate([OUTPUTS, [[0.5, 0.1, 0.9]]])
+    assert kind.all_scores(labels, outputs) == kind.all_scores(LABELS, OUTPUTS)
+
+
+def test_several_labels_from_logits_and_without_any():
+    kind = kind_of(MultiLabels(3), (None, 3))
+    scores = kind.all_scores(LABELS, np.log(OUTPUTS / (1 - OUTPUTS)), from_logits=True)
+    expected = kind.all_scores(LABELS, OUTPUTS)
+    assert scores == pytest.approx(expected, rel=1e-5)
+    none = kind.all_scores(np.zeros((2, 3)), np.full((2, 3), 0.1))
+    assert none["average_precision"] == none["macro_f1"] == none["micro_f1"] == 0.0
+    bad = kind.all_scores(LABELS, np.full((4, 3), np.nan))
+    assert bad["log_loss"] == pytest.approx(np.log(2))
+    assert bad["average_precision"] == pytest.approx(0.5)
+
+
+#: Two samples of three positions, the last of which is padding, and 255 has no label.
+TOKENS = np.array([[0, 1, -1], [2, 255, 1]])
+#: Right but for the last token, which is taken for the third class.
+RIGHT = np.eye(3)[[[0, 1, 2], [2, 0, 2]]] * 0.7 + 0.1
+
+
+@pytest.mark.parametrize("form", ["indices", "rows"])
+def test_scores_of_positions_by_hand(form):
+    kind = kind_of(Positions(Classes(3)), (None, 3, 3), ignored=(-1, 255))
+    targets = TOKENS
+    if form == "rows":
+        targets = (TOKENS[..., None] == np.arange(3)).astype("float32")
+    scores = kind.all_scores(targets, RIGHT)
+    # Of four labels three are right. The classes have 1 of 1, 1 of 2, and 1 of 2.
+    assert scores["accuracy"] == pytest.approx(3 / 4)
+    assert scores["mean_iou"] == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert scores["macro_f1"] == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+    expected = -(3 * np.log(0.8) + np.log(0.1)) / 4
+    assert scores["log_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_of_several_labels_at_each_position():
+    kind = kind_of(Positions(MultiLabels(3)), (None, 2, 2, 3))
+    scores = kind.all_scores(LABELS.reshape(1, 2, 2, 3), OUTPUTS.reshape(1, 2, 2, 3))
+    expected = kind_of(MultiLabels(3), (None, 3)).all_scores(LABELS, OUTPUTS)
+    # Each label: one found, one wrong, one missed.
+    assert scores == {"mean_iou": pytest.approx(1 / 3), **expected}
+
+
+# Rare labels -------------------------------------------------------------------
+
+
+class Spy(Trial):
+    """A trial that keeps what would be trained on."""
+
+    def fit(self, model, *data, **arguments):
+        self.seen = {"data": data, **arguments}
+        return model
+
+
+def seen_by(method, kind, targets, **setting):
+    x = np.arange(len(targets))
+    trial = Spy((x, targets), (x, targets), kind, 0, epochs=1, batch_size=8)
+    METHODS[method].train(trial, None, **setting)
+    return trial.seen
+
+
+def test_weights_of_several_labels_by_hand():
+    # Ten samples: eight have the first label, two of them the second as well, one has
+    # none, and of one nothing is known.
+    targets = np.zeros((10, 2), "float32")
+    targets[:8, 0] = 1
+    targets[:2, 1] = 1
+    targets[9] = -1
+    weights = seen_by("class weights", kind_of(MultiLabels(2), (None, 2)), targets)
+    rarity = np.array([(1 / 8 + 1 / 2) / 2] * 2 + [1 / 8] * 6 + [1.0, 0.0])
+    expected = rarity * 9 / rarity.sum()
+    np.testing.assert_allclose(weights["sample_weight"], expected, rtol=1e-6)
+
+
+def test_weights_of_one_label_each_are_those_of_classes():
+    labels = np.repeat([0, 1, 2], [6, 3, 1])
+    by_class = seen_by("class weights", kind_of(Classes(3), (None, 3)), labels)
+    rows = np.eye(3, dtype="float32")[labels]
+    weights = seen_by("class weights", kind_of(MultiLabels(3), (None, 3)), rows)
+    expected = [by_class["class_weight"][label] for label in labels]
+    np.testing.assert_allclose(weights["sample_weight"], expected, rtol=1e-6)
+
+
+def test_weights_of_positions_are_those_of_classes_of_all_positions():
+    targets = np.array([[0, 0, 0, 1], [0, 0, 0, -1]])
+    kind = kind_of(Positions(Classes(3)), (None, 4, 3), ignored=(-1,))
+    weights = seen_by("class weights", kind, targets)["sample_weight"]
+    often, rare = 7 / (2 * 6), 7 / (2 * 1)
+    expected = [[often, often, often, rare], [often, often, often, 0.0]]
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+def test_oversampling_repeats_by_the_rarest_label():
+    # 64 samples of the first label, 16 of the second, 4 of the third: the roots of how
+    # much rarer they are are 1, 2 and 4.
+    targets = np.zeros((70, 3), "float32")
+    targets[:64, 0] = 1
+    targets[:16, 1] = 1
+    targets[12:16, 2] = 1
+    seen = seen_by("oversampling", kind_of(MultiLabels(3), (None, 3)), targets)
+    times = np.bincount(seen["data"][0], minlength=70)
+    assert times.tolist() == [2] * 12 + [4] * 4 + [1] * 54
+    np.testing.assert_array_equal(seen["data"][1], targets[seen["data"][0]])
+
+
+def test_oversampling_repeats_by_chance_what_is_no_whole_number():
+    targets = np.zeros((300, 2), "float32")
+    targets[:200, 0] = 1
+    targets[200:, 1] = 1
+    seen = seen_by("oversampling", kind_of(MultiLabels(2), (None, 2)), targets)
+    times = np.bincount(seen["data"][0])[200:]
+    assert set(times) == {1, 2}
+    assert times.mean() == pytest.approx(2**0.5, abs=4 * 0.05)
+
+
+def test_oversampling_of_positions_repeats_samples_by_what_they_have_somewhere():
+    targets = np.zeros((16, 5), int)
+    targets[3, 2] = 1
+    targets[:, 4] = -1
+    kind = kind_of(Positions(Classes(2)), (None, 5, 2), ignored=(-1,))
+    times = np.bincount(seen_by("oversampling", kind, targets)["data"][0])
+    assert times.tolist() == [1, 1, 1, 4] + [1] * 12
+
+
+def test_labels_are_smoothed_towards_a_half():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "sigmoid")])
+    model.compile("adam", "binary_crossentropy")
+    targets = np.array([[1.0, 0.0], [-1.0, 0.0]], "float32")
+    kind = kind_of(MultiLabels(2), (None, 2), ignored=(-1,))
+    trial = Spy((None, targets), (None, targets), kind, 0, epochs=1, batch_size=8)
+    METHODS["label smoothing"].train(trial, model, smoothing=0.2)
+    np.testing.assert_allclose(trial.seen["data"][1], [[0.9, 0.1], [-1.0, 0.0]])
+    np.testing.assert_array_equal(trial.seen["validation_data"][1], targets)
 
 
 # All of it -----------------------------------------------------------------------
@@ -147,6 +342,127 @@ def test_diabetes():
     level = result.summary().loc[("data", "none"), "mean"]
     assert 4.5 < level < 7.5
     assert none.startswith(f"  none           {level:6.3f} ± ")
+
+
+def build_labels(output="sigmoid", loss="binary_crossentropy", width=3):
+    def build():
+        layers = [keras.layers.Dense(8, "relu"), keras.layers.Dense(width, output)]
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        model.compile(keras.optimizers.Adam(1e-2), loss)
+        return model
+
+    return build
+
+
+def build_positions():
+    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "softmax")]
+    model = keras.Sequential([keras.Input((5, 4)), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    model.compile(keras.optimizers.Adam(1e-2), loss)
+    return model
+
+
+def make_labels(rng, samples=60):
+    x = rng.normal(size=(samples, 4)).astype("float32")
+    return x, (x[:, :3] > 0.5).astype("float32")
+
+
+def make_positions(rng, samples=60):
+    x = rng.normal(size=(samples, 5, 4)).astype("float32")
+    labels = np.digitize(x[..., 0], [0.0, 1.0])
+    labels[:, 4] = -1
+    return x, labels
+
+
+NEEDS_CLASSES = {"SMOTE": "needs one class for each sample"}
+CAN_BE_RARE = "needs classes, or labels, that can be rare"
+KINDS = {
+    "values": (
+        build_values(),
+        make_values,
+        {
+            **NEEDS_CLASSES,
+            **dict.fromkeys(
+                (
+                    "class weights",
+                    "oversampling",
+                    "latent mixing, class weights",
+                    "latent mixing, oversampling",
+                ),
+                CAN_BE_RARE,
+            ),
+            "label smoothing": "needs one class, or several labels at once, for each",
+        },
+    ),
+    "labels": (
+        build_labels(),
+        make_labels,
+        {**NEEDS_CLASSES, "C-Mixup": "needs targets that are numbers"},
+    ),
+    "positions": (
+        build_positions,
+        make_positions,
+        {
+            **NEEDS_CLASSES,
+            "C-Mixup": "needs targets that are numbers",
+            "label smoothing": "needs one class, or several labels at once, for each",
+            "one-run search": "needs labels of whole samples",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_methods_that_have_a_meaning_train_and_others_say_why(kind, rng):
+    build, make, skipped = KINDS[kind]
+    methods = {
+        name: Method(method.train, method.grid[-1:])
+        for name, method in METHODS.items()
+        if name != "population search"
+    }
+    search = METHODS["population search"].train
+    methods["population search"] = Method(search, ({"population_size": 2},))
+    result = keras_modals.compare(build, make(rng), methods, 1, **FAST)
+    assert result.skipped.keys() == skipped.keys()
+    for name, reason in skipped.items():
+        assert result.skipped[name].startswith(f"not applicable, {reason}")
+    assert set(result.summary().loc["data"].index) == METHODS.keys() - skipped.keys()
+    scores = result.runs.query("split == 'test'")["value"]
+    assert np.isfinite(scores).all()
+
+
+def test_what_can_be_learned_is_learned(rng):
+    """What a guess scores is the share of the label, and less than a third."""
+    for build, data, metric in (
+        (build_labels(), make_labels(rng, 400), "average_precision"),
+        (build_positions, make_positions(rng, 100), "mean_iou"),
+    ):
+        result = keras_modals.compare(build, data, ["none"], 1, epochs=20, verbose=0)
+        assert result.metric == metric
+        assert result.summary().loc[("data", "none"), "mean"] > 60
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_c_mixup_mixes_what_is_near(near, rng):
+    """Of two clusters of targets, by a small bandwidth, none meets the other."""
+    x = np.repeat([[0.0], [1.0]], 30, axis=0).astype("float32")
+    y = 10 * x[:, 0]
+    seen = []
+
+    class Look(keras.layers.Layer):
+        def call(self, inputs, training=None):
+            if training:
+                seen.append(keras.ops.convert_to_numpy(inputs))
+            return inputs
+
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(Look()(inputs)))
+    model.compile("sgd", "mse", run_eagerly=True)
+    kind = kind_of(Values(), (None, 1))
+    trial = Trial((x, y), (x, y), kind, 0, epochs=1, batch_size=20)
+    METHODS["C-Mixup"].train(trial, model, bandwidth=0.05 if near else 50.0)
+    is_mixed = np.abs(np.concatenate(seen) - 0.5) < 0.49
+    assert is_mixed.any() == (not near)
 
 
 # Words -------------------------------------------------------------------------
@@ -200,3 +516,148 @@ def test_a_setting_with_the_least_error_is_chosen():
     ]
     result = Comparison(pd.DataFrame(rows, columns=COLUMNS), "rmse")
     assert result.summary().loc[("d", "m"), "setting"].startswith("a=2")
+
+
+# Choices and refusals ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("compiled", "expected"),
+    [
+        ({"metrics": ["mae"]}, "val_loss"),
+        ({"metrics": ["accuracy"]}, "val_loss"),
+    ],
+)
+def test_a_regression_is_monitored_by_its_loss(compiled, expected, rng):
+    seen = []
+
+    def look(trial, model):
+        seen.append((trial.monitor, trial.direction))
+        return model
+
+    build = build_values(**compiled)
+    keras_modals.compare(build, make_values(rng), {"look": look}, 1, **FAST)
+    assert seen == [(expected, "min")]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (["accuracy"], "val_accuracy"),
+        ([keras.metrics.SparseCategoricalAccuracy(name="accuracy")], "val_accuracy"),
+        ([keras.metrics.SparseCategoricalAccuracy()], "val_loss"),
+        (None, "val_loss"),
+    ],
+)
+def test_classes_are_monitored_by_their_accuracy_where_there_is_one(
+    metrics, expected, rng
+):
+    seen = []
+
+    def look(trial, model):
+        seen.append(trial.monitor)
+        return model
+
+    def build():
+        model = build_labels("softmax")()
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics)
+        return model
+
+    data = rng.normal(size=(60, 4)), np.arange(60) % 3
+    keras_modals.compare(build, data, {"look": look}, 1, **FAST)
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize("name", ["val_mae", "val_mse", "val_loss", "val_my_error"])
+def test_less_of_a_log_that_is_an_error_is_better(name):
+    assert Trial((), (), None, 0, 1, 1, monitor=name).direction == "min"
+
+
+def test_labels_can_be_said(rng):
+    """Of a loss of one's own, which tells nothing."""
+
+    def own(y_true, y_pred):
+        return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+    data = make_values(rng)
+    build = build_values(loss=own)
+    with pytest.raises(ValueError, match=r"`labels=keras_modals.Values\(\)`"):
+        keras_modals.compare(build, data, ["none"], 1, **FAST)
+    result = keras_modals.compare(build, data, ["none"], 1, labels=Values(), **FAST)
+    assert result.metric == "r2"
+
+
+def test_a_file_keeps_other_labels_apart(rng, tmp_path):
+    arguments = {**FAST, "path": tmp_path / "runs.csv"}
+    data = make_values(rng)
+    keras_modals.compare(build_values(), data, ["none"], 1, **arguments)
+    assert Comparison.read(arguments["path"]).metric == "r2"
+    with pytest.raises(ValueError, match=r"other settings.*Values\(num_bins=5\)"):
+        keras_modals.compare(
+            build_values(), data, ["none"], 1, labels=Values(5), **arguments
+        )
+
+
+X = np.zeros((40, 4), "float32")
+LABEL_ROWS = np.tile(np.eye(3), (14, 1))[:40] + np.eye(40, 3, -1)
+
+
+@pytest.mark.parametrize(
+    ("build", "targets", "change", "message"),
+    [
+        (build_values(), np.zeros(40), {"labels": 3}, r"MultiLabels.*labels=3"),
+        (
+            build_values(),
+            np.zeros(40),
+            {"metric": "accuracy"},
+            r"r2.*rmse.*mae.*metric='accuracy'",
+        ),
+        (
+            build_labels(),
+            LABEL_ROWS,
+            {"metric": "mean_iou"},
+            r"average_precision.*micro_f1.*metric='mean_iou'",
+        ),
+        (
+            build_values(3),
+            np.zeros(40),
+            {},
+            r"as many for each sample.*shape \(40,\).*\(None, 3\)",
+        ),
+        (build_values(), np.full(40, np.nan), {}, "Targets must be finite"),
+        (build_labels(), 2 * LABEL_ROWS, {}, "must be 0 or 1"),
+        (
+            build_labels("softmax", "sparse_categorical_crossentropy"),
+            np.arange(40) % 3,
+            {"labels": Values()},
+            r"loss.*sparse_categorical_crossentropy",
+        ),
+        (build_labels(None), LABEL_ROWS, {}, r"not probabilities.*a sigmoid"),
+    ],
+)
+def test_refuses(build, targets, change, message):
+    x = np.random.default_rng(0).normal(size=X.shape) * 20
+    arguments = {**FAST, **change}
+    with pytest.raises(ValueError, match=message) as error:
+        keras_modals.compare(build, (x, targets), ["none"], 1, **arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (40,)])
+def test_refuses_other_positions(shape):
+    data = np.zeros((40, 5, 4)), np.zeros(shape, int)
+    message = "label for each position.*Received: targets of shape"
+    with pytest.raises(ValueError, match=message):
+        keras_modals.compare(build_positions, data, ["none"], 1, **FAST)
+
+
+def test_refuses_several_outputs():
+    def build():
+        inputs = keras.Input((4,))
+        outputs = [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)]
+        model = keras.Model(inputs, outputs)
+        model.compile("adam", "mse")
+        return model
+
+    with pytest.raises(ValueError, match=r"with one output. Received: .*\(None, 1\)"):
+        keras_modals.compare(build, (X, np.zeros(40)), ["none"], 1, **FAST)

@@ -11,6 +11,7 @@ from keras_modals._src.evaluation.compiled import (
     knows_own_objects,
     recompile,
 )
+from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.models.augment import augment
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.search.member_graph import START
@@ -71,6 +72,8 @@ def random_policy(trial, model):
 
 
 def one_run_search(trial, model):
+    if trial.kind.labels.per_position:
+        raise NotApplicableError("needs labels of whole samples")
     model = augmented(trial, model, layer="auto", **START)
     search = SharedEncoderSearch(model, seed=trial.seed)
     return trial.fit(search).best_model()

@@ -104,10 +104,18 @@ def compare(
             single operations at the head's input.
         labels: What `y` is, such as `keras_modals.Values()` for a regression. Defaults
             to what the model's output and loss tell, as in `keras_modals.augment`.
-        metric: What is compared; all are stored. Of classes `"accuracy"`,
-            `"balanced_accuracy"`, `"macro_f1"`, `"log_loss"` or `"calibration_error"`;
-            of a regression `"r2"`, `"rmse"` or `"mae"`. Defaults to `None`, the first
-            of them.
+        metric: What is compared, of the scores that labels of this kind have; all are
+            stored. Defaults to `None`, the first of them.
+
+            - One class: `"accuracy"`, `"balanced_accuracy"`, `"macro_f1"`,
+              `"log_loss"`, `"calibration_error"`.
+            - A regression: `"r2"`, `"rmse"`, `"mae"`, of several columns the means.
+            - Several labels: `"average_precision"` and `"macro_f1"`, means over labels,
+              `"micro_f1"`, `"accuracy"`, the share of labels that are right,
+              `"log_loss"`.
+            - A label for each position: `"mean_iou"`, and those of one class, or of
+              several labels, over all positions that have a label.
+
         monitor: Name of the log by whose best epoch a training's weights are restored,
             or `None` to keep the last. Less is better where the name ends with `"loss"`
             or `"error"`, or is that of an error in Keras, as `"val_mae"`. Defaults to

@@ -4,23 +4,33 @@ import keras
 
 from keras_modals._src.evaluation.kinds.classes import ClassKind
 from keras_modals._src.evaluation.kinds.kind import Kind
+from keras_modals._src.evaluation.kinds.multi_labels import MultiLabelKind
+from keras_modals._src.evaluation.kinds.positions import PositionKind
 from keras_modals._src.evaluation.kinds.values import ValueKind
-from keras_modals._src.labels import Classes, Values, labels_of
+from keras_modals._src.labels import Classes, MultiLabels, Positions, Values, labels_of
 from keras_modals._src.models.graph import plain
 from keras_modals._src.models.task import task_of
 from keras_modals._src.training.losses import may_be_unlabeled
 from keras_modals._src.training.outputs import output_names
 
 #: What is compared, by the class of the labels.
-KINDS: dict[type, type[Kind]] = {Classes: ClassKind, Values: ValueKind}
+KINDS: dict[type, type[Kind]] = {
+    Classes: ClassKind,
+    Values: ValueKind,
+    MultiLabels: MultiLabelKind,
+}
 
 
 def kind_of(labels, shape, ignored=()):
     """The `Kind` of labels, of an output of this shape, whose loss ignores some."""
+    if isinstance(labels, Positions):
+        each = kind_of(labels.labels, (None, shape[-1]), ignored)
+        return PositionKind(labels, shape, ignored, each)
     if type(labels) not in KINDS:
         raise ValueError(
-            "Invalid value received for argument `labels`. Expected one of "
-            f"{[f'keras_modals.{each.__name__}' for each in KINDS]}, made, or `None`. "
+            "Invalid value received for argument `labels`. Expected `None`, or labels "
+            "such as `keras_modals.Values()`: one of "
+            f"{[each.__name__ for each in (*KINDS, Positions)]}. "
             f"Received: labels={labels!r}"
         )
     return KINDS[type(labels)](labels, shape, ignored)

@@ -28,16 +28,21 @@ class ClassKind(Kind):
     has_accuracy = True
 
     def check(self, targets):
-        known = np.asarray(targets)
+        self._check_number(np.asarray(targets))
+        super().check(targets)
+
+    def _check_number(self, targets):
+        """Refuses more classes than the model has, of what may be classes."""
         if self.ignored:
-            known = np.where(np.isin(known, self.ignored), 0, known)
-        classes = Classes.of_arrays(known).num_classes
+            targets = np.where(np.isin(targets, self.ignored), 0, targets)
+        if targets.dtype.kind not in "biuf" or np.any(targets % 1):
+            return
+        classes = Classes.of_arrays(targets).num_classes
         if classes > self.labels.num_classes:
             raise ValueError(
                 f"The labels are of {classes} classes. "
                 f"Received: a model with the output shape {self.shape}"
             )
-        super().check(targets)
 
     def scored(self, targets, outputs, from_logits):
         groups = self.groups(targets)
