@@ -11,7 +11,13 @@ from keras_modals import Classes, MultiLabels, Positions, Values
 from keras_modals._src.evaluation.kinds import kind_of
 from keras_modals._src.evaluation.partition import by_labels, by_strata, quantile_bins
 from keras_modals._src.evaluation.runs import COLUMNS
-from keras_modals.evaluation import METHODS, Comparison, Method, Trial
+from keras_modals.evaluation import (
+    METHODS,
+    Comparison,
+    Method,
+    NotApplicableError,
+    Trial,
+)
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 
@@ -435,7 +441,7 @@ def test_what_can_be_learned_is_learned(rng):
     """What a guess scores is the share of the label, and less than a third."""
     for build, data, metric in (
         (build_labels(), make_labels(rng, 400), "average_precision"),
-        (build_positions, make_positions(rng, 100), "mean_iou"),
+        (build_positions, make_positions(rng, 300), "mean_iou"),
     ):
         result = keras_modals.compare(build, data, ["none"], 1, epochs=20, verbose=0)
         assert result.metric == metric
@@ -516,6 +522,42 @@ def test_a_setting_with_the_least_error_is_chosen():
     ]
     result = Comparison(pd.DataFrame(rows, columns=COLUMNS), "rmse")
     assert result.summary().loc[("d", "m"), "setting"].startswith("a=2")
+
+
+def test_classes_that_a_loss_ignores_count_nowhere():
+    kind = kind_of(Classes(2), (None, 2), ignored=(-1,))
+    labels, outputs = (
+        np.array([0, 0, 1]),
+        np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]),
+    )
+    some = np.append(labels, -1), np.append(outputs, [[0.6, 0.4]], axis=0)
+    assert kind.all_scores(*some) == kind.all_scores(labels, outputs)
+    kind.check(some[0])
+    assert seen_by("class weights", kind, some[0]) == {
+        "data": (),
+        "class_weight": {0: 3 / 4, 1: 3 / 2},
+    }
+    times = np.bincount(seen_by("oversampling", kind, some[0])["data"][0])
+    assert times[2:].tolist() == [2, 1]
+    with pytest.raises(NotApplicableError, match="needs a class of every sample"):
+        METHODS["SMOTE"].train(Trial(some[::-1], (), kind, 0, 1, 1), None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "message"),
+    [
+        (
+            kind_of(MultiLabels(2), (None, 2)),
+            "binary_focal_crossentropy",
+            "needs the loss binary_crossentropy, not the loss binary_focal_cross",
+        ),
+        (kind_of(Classes(2), (None, 2)), "mse", "needs a crossentropy, not the loss"),
+    ],
+)
+def test_labels_are_smoothed_of_a_crossentropy_alone(kind, loss, message):
+    model = build_labels(loss=loss)()
+    with pytest.raises(NotApplicableError, match=message):
+        METHODS["label smoothing"].train(Trial((), (), kind, 0, 1, 1), model, 0.1)
 
 
 # Choices and refusals ------------------------------------------------------------

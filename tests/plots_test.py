@@ -87,6 +87,12 @@ def test_comparison_draws_on_given_axes_and_with_one_seed():
     assert ax.get_xlabel().endswith("log loss from none, nats")
 
 
+def test_less_of_an_error_is_on_top():
+    ax = plot_comparison(comparison(["a"], "rmse"), "a")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["sure", "noise"]
+    assert ax.get_xlabel().endswith("rmse from none, in units of the target")
+
+
 def test_learning_curves():
     result = comparison(["a", "a:0.5"])
     ax = plot_learning_curves(result, "a", {100: "a", 50: "a:0.5"}, ["none", "sure"])
