@@ -10,7 +10,7 @@ import keras_modals
 from keras_modals import Classes, MultiLabels, Positions, Values
 from keras_modals._src.evaluation.kinds import kind_of
 from keras_modals._src.evaluation.partition import by_labels, by_strata, quantile_bins
-from keras_modals._src.evaluation.runs import COLUMNS
+from keras_modals._src.evaluation.runs import COLUMNS, RunFile
 from keras_modals.evaluation import (
     METHODS,
     Comparison,
@@ -502,6 +502,14 @@ def test_numbers_of_every_metric_can_be_read(metric, none, change, unit, level, 
     assert first == f"d: test {metric.replace('_', ' ')}, {unit}, 2 seeds"
     assert of_none == f"  none  {level} ± {0:.{len(level.partition('.')[2])}f}"
     assert shown + " ± " in of_m
+
+
+def test_errors_in_small_units_are_kept(tmp_path):
+    for path in (None, tmp_path / "runs.csv"):
+        file = RunFile(path)
+        values = {"rmse": 1.23456789e-9, "r2": 0.123456789}
+        file.append("d", "m", 0, {("test", name): v for name, v in values.items()})
+        assert file.read()["value"].tolist() == [1.23456789e-9, 0.123457]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import time
 import pandas as pd
 
 from keras_modals._src.arguments import shown
+from keras_modals._src.evaluation.scores import OF_TARGETS
 
 COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
 #: Under this metric of the test split: test samples per training sample.
@@ -44,7 +45,7 @@ class RunFile:
     def append(self, dataset, method, seed, values):
         """Adds one run. `values` maps (split, metric) to a number."""
         rows = [
-            (dataset, method, seed, split, metric, round(float(value), 6))
+            (dataset, method, seed, split, metric, _rounded(metric, value))
             for (split, metric), value in values.items()
         ]
         if self.path is None:
@@ -72,6 +73,11 @@ class RunFile:
         if self.path is None:
             return pd.DataFrame(self._rows, columns=COLUMNS)
         return read_runs(self.path)
+
+
+def _rounded(metric, value):
+    """Six decimals, but for what is in a unit that may be small."""
+    return float(value) if metric in OF_TARGETS else round(float(value), 6)
 
 
 def read_runs(path):

@@ -7,13 +7,10 @@ from sklearn import metrics
 
 #: The scores of which less is better.
 ERRORS = ("log_loss", "calibration_error", "rmse", "mae")
+#: The scores in units of the targets.
+OF_TARGETS = ("rmse", "mae")
 #: The units of those that are not shares, which are shown in points, hundredths.
-UNITS = {
-    "log_loss": "nats",
-    "rmse": "in units of the target",
-    "mae": "in units of the target",
-}
-
+UNITS = {"log_loss": "nats", **dict.fromkeys(OF_TARGETS, "in units of the target")}
 #: Those that are compared where none is asked for, each of its kind of labels.
 USUAL = ("r2", "mean_iou", "average_precision", "accuracy")
 
