@@ -14,8 +14,11 @@ from benchmarks.accuracy import report
 from benchmarks.accuracy.methods import IMBALANCE
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
-from keras_modals._src.evaluation.comparison import Comparison, RunFile
+from keras_modals._src.evaluation.comparison import Comparison
+from keras_modals._src.evaluation.kinds import kind_of
+from keras_modals._src.evaluation.runs import RunFile
 from keras_modals._src.evaluation.splits import PARTS
+from keras_modals._src.labels import Classes
 from keras_modals.evaluation import Trial
 
 #: What scikit-learn ships.
@@ -176,7 +179,8 @@ def test_a_threshold_is_tuned_on_validation_samples():
         def fit(self, model, *data, **arguments):
             return model
 
-    trial = Still(train, (outputs, labels), 2, 0, epochs=1, batch_size=20)
+    kind = kind_of(Classes(2), (None, 2))
+    trial = Still(train, (outputs, labels), kind, 0, epochs=1, batch_size=20)
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Identity()(inputs))
     tuned = IMBALANCE["tuned threshold"].train(trial, model)

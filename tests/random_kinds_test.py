@@ -16,7 +16,7 @@ from keras_modals import Classes, MultiLabels, Policy, Positions, Values, operat
 
 L = keras.layers
 
-CASES, IN_TESTS = 500, 8 if BACKEND == "jax" else 40
+CASES, IN_TESTS = 500, 5 if BACKEND == "jax" else 20
 
 
 def of_classes(rng, shape, width):

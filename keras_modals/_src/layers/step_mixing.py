@@ -102,7 +102,7 @@ class StepMixing:
             if mask is not None:
                 both = self._rows.of_members(place.members).tile_moved(mask)
                 both = both & backend.take_rows(mask, partner)
-                mixed = ops.where(_of_features(both, moved), mixed, moved)
+                mixed = _where(both, mixed, moved)
             if stops_gradient:
                 is_mixed = with_rank(_share_of_all(parts) > 0, len(moved.shape))
                 mixed = ops.where(is_mixed, mixed, moved)
@@ -161,9 +161,11 @@ def _by_row(values, rows):
     return ops.repeat(values, ops.shape(rows)[0] // values.shape[0])
 
 
-def _of_features(mask, latents):
-    """A mask of positions for each of their features, on one axis or on its own."""
-    if len(latents.shape) > len(mask.shape):
-        return with_rank(mask, len(latents.shape))
-    mask = ops.reshape(mask, (ops.shape(mask)[0], -1))
-    return ops.repeat(mask, latents.shape[1] // mask.shape[1], axis=1)
+def _where(mask, mixed, moved):
+    """Rows that are mixed at the positions of a mask, `(n, ...)`, whose features may be
+    on one axis."""
+    count = ops.shape(mask)[0]
+    mask = ops.reshape(mask, (count, -1))
+    shape = (count, ops.shape(mask)[1], -1)
+    mixed, own = (ops.reshape(each, shape) for each in (mixed, moved))
+    return ops.reshape(ops.where(mask[..., None], mixed, own), ops.shape(moved))
