@@ -17,11 +17,8 @@ pytest.importorskip("tensorflow", reason="streams are `tf.data.Dataset`s")
 
 #: Of a model that is refused, what the sentence speaks of. All others train.
 REFUSED = {
-    "oxford_pets_image_segmentation": "each position",
     "text_classification_end_to_end": "augment that model, and build the outer one",
     "structured_data_from_scratch": "several tensors|no place",
-    "ctc_asr": "each position",
-    "multi_label_classification": "several labels|multi-label",
     "actor_critic_cartpole": "several outputs",
 }
 
@@ -29,6 +26,21 @@ REFUSED = {
 #: branches. As it found them, and compared by eye with the graphs; that all paths come
 #: through each is tested below.
 EXPECTED = {
+    "oxford_pets_image_segmentation": [
+        "input_layer",
+        "add",
+        "add_1",
+        "add_3",
+        "add_4",
+    ],
+    "ctc_asr": [
+        "spectrogram",
+        "batch_normalization",
+        "bidirectional",
+        "dense",
+        "batch_normalization_3",
+    ],
+    "multi_label_classification": ["input_layer", "dense", "dense_1"],
     "mnist_convnet": [
         "input_layer",
         "conv2d",
@@ -213,12 +225,14 @@ def _cases():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _cases())
 def test_a_model_trains_augmented_or_is_refused_in_one_sentence(name):
+    if (name, BACKEND) in PLAIN_FAILS:
+        pytest.skip("Keras has no gradient of its sparse loss of pixels there")
     place = PLACES[name]()
     if name not in REFUSED:
         _check_training(place, EXPECTED[name])
         return
     _check_refusal(place, REFUSED[name])
-    if place.model.compiled and (name, BACKEND) not in PLAIN_FAILS:
+    if place.model.compiled:
         assert np.isfinite(place.train(_eager(place.model)))
 
 

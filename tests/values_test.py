@@ -218,6 +218,18 @@ def test_augment_tells_it_from_loss_and_output():
     logits = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Dense(3)])
     logits.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     assert keras_modals.augment(logits).latent_augmentation.num_classes == 3
+    scaled = keras.Sequential(
+        [
+            keras.Input((4,)),
+            L.Dense(3),
+            L.Dense(1),
+            L.Rescaling(20.0),
+            L.Reshape((1, 1)),
+            L.Flatten(),
+        ]
+    )
+    scaled.compile("sgd", "mse")
+    assert keras_modals.augment(scaled).latent_augmentation.labels == Values()
     uncompiled = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Dense(1)])
     model = keras_modals.augment(uncompiled, labels=Values())
     model.compile("sgd", log_cosh_of_my_own)

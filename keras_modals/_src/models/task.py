@@ -40,19 +40,41 @@ def _name_in_keras(function):
     return getattr(function, "__name__", None)
 
 
+#: Layers that leave values as they are, and those that make other numbers of them.
+_SAME_VALUES = (
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.Permute,
+    keras.layers.Reshape,
+)
+_OTHER_VALUES = (keras.layers.Normalization, keras.layers.Rescaling)
+
+
 def _activation(model, output):
     """The activation of an output, `None` where it cannot be told."""
     place = [tensor is output for tensor in model.outputs].index(True)
-    layer = model
-    while isinstance(layer, keras.Model):
+    graph = Graph(model)
+    return _activation_of(graph, graph.outputs[place])
+
+
+def _activation_of(graph, tensor):
+    """The activation that a tensor of a graph comes from, `None` for unknown."""
+    layer = graph.producer(tensor)
+    if layer is None:
+        return None
+    call = next(each for each in graph.calls if each.operation is layer)
+    if isinstance(layer, keras.Model):
         if not hasattr(layer, "outputs"):
             return None
-        graph = Graph(layer)
-        tensor = graph.outputs[place]
-        layer = graph.producer(tensor)
-        if isinstance(layer, keras.Model):
-            call = next(each for each in graph.calls if each.operation is layer)
-            place = [output is tensor for output in call.outputs].index(True)
+        place = [output is tensor for output in call.outputs].index(True)
+        nested = Graph(layer)
+        return _activation_of(nested, nested.outputs[place])
+    if isinstance(layer, _SAME_VALUES):
+        return _activation_of(graph, call.inputs[0])
+    if isinstance(layer, _OTHER_VALUES):
+        return keras.activations.linear
     if isinstance(layer, keras.layers.Softmax):
         return keras.activations.softmax
     known = isinstance(layer, keras.layers.Layer)
