@@ -91,6 +91,7 @@ NOT_FOR_USERS = {
         "from_config",
         "get_config",
         "mixes_targets",
+        "positions",
         "read",
     },
     "Values": {*_OF_LABELS, "means"},
