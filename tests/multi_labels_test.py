@@ -318,3 +318,12 @@ def test_other_tasks_are_refused():
         ).set_model(model)
     with pytest.raises(ValueError, match="num_labels=1"):
         MultiLabels(1)
+
+
+def test_labels_may_be_booleans(rng):
+    x, y = data(rng)
+    losses = []
+    for kind in (y, y > 0):
+        model = keras_modals.augment(plain_model(), policy=MIXING, seed=0)
+        losses.append(model.train_on_batch(x, kind, return_dict=True)["loss"])
+    np.testing.assert_allclose(*map(float, losses), rtol=1e-6)

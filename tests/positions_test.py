@@ -599,3 +599,81 @@ def test_the_search_in_one_training_and_the_monitor_are_refused(rng):
     x, y, _ = sentences(rng)
     with pytest.raises(ValueError, match="one class for each sample"):
         keras_modals.evaluation.LatentMonitor(x, y).set_model(model)
+
+
+# As a second reader found -----------------------------------------------------------
+
+
+def test_a_loss_without_values_of_positions_leaves_no_hardness(rng):
+    model = unet()
+    model.compile(keras.optimizers.SGD(0.0), keras.losses.Dice(), **EAGER)
+    policy = Policy.single("hard_interpolation", 0.5)
+    model = keras_modals.augment(model, "last", policy=policy, seed=0)
+    x = rng.normal(size=(4, 8, 8, 2)).astype("float32")
+    y = np.eye(3, dtype="float32")[rng.integers(0, 3, (4, 8, 8))]
+    for _ in range(2):
+        model.train_on_batch(x, y)
+    assert not array(model.latent_augmentation.memory.hardness).any()
+
+
+def test_triplets_of_several_labels_at_each_position(rng):
+    x, _, present = sentences(rng)
+    y = (rng.uniform(size=(ROWS, TIME, TAGS)) < 0.5).astype("float32")
+    loss = "binary_crossentropy"
+    model = keras_modals.augment(
+        tagger(loss=loss, activation="sigmoid"), "rnn", policy=STILL, seed=0
+    )
+    selector = TripletSelector(2.0, "all", multi_label=True)
+    term = keras_modals.Triplets(0.1, selector)
+    model.compile(keras.optimizers.SGD(0.0), loss, terms=[term], **EAGER)
+    logs = model.train_on_batch(x, y, return_dict=True)
+    expected = float(selector(y[present], latents_of(model, x)[present]))
+    assert expected > 0.1
+    np.testing.assert_allclose(float(logs["triplet_loss"]), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("length", [3, TIME])
+def test_a_decoder_has_positions_of_its_own(length, rng):
+    """What is mixed before it is mixed whole, and so are all of its targets."""
+    x, _, _ = sentences(rng)
+    y = rng.integers(0, TAGS, (ROWS, length))
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((TIME,), dtype="int32"),
+            L.Embedding(WORDS, 6, mask_zero=True, name="words"),
+            L.SimpleRNN(4, name="encoder"),
+            L.RepeatVector(length),
+            L.SimpleRNN(4, return_sequences=True),
+            L.Dense(TAGS, "softmax"),
+        ]
+    )
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(0.0), loss, **EAGER)
+    model = keras_modals.augment(
+        model, "encoder", policy=MIXING, seed=0, warmup_steps=0
+    )
+    logs, scope, outputs = step_of(model, x, y)
+    partner, share = array(scope.rows.partner), array(scope.rows.share)
+    valid = np.ones((ROWS, length), bool)
+    expected = loss_by_loops(outputs, y, valid, partner, share)
+    np.testing.assert_allclose(float(logs["loss"]), expected, rtol=2e-5)
+
+
+def test_by_hand_masked_positions_keep_their_labels():
+    layer = LatentAugmentation(2, Policy({"class_mixing": (1.0, 1.0)}), axis=-1, seed=0)
+    latents = np.stack([np.zeros((2, 1)), np.ones((2, 1))]).astype("float32")
+    data = {"latents": latents, "labels": tensor([[0, 0], [1, 1]], "int32")}
+    mask = {"latents": tensor([[True, True], [True, False]], "bool"), "labels": None}
+    moved = layer(data, training=True, mask=mask)
+    found, labels = array(moved["latents"]), array(moved["labels"])
+    np.testing.assert_allclose(labels[:, 0, 1], found[:, 0, 0], rtol=1e-6)
+    assert 0 < labels[0, 0, 1] < 1
+    assert found[:, 1, 0].tolist() == labels[:, 1, 1].tolist() == [0.0, 1.0]
+
+
+def test_one_hot_rows_of_whole_numbers_are_refused(rng):
+    model = keras_modals.augment(tagger())
+    y = np.eye(TAGS, dtype="uint8")[rng.integers(0, TAGS, (ROWS, TIME))]
+    with pytest.raises(ValueError, match="must be floats"):
+        model.fit(np.ones((ROWS, TIME), int), y, verbose=0)

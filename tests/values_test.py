@@ -494,3 +494,30 @@ def test_a_search_by_the_loss(rng):
     scores = array(search.member_scores.result())
     np.testing.assert_allclose(loss, scores.min(), rtol=1e-4)
     assert best.latent_augmentation.labels == Values()
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        lambda: [L.Dense(1), L.ReLU()],
+        lambda: [L.Dense(3), L.LeakyReLU()],
+        lambda: [L.Reshape((3, 2)), L.TimeDistributed(L.Dense(1))],
+        lambda: [L.Reshape((3, 2)), L.Bidirectional(L.LSTM(1))],
+    ],
+    ids=["relu", "leaky", "time distributed", "bidirectional"],
+)
+def test_a_regression_is_told_by_what_an_output_comes_from(ends):
+    model = keras.Sequential([keras.Input((6,)), L.Dense(6), *ends()])
+    model.compile("sgd", "mse")
+    assert keras_modals.augment(model, 1).latent_augmentation.labels == Values()
+
+
+def test_where_it_cannot_be_told_it_is_asked_for():
+    inputs = keras.Input((6,))
+    outputs = keras.ops.squeeze(L.Dense(1)(L.Dense(4)(inputs)), -1)
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"pass `labels=keras_modals.Values\(\)`"):
+        keras_modals.augment(model)
+    labels = keras_modals.augment(model, 1, labels=Values()).latent_augmentation.labels
+    assert labels == Values()

@@ -63,7 +63,7 @@ class LatentProbe:
     def __init__(self, model, batch_size=500):
         self.model = model
         self.layer = model.latent_augmentation
-        if self.layer.num_classes is None:
+        if self.layer.num_classes is None or self.layer.labels.per_position:
             raise ValueError(
                 "Latents are told apart by their classes: labels must be one class "
                 "for each sample. "

@@ -27,12 +27,14 @@ class Labels:
             edges that a stream tells; else 0.
         num_classes: The number of classes; `None` where labels are none.
         per_position: Whether each position of a sample has a label.
+        are_several: Whether there may be several labels at once.
     """
 
     mixes_targets: ClassVar[bool] = False
     num_bins: ClassVar[int] = 0
     num_classes: ClassVar[int | None] = None
     per_position: ClassVar[bool] = False
+    are_several: ClassVar[bool] = False
 
     @classmethod
     def of_task(cls, task):

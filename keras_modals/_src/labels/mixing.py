@@ -43,7 +43,13 @@ def with_rank(tensor, rank):
 
 def fits(mask, tensor):
     """Whether a mask, `(batch, ...)`, has an entry for each position of a tensor, whose
-    further axes are features."""
-    rank = len(mask.shape)
-    positions = tuple(tensor.shape[1:rank])
-    return len(tensor.shape) > rank and positions == tuple(mask.shape[1:])
+    further axes are features, as far as sizes are known."""
+    return len(tensor.shape) > len(mask.shape) and same_positions(mask, tensor)
+
+
+def same_positions(mask, tensor):
+    """Whether a tensor has the axes of a mask, `(batch, ...)`, and maybe others after
+    them, as far as sizes are known."""
+    sizes, others = mask.shape[1:], tensor.shape[1 : len(mask.shape)]
+    pairs = zip(sizes, others, strict=False)
+    return len(sizes) == len(others) and all(None in (a, b) or a == b for a, b in pairs)

@@ -36,6 +36,7 @@ class MultiLabels(Labels):
     """
 
     mixes_targets = True
+    are_several = True
 
     num_labels: Any = None
 
@@ -78,7 +79,7 @@ class MultiLabels(Labels):
         return ops.where(groups[:, None] == IGNORED, -1.0, rows)
 
     def is_unlabeled(self, targets, ignored=()):
-        return ops.any(ops.convert_to_tensor(targets) < 0, axis=-1)
+        return ops.any(ops.cast(targets, "float32") < 0, axis=-1)
 
     def mixable(self, targets):
         return ops.cast(targets, "float32")

@@ -25,9 +25,10 @@ class Positions(Labels):
     keeps labels, the memory and terms take each position by itself, where latents have
     the positions of the labels, and their features on the last axis.
 
-    A position without a label is left alone: one whose index is not in
-    `[0, num_classes)`, usually -1, -100 or 255, or is one that the loss ignores, one
-    whose one-hot row is all zeros, and a masked one.
+    A position has no label where its index is not in `[0, num_classes)`, usually -1,
+    -100 or 255, or is one that the loss ignores, or where its one-hot row is all zeros:
+    no operation moves it by itself, and it enters no memory and no term. A masked one
+    is not mixed either.
 
     Args:
         labels: What each position has, `keras_modals.Classes` or
@@ -62,6 +63,14 @@ class Positions(Labels):
     @property
     def mixes_targets(self):  # type: ignore[override]
         return self.labels.mixes_targets
+
+    @property
+    def are_several(self):  # type: ignore[override]
+        return self.labels.are_several
+
+    @property
+    def num_classes(self):  # type: ignore[override]
+        return self.labels.num_classes
 
     @property
     def num_groups(self):
@@ -138,6 +147,14 @@ class Positions(Labels):
                 "or with one more axis for rows, of numbers: pad what has different "
                 "lengths, with an index that the loss ignores. Received: targets of "
                 f"shape {targets.shape} and dtype {targets.dtype}"
+            )
+        may_be_rows = targets.ndim > 2 and targets.shape[-1] == self.num_classes
+        is_whole = targets.dtype.kind in "biu"
+        if may_be_rows and is_whole and np.all(targets.sum(axis=-1) == 1):
+            raise ValueError(
+                "One-hot labels of positions must be floats, since whole numbers are "
+                "class indices: write `y.astype('float32')`. "
+                f"Received: targets of dtype {targets.dtype}, shape {targets.shape}"
             )
         rows = ops.convert_to_numpy(self._rows(targets))
         if rows.ndim == 2 and isinstance(self.labels, Classes):

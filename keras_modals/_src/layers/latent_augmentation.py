@@ -8,7 +8,7 @@ from keras import ops
 from keras_modals._src import backend
 from keras_modals._src.arguments import check_integer
 from keras_modals._src.labels import IGNORED, Classes, Labels, Positions
-from keras_modals._src.labels.mixing import fits, mixed
+from keras_modals._src.labels.mixing import mixed, with_rank
 from keras_modals._src.layers.gradients import scale_gradient
 from keras_modals._src.layers.mixed_mask import MixedMask, mixed_mask
 from keras_modals._src.layers.policy_layer import PolicyLayer
@@ -165,7 +165,8 @@ class LatentAugmentation(PolicyLayer):
         self.max_rows = max_rows
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        if self.labels.per_position and self.partners not in (None, ("any", 1.0)):
+        is_any = self.partners is None or self.partners[0] == "any"
+        if self.labels.per_position and not is_any:
             raise ValueError(
                 "Where each position has a label, samples have none by which partners "
                 f"could be drawn: use `partners='any'`. Received: {self.partners}"
@@ -294,8 +295,7 @@ class LatentAugmentation(PolicyLayer):
             scope.record(self, latents)
         mix = None
         if self.mixes_classes:
-            has_mask = scope.has_positions and scope.mask is not None
-            mask = scope.mask if has_mask and fits(scope.mask, given) else None
+            mask = scope.mask_at(place, given, mask)
             mix = partial(scope.mixing, place=place, mask=mask)
         groups = self._where_there(scope.labels.groups, scope.mask)
         outputs, touched = self.apply(
@@ -315,7 +315,8 @@ class LatentAugmentation(PolicyLayer):
         """The groups of positions, but of those that are masked."""
         if mask is None or not self.labels.per_position:
             return groups
-        return ops.where(ops.reshape(mask, (-1,)), groups, IGNORED)
+        mask = ops.reshape(ops.cast(mask, "bool"), (-1,))
+        return ops.where(mask, groups, IGNORED)
 
     def _move_by_hand(self, latents, labels, mask):
         """Latents moved by what keeps their labels."""
@@ -337,6 +338,7 @@ class LatentAugmentation(PolicyLayer):
         they are."""
         read, _ = self.read(labels, needs_groups=self.needs_groups)
         mask = mask.get("latents") if isinstance(mask, dict) else mask
+        mask = None if mask is None else ops.cast(mask, "bool")
         groups = self._where_there(read.groups, mask)
         flat, rows = _flat(latents), RowMap(ops.shape(latents)[0])
         mixing = mix = None
@@ -350,7 +352,12 @@ class LatentAugmentation(PolicyLayer):
         labels = self.labels.mixable(labels)
         if mixing is not None:
             partner = backend.take_rows(labels, mixing.partner)
-            labels = mixed(labels, partner, mixing.share)
+            mixed_labels = mixed(labels, partner, mixing.share)
+            if is_of_positions:
+                both = mask & backend.take_rows(mask, mixing.partner)
+                both = with_rank(both, len(labels.shape))
+                mixed_labels = ops.where(both, mixed_labels, labels)
+            labels = mixed_labels
         outputs = _like(outputs, latents)
         return {"latents": outputs, "labels": labels, **others}
 

@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_modals._src import backend
 from keras_modals._src.labels import IGNORED
-from keras_modals._src.labels.mixing import with_rank
+from keras_modals._src.labels.mixing import fits, same_positions, with_rank
 from keras_modals._src.layers.position_rows import (
     MAX_ROWS,
     check_positions,
@@ -93,6 +93,8 @@ class StepScope:
         self._places = places or {}
         self._recorded: dict[str, Any] = {}
         self._moved: list = []
+        # Places at which all of a sample is mixed, whatever its mask says.
+        self._mixed_whole: list = []
 
     def place_of(self, name):
         """The `Place` of a layer of the model that is trained."""
@@ -128,10 +130,43 @@ class StepScope:
             )
 
     def keep_mask(self, mask):
-        """Keeps the first mask that reaches a layer: at a later one, that of what is
-        mixed has the positions of two samples."""
-        if self.mask is None:
-            self.mask = mask
+        """Keeps the first mask that reaches a layer, where it is of the positions that
+        have targets: at a later one, that of what is mixed has the positions of two
+        samples."""
+        if mask is None or self.mask is not None or not self.has_positions:
+            return
+        targets = self.labels.targets
+        if targets is None or same_positions(mask, targets):
+            self.mask = ops.cast(mask, "bool")
+
+    def mask_at(self, place, latents, mask):
+        """The mask of positions that only those who both have them are mixed at, at the
+        place of a layer that mixes; `None` where all of a sample is mixed.
+
+        Args:
+            place: The layer's `Place`.
+            latents: What the layer receives.
+            mask: The mask beside it, `None` for none.
+        """
+        has_mask = self.mask is not None and mask is not None
+        if has_mask and fits(self.mask, latents):
+            return self.mask
+        self._mixed_whole.append(place)
+        return None
+
+    def mask_of_targets(self):
+        """The positions at which targets are mixed as latents were, boolean
+        `(batch, ...)`; `None` for all."""
+        if self.mask is None or self.mixing is None:
+            return self.mask
+        mask = self.mask
+        for place in self._mixed_whole:
+            happens = self.mixing.happens(place)
+            if happens is True:
+                return None
+            if happens is not False:
+                mask = mask | happens
+        return mask
 
     def record(self, layer, latents):
         """Keeps a layer's latents, of each sample's first view, `(batch, features)`."""

@@ -49,7 +49,14 @@ _SAME_VALUES = (
     keras.layers.Permute,
     keras.layers.Reshape,
 )
-_OTHER_VALUES = (keras.layers.Normalization, keras.layers.Rescaling)
+_OTHER_VALUES = (
+    keras.layers.ELU,
+    keras.layers.LeakyReLU,
+    keras.layers.Normalization,
+    keras.layers.PReLU,
+    keras.layers.ReLU,
+    keras.layers.Rescaling,
+)
 
 
 def _activation(model, output):
@@ -61,10 +68,14 @@ def _activation(model, output):
 
 def _activation_of(graph, tensor):
     """The activation that a tensor of a graph comes from, `None` for unknown."""
-    layer = graph.producer(tensor)
-    if layer is None:
+    calls = [c for c in graph.calls if any(each is tensor for each in c.outputs)]
+    if not calls:
         return None
-    call = next(each for each in graph.calls if each.operation is layer)
+    call, layer = calls[0], calls[0].operation
+    if isinstance(layer, keras.layers.Wrapper):
+        layer = layer.layer
+    elif isinstance(layer, keras.layers.Bidirectional):
+        layer = layer.forward_layer
     if isinstance(layer, keras.Model):
         if not hasattr(layer, "outputs"):
             return None

@@ -12,8 +12,11 @@ class ClassMixing(Mixing):
     label. The share is uniform between 0 and the magnitude.
 
     Args:
-        partners: `"any"`, each sample of the batch alike, or `"balanced"`, each class
-            of the batch alike: a remedy for rare classes. Defaults to `"any"`.
+        partners: `"any"`, each sample of the batch alike; `"balanced"`, each class of
+            the batch alike: a remedy for rare classes; or `"near"`, with a probability
+            that falls with the distance of the targets. Defaults to `"any"`.
+        bandwidth: Positive float, for `"near"` partners: the width of the kernel, in
+            standard deviations of the batch's targets. Defaults to `1.0`.
 
     Reference:
 

@@ -3,7 +3,6 @@ from typing import Any
 import keras
 
 from keras_modals._src import backend
-from keras_modals._src.labels import MultiLabels
 from keras_modals._src.losses.triplet_selector import TripletSelector
 from keras_modals._src.terms.term import Term, TermLosses
 
@@ -47,7 +46,7 @@ class Triplets(Term):
         self.loss: Any = loss or TripletSelector(0.5, "random", "cosine")
 
     def prepare(self, model):
-        several = isinstance(model.latent_augmentation.labels, MultiLabels)
+        several = model.latent_augmentation.labels.are_several
         if self._is_default:
             self.loss.multi_label = several
         if getattr(self.loss, "multi_label", several) != several:

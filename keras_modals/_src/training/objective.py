@@ -77,6 +77,9 @@ def compute_objective(model, x, y, sample_weight):
     if any(each.needs_losses for each in model.remembering) and losses:
         predictions = rows.of_view(data.entries[outputs.label][1], 0)
         sample_loss = _sample_losses(model, losses[0], label_targets, predictions)
+        if sample_loss is None:
+            # A loss of the batch says nothing about single samples.
+            sample_loss = ops.zeros(ops.shape(labels.groups))
     return Objective(
         model_loss,
         own_losses,
@@ -93,11 +96,12 @@ def compute_objective(model, x, y, sample_weight):
 
 def _valid_positions(layer, scope):
     """Which positions have a target, boolean `(batch, ...)`; `None` for all."""
+    mask = scope.mask_of_targets()
     if not layer.labels.per_position:
-        return scope.mask if scope.has_positions else None
+        return mask
     shape = layer.labels.positions(scope.labels.targets)
     known = ops.reshape(scope.labels.groups != IGNORED, shape)
-    return known if scope.mask is None else known & ops.cast(scope.mask, "bool")
+    return known if mask is None else known & mask
 
 
 def _mean_loss(model, x, passes):
@@ -138,11 +142,9 @@ def _with_terms(task_loss, terms, clean, replicas):
 
 
 def _sample_losses(model, loss, targets, predictions):
-    """The task loss of all that has a label, float32 `(batch,)`, or of each
-    position."""
+    """The task loss of each sample, float32 `(batch,)`, or of each position; `None` for
+    a loss that has none."""
     targets = ops.convert_to_tensor(targets)
     predictions = ops.stop_gradient(predictions)
     per_position = model.latent_augmentation.labels.per_position
-    losses = model.loss_kinds.sample_losses(loss, targets, predictions, per_position)
-    # A loss of the batch says nothing about single samples.
-    return ops.zeros((ops.shape(targets)[0],)) if losses is None else losses
+    return model.loss_kinds.sample_losses(loss, targets, predictions, per_position)

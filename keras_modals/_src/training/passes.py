@@ -4,7 +4,14 @@ and weights that match them."""
 from keras import ops
 
 from keras_modals._src import backend
-from keras_modals._src.labels.mixing import drawn, fits, is_mixable, mixed, with_rank
+from keras_modals._src.labels.mixing import (
+    drawn,
+    fits,
+    is_mixable,
+    mixed,
+    same_positions,
+    with_rank,
+)
 from keras_modals._src.training.masks import rows_of
 
 
@@ -181,6 +188,6 @@ class _Pass:
 
 def _where(valid, partner, own):
     """What a partner has, where it is valid, `(rows, ...)`, else the sample's own."""
-    if own is None or tuple(own.shape[1 : len(valid.shape)]) != tuple(valid.shape[1:]):
+    if own is None or not same_positions(valid, own):
         return partner
     return ops.where(with_rank(valid, len(own.shape)), partner, own)
