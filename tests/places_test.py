@@ -1,6 +1,12 @@
-"""Models as users have them train augmented, or are refused in one sentence."""
+"""Models as users have them train augmented, or are refused in one sentence.
 
+Of each, the tests compare the places and the predictions, and train every second one.
+`python tests/places_test.py` trains all.
+"""
+
+import os
 import re
+import sys
 
 import keras
 import numpy as np
@@ -207,6 +213,11 @@ WARNED = {
 PLAIN_FAILS = [("oxford_pets_image_segmentation", "torch")]
 
 
+#: All train where this file is a script; in the tests every second one, on TensorFlow.
+TRAIN_ALL = "TRAIN_ALL" in os.environ or BACKEND != "tensorflow"
+TRAINED = [*list(PLACES)[::2], "multi_label_classification", "ctc_asr"]
+
+
 def _cases():
     cases = []
     for name in PLACES:
@@ -229,7 +240,7 @@ def test_a_model_trains_augmented_or_is_refused_in_one_sentence(name):
         pytest.skip("Keras has no gradient of its sparse loss of pixels there")
     place = PLACES[name]()
     if name not in REFUSED:
-        _check_training(place, EXPECTED[name])
+        _check_training(place, EXPECTED[name], TRAIN_ALL or name in TRAINED)
         return
     _check_refusal(place, REFUSED[name])
     if place.model.compiled:
@@ -251,7 +262,7 @@ def _augment(place, **arguments):
 STILL = keras_modals.Policy({"class_mixing": (0.0, 0.0)})
 
 
-def _check_training(place, names):
+def _check_training(place, names, trains=True):
     original = _eager(place.model)
     same = _augment(place, policy=STILL)
     augmented = _augment(place)
@@ -263,6 +274,8 @@ def _check_training(place, names):
         assert len(model.trainable_weights) == len(original.trainable_weights)
     expected = place.predict(original)
     np.testing.assert_allclose(place.predict(augmented), expected, 1e-5, 1e-6)
+    if not trains:
+        return
     # Dropout draws from copies of the plain model's seeds.
     losses = []
     state = [np.array(keras.ops.convert_to_numpy(v)) for v in original.variables]
@@ -379,3 +392,8 @@ def test_a_network_that_is_frozen_or_runs_as_at_inference_has_no_place_inside():
     assert inside.startswith(base.name)
     assert pooled.startswith("global_average_pooling2d")
     assert last == "own (16,)"
+
+
+if __name__ == "__main__":
+    os.environ["TRAIN_ALL"] = "1"
+    sys.exit(pytest.main([__file__, "-n0", "-q"]))

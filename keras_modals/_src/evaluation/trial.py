@@ -8,7 +8,6 @@ import numpy as np
 
 from keras_modals._src.evaluation.compiled import check_compiled
 from keras_modals._src.evaluation.errors import NotApplicableError
-from keras_modals._src.evaluation.kinds import Kind
 from keras_modals._src.labels import Classes
 
 #: How names of logs end of which less is better.
@@ -35,7 +34,7 @@ class Trial:
 
     train: tuple
     validation: tuple
-    kind: Kind
+    kind: Any
     seed: int
     epochs: int
     batch_size: int
