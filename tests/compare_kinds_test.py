@@ -429,10 +429,8 @@ TRIED = (
     "class weights",
     "oversampling",
     "SMOTE",
-    "triplet",
     "hard interpolation",
     "latent mixing",
-    "latent mixing, class weights",
     "latent mixing, oversampling",
     "one-run search",
 )
@@ -453,6 +451,7 @@ def eager(build):
 @pytest.mark.parametrize("kind", KINDS)
 def test_methods_that_have_a_meaning_train_and_others_say_why(kind, rng):
     build, make, skipped = KINDS[kind]
+    skipped = {name: skipped[name] for name in TRIED if name in skipped}
     methods = {
         name: Method(METHODS[name].train, METHODS[name].grid[-1:]) for name in TRIED
     }

@@ -219,6 +219,7 @@ def test_the_term_compares_the_rows_of_samples(rng):
     np.testing.assert_allclose(float(logs["triplet_loss"]), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_default_triplets_are_of_several_labels(rng, tmp_path):
     x, y = data(rng)
     model = keras_modals.augment(plain_model(), seed=0)

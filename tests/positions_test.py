@@ -269,6 +269,7 @@ def test_a_policy_that_moves_nothing_changes_no_number(how, views, rng):
         np.testing.assert_allclose(logs[1][name], values, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_it_is_saved_and_goes_on(rng, tmp_path):
     x, y, _ = sentences(rng)
     model = keras_modals.augment(
@@ -291,6 +292,7 @@ def test_it_is_saved_and_goes_on(rng, tmp_path):
 # Positions by themselves ----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_operations_move_positions_that_have_a_label(rng):
     """Each by itself, and none that is masked or ignored."""
     policy = Policy({"gaussian_noise": (1.0, 1.0)}, operation_counts=(0.0, 1.0))
@@ -393,6 +395,7 @@ def test_of_many_positions_some_with_a_label_are_drawn(rng):
     assert np.all(np.abs(counts[known] - 120) < 4.5 * error)
 
 
+@pytest.mark.slow
 def test_many_classes_at_many_positions():
     """More pairs of a class and a position than an int32 counts."""
     classes, positions = 20_000, 200_000
@@ -435,6 +438,7 @@ def test_by_hand(rng):
         np.testing.assert_allclose(labels[row], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_lengths_need_not_be_known(rng):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None,), dtype="int32")
