@@ -30,7 +30,6 @@ _OF_LABELS = {
     "mixable",
     "num_groups",
     "of_task",
-    "errors",
     "what_is_wrong",
 }
 NOT_FOR_USERS = {
@@ -67,6 +66,7 @@ NOT_FOR_USERS = {
     "Labels": {
         *_OF_LABELS,
         "compared",
+        "errors",
         "check_output",
         "check_stream",
         "from_config",
@@ -76,6 +76,7 @@ NOT_FOR_USERS = {
     },
     "Classes": {
         *_OF_LABELS,
+        "errors",
         "check_output",
         "check_stream",
         "like",
@@ -83,7 +84,7 @@ NOT_FOR_USERS = {
         "probabilities",
         "shares",
     },
-    "MultiLabels": {*_OF_LABELS, "check_output", "compared"},
+    "MultiLabels": {*_OF_LABELS, "errors", "check_output", "compared"},
     "Positions": {
         *_OF_LABELS,
         "check_output",
@@ -96,7 +97,7 @@ NOT_FOR_USERS = {
         "positions",
         "read",
     },
-    "Values": {*_OF_LABELS, "means"},
+    "Values": {*_OF_LABELS, "errors", "means"},
     "Policy": {"from_config", "get_config"},
     "Prior": {"get_config"},
     "Triplets": {"get_config", "prepare"},

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_modals._src.labels.batch_labels import BatchLabels
-from keras_modals._src.labels.classes import Classes
+from keras_modals._src.labels.classes import Classes, is_float
 from keras_modals._src.labels.labels import IGNORED, Labels
 from keras_modals._src.labels.multi_labels import MultiLabels
 
@@ -90,8 +90,7 @@ class Positions(Labels):
     def _are_rows(self, targets):
         if isinstance(self.labels, MultiLabels):
             return True
-        is_float = "float" in keras.backend.standardize_dtype(targets.dtype)
-        return is_float and targets.shape[-1] == self.labels.num_classes
+        return is_float(targets) and targets.shape[-1] == self.labels.num_classes
 
     # Tensors ----------------------------------------------------------------
 
@@ -123,19 +122,6 @@ class Positions(Labels):
     def mixable(self, targets):
         rows = self.labels.mixable(self._rows(targets))
         return ops.reshape(rows, (*self.positions(targets), rows.shape[-1]))
-
-    def errors(self, targets, outputs):
-        """The mean over a sample's positions, of those that have a label."""
-        batch = ops.shape(outputs)[0]
-        rows = self._rows(targets)
-        has_label = ops.cast(self.labels.groups(rows) != IGNORED, "float32")
-        outputs = ops.reshape(outputs, (-1, outputs.shape[-1]))
-        errors = self.labels.errors(rows, outputs) * has_label
-        errors, count = (
-            ops.sum(ops.reshape(each, (batch, -1)), axis=1)
-            for each in (errors, has_label)
-        )
-        return errors / ops.maximum(count, 1.0)
 
     # Arrays -----------------------------------------------------------------
 

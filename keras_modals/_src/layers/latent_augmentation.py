@@ -263,12 +263,12 @@ class LatentAugmentation(PolicyLayer):
                 )
             return self._mix_by_hand(mask=mask, **latents)
         if labels is not None:
-            labels, _ = self.read(labels, needs_groups=self.needs_groups)
             if scope is not None:
                 raise ValueError(
                     f"The layer '{self.name}' is given `labels` by hand only: in a "
                     "`ModalsModel` it has those of the batch. Leave them out."
                 )
+            labels, _ = self.read(labels)
         elif scope is None:
             self._warn(
                 "was called in training without labels and does nothing. Make the "
@@ -307,8 +307,10 @@ class LatentAugmentation(PolicyLayer):
             moved,
         )
         if touched is not None:
-            touched = ops.reshape(touched, (rows.moved_copies * rows.batch, -1))
-            scope.mark_moved(ops.any(touched, axis=1))
+            if self.labels.per_position:
+                touched = ops.reshape(touched, (rows.moved_copies * rows.batch, -1))
+                touched = ops.any(touched, axis=1)
+            scope.mark_moved(touched)
         return outputs
 
     def _where_there(self, groups, mask):
@@ -375,7 +377,8 @@ class LatentAugmentation(PolicyLayer):
         edges = None
         if self.quantiles is not None and needs_groups:
             edges = self.quantiles.update(self.labels.means(targets))
-        return self.labels.read(targets, ignored, self.seed_generator, edges)
+        seed = self.seed_generator if needs_groups else None
+        return self.labels.read(targets, ignored, seed, edges)
 
     def remember(self, latents, labels, losses=None, after=()):
         """Updates the class memory, where there is one, with a batch of clean latents,
@@ -458,7 +461,9 @@ class LatentAugmentation(PolicyLayer):
                 # What no operation moved trains the encoder.
                 own = self.rows_of(samples)
                 walked = ops.where(touched[:, None], ops.cast(walked, own.dtype), own)
-            moved = ops.reshape(ops.cast(walked, latents.dtype), ops.shape(samples))
+            moved = ops.cast(walked, latents.dtype)
+            if self.labels.per_position:
+                moved = ops.reshape(moved, ops.shape(samples))
         elif not (trains_encoder or rows.has_clean_view):
             moved = samples
         if mix is not None:

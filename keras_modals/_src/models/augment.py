@@ -64,8 +64,10 @@ def augment(
             these words; or a list of such. Defaults to `"auto"`.
         num_classes: Integer, or `labels=keras_modals.Values()` for a regression.
             Defaults to what the (label) output and its loss tell: numbers where the
-            model is compiled with a loss of regression, as `"mse"` is, else as many
-            classes as the output is wide, 2 for a width of 1.
+            model is compiled with a loss of regression, as `"mse"` is; several labels
+            at once where it ends in a sigmoid of several; else as many classes as the
+            output is wide, 2 for a width of 1. With axes of positions, each of these
+            has a label.
         policy: A `keras_modals.Policy`, which acts at the place that is the nearest to
             the head; the others have those of its operations that mix, if any, and are
             left out if none does. Or a list of policies, one for each place. Defaults

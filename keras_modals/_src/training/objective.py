@@ -10,7 +10,7 @@ from keras_modals._src.training.outputs import StepData
 from keras_modals._src.training.passes import loss_passes, metric_data
 
 NO_LABELS = (
-    "`ModalsModel` learns from class labels, and the training data has none. "
+    "`ModalsModel` learns from labels, and the training data has none. "
     "Pass `y`, or a dataset of (inputs, labels). Received: y=None"
 )
 
