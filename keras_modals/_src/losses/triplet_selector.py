@@ -135,9 +135,9 @@ class TripletSelector(keras.losses.Loss):
             # choice among them.
             keys = backend.uniform(ops.shape(known), self.seed_generator)
             order = ops.cast(ops.argsort(keys), "int32")
-            labels = ops.take(labels, order, axis=0)
-            known = ops.take(known, order)
-            embeddings = ops.take(embeddings, order, axis=0)
+            labels, known, embeddings = (
+                backend.take_rows(each, order) for each in (labels, known, embeddings)
+            )
 
         distances = pairwise_distances(embeddings, self.distance)
         same = self._are_same(labels)
@@ -151,7 +151,7 @@ class TripletSelector(keras.losses.Loss):
         sums = ops.sum(coefficients * distances, axis=1) + self.margin * counts
         total = ops.maximum(ops.sum(counts), 1.0)
         scale = ops.cast(ops.shape(known)[0], "float32") / total
-        return ops.take(sums, pairs.places) * scale
+        return backend.take_rows(sums, pairs.places) * scale
 
     def _read(self, y_true):
         """The labels, and which samples have one, boolean `(batch,)`."""
