@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from keras_modals import operations, population
 from keras_modals._src.callbacks.policy_scheduler import PolicyScheduler
+from keras_modals._src.data.joined import join_unlabeled
 from keras_modals._src.labels import Classes, MultiLabels, Positions, Values
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.latent_dropout import LatentDropout
@@ -18,10 +19,12 @@ from keras_modals._src.policies.policy import Policy
 from keras_modals._src.policies.policy_schedule import PolicySchedule
 from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch
 from keras_modals._src.terms import (
+    Consistency,
     GaussianDiscriminator,
     Prior,
     Term,
     TermLosses,
+    TermStep,
     Triplets,
 )
 from keras_modals._src.version import __version__
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_POLICY",
     "Classes",
+    "Consistency",
     "GaussianDiscriminator",
     "GaussianDistance",
     "LatentAugmentation",
@@ -51,11 +55,13 @@ __all__ = [
     "SharedEncoderSearch",
     "Term",
     "TermLosses",
+    "TermStep",
     "TripletSelector",
     "Triplets",
     "Values",
     "__version__",
     "augment",
+    "join_unlabeled",
     "operations",
     "population",
 ]

@@ -88,6 +88,15 @@ def test_methods_that_are_alike_differ_by_nothing(rng):
     assert result.summary().loc[("data", "again"), "verdict"] == "no difference"
 
 
+#: What needs samples without labels.
+WITHOUT_LABELS = (
+    "latent mixing, unlabeled",
+    "interpolation consistency",
+    "pseudo-labels",
+    "mean teacher",
+    "all labels",
+)
+
 # The methods -------------------------------------------------------------------
 
 
@@ -96,7 +105,7 @@ def test_methods_that_are_alike_differ_by_nothing(rng):
     [
         name
         for name in METHODS
-        if name not in (*ONE_OF_A_KIND, "C-Mixup", "population search")
+        if name not in (*ONE_OF_A_KIND, *WITHOUT_LABELS, "C-Mixup", "population search")
     ],
 )
 def test_every_method_trains_and_reports(name, rng):
@@ -107,6 +116,34 @@ def test_every_method_trains_and_reports(name, rng):
     assert result.skipped == {}
     table = result.summary().loc["data"]
     assert table.loc[name, "runs"] == 1
+
+
+@pytest.mark.parametrize("name", WITHOUT_LABELS)
+def test_methods_that_learn_from_samples_without_labels(name, rng):
+    x, y = make_data(rng, 150)
+    method = Method(METHODS[name].train, METHODS[name].grid[:1])
+    for unlabeled, reason in (
+        (None, "needs "),
+        (x[90:], "needs the true" if name == "all labels" else None),
+        ((x[90:], y[90:]), None),
+    ):
+        arguments = {**FAST, "unlabeled": unlabeled}
+        result = keras_modals.compare(
+            build, (x[:90], y[:90]), {name: method}, 1, **arguments
+        )
+        if reason:
+            assert f"not applicable, {reason}" in result.skipped[name]
+        else:
+            assert result.summary().loc[("data", name), "runs"] == 1
+
+
+def test_samples_to_judge_by_are_not_learned_from(rng):
+    x, y = make_data(rng, 90)
+    data = {"train": (x[:30], y[:30]), "validation": (x[30:60], y[30:60])}
+    data["test"] = x[60:], y[60:]
+    for part in ("validation", "test"):
+        with pytest.raises(ValueError, match=f"are those of '{part}'"):
+            keras_modals.compare(build, data, unlabeled=data[part][0].copy(), **FAST)
 
 
 def test_population_search(rng):

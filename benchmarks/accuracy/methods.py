@@ -6,12 +6,14 @@ import keras
 import numpy as np
 
 from keras_modals import Policy, operations
+from keras_modals._src.evaluation.augmented import augmented
 from keras_modals._src.evaluation.methods import (
     STILL,
     latents,
     population_search,
 )
 from keras_modals._src.evaluation.scores import balanced_accuracy
+from keras_modals._src.evaluation.unlabeled import all_labels, consistent
 from keras_modals.evaluation import METHODS, Method
 from keras_modals.operations import PAPER_OPERATIONS, DifferenceTransform
 from keras_modals.tuners import policy_space
@@ -127,6 +129,41 @@ def _mixing(probability=0.5, magnitude=0.5, **options):
     operation = operations.get("class_mixing", options)
     return Policy({operation: (probability, magnitude)}, operation_counts=(0.0, 1.0))
 
+
+def averaged_weights(trial, model):
+    """Latent mixing, judged by averaged weights."""
+    model = augmented(trial, model)
+    settings = model.get_compile_config()
+    settings["optimizer"]["config"]["use_ema"] = True
+    model.compile_from_config(settings)
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    return trial.fit(model, callbacks=[swap])
+
+
+#: With many samples without labels.
+UNLABELED = {
+    **{
+        name: METHODS[name]
+        for name in (
+            "none",
+            "latent mixing",
+            "latent mixing, unlabeled",
+            "interpolation consistency",
+            "pseudo-labels",
+            "mean teacher",
+            "all labels",
+        )
+    },
+    "latent mixing, all labels": Method(all_labels(latents())),
+    "latent mixing, averaged weights": Method(averaged_weights),
+    "latent mixing, pseudo-labels": Method(consistent(threshold=0.9)),
+    **{
+        f"latent mixing, unlabeled, weight {weight}": Method(
+            consistent(), ({"weight": float(weight)},)
+        )
+        for weight in (1, 10)
+    },
+}
 
 #: What the package's defaults could be, for the study `tuning`.
 CANDIDATES = {

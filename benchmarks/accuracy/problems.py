@@ -3,6 +3,7 @@
 from collections import namedtuple
 
 import keras
+import numpy as np
 
 from benchmarks import data, models
 
@@ -57,12 +58,19 @@ KINDS = {
 }
 
 
+#: How many steps a training with few labels has.
+STEPS_OF_FEW = 600
+#: How many samples without labels there are at most.
+MOST_UNLABELED = 1000
+
+
 def problem(name, tuning=False):
     """A data set by name; `name/transformer` for another encoder, `name:0.5` for a
-    share of its training samples, `name@180` for another number of epochs, in this
-    order. For `tuning`, half of the validation samples take the place of the test
-    samples."""
+    share of its training samples or `name+100` for so many, the others without labels,
+    `name@180` for another number of epochs, in this order. For `tuning`, half of the
+    validation samples take the place of the test samples."""
     name, _, longer = name.partition("@")
+    name, _, labels = name.partition("+")
     name, _, share = name.partition(":")
     name, _, encoder = name.partition("/")
     share = float(share or 1)
@@ -99,9 +107,53 @@ def problem(name, tuning=False):
             "test_id": test[1],
         }
 
+    if labels:
+        return _with_few_labels(name, build, int(labels), int(longer or 0), tuning)
     epochs = EPOCHS[encoder]
     size = round(share * len(example.train[0])) // 2
     batch_size = BATCHES.get(name, min(50, size))
     if name.endswith("full"):
         epochs, batch_size = EPOCHS_OF_FULL_TEXT, 100
     return Problem(build, load, int(longer or epochs), batch_size)
+
+
+def _with_few_labels(name, build, count, epochs, tuning):
+    """A problem with so many labels, of each class as many as far as there are; 100
+    validation samples; and other samples of the same kind without labels."""
+
+    def load(seed):
+        dataset = data.load(name, seed)
+        x, y = dataset.train
+        labeled = _first_of_each(y, count, dataset.kind)
+        others = np.setdiff1d(np.arange(len(y)), labeled)
+        (x_valid, y_valid), test = dataset.valid, dataset.test
+        size = min(100, len(x_valid) // 3)
+        rest = x_valid[size:], y_valid[size:]
+        if tuning:
+            half = min(1500, len(rest[0]) // 2)
+            test = rest[0][:half], rest[1][:half]
+            rest = rest[0][half:], rest[1][half:]
+        unlabeled = tuple(
+            np.concatenate([mine[others], more])[:MOST_UNLABELED]
+            for mine, more in zip((x, y), rest, strict=True)
+        )
+        return {
+            "train": (x[labeled], y[labeled]),
+            "validation": (x_valid[:size], y_valid[:size]),
+            "test": test,
+            "test_id": test[1],
+            "unlabeled": unlabeled,
+        }
+
+    batch_size = min(25, count // 4)
+    steps = -(-count // batch_size)
+    return Problem(build, load, epochs or STEPS_OF_FEW // steps, batch_size)
+
+
+def _first_of_each(y, count, kind):
+    """The first samples, of each class in turn."""
+    if kind != "classes":
+        return np.arange(count)
+    places = [np.flatnonzero(y == label) for label in np.unique(y)]
+    order = [p[i] for i in range(len(y)) for p in places if i < len(p)]
+    return np.sort(order[:count])

@@ -2,7 +2,13 @@
 
 from collections import namedtuple
 
-from benchmarks.accuracy.methods import ALL, CANDIDATES, IMBALANCE, TARGETS
+from benchmarks.accuracy.methods import (
+    ALL,
+    CANDIDATES,
+    IMBALANCE,
+    TARGETS,
+    UNLABELED,
+)
 
 Study = namedtuple("Study", ["methods", "datasets", "metric", "tuning"])
 Study.__doc__ = """Methods on data sets.
@@ -71,6 +77,21 @@ _OTHER_TARGETS = (
     "nuclei",
 )
 
+_FEW_LABELS = tuple(
+    f"{name}+{count}"
+    for name, counts in {
+        "digits": (50, 100, 200),
+        "mnist": (50, 100, 200),
+        "fsdd": (50, 100, 200),
+        "watch": (35, 70, 140),
+        "abalone": (50, 100, 200),
+        "breast": (20, 40, 80),
+        "trec6": (150, 300, 545),
+        "trec6_sentences": (50, 100, 200),
+    }.items()
+    for count in counts
+)
+
 #: By name, which is also that of the file. Of `results`, text with the whole training
 #: set (`trec6_full`, `sst2_full`) takes minutes a run: `--datasets` asks for it.
 STUDIES = {
@@ -82,5 +103,7 @@ STUDIES = {
         False,
     ),
     "targets": Study(TARGETS, _OTHER_TARGETS, None, False),
+    "unlabeled": Study(UNLABELED, _FEW_LABELS, "accuracy", False),
+    "unlabeled_tuning": Study(UNLABELED, _FEW_LABELS, "accuracy", True),
     "tuning": Study(CANDIDATES, _FOR_TUNING, "accuracy", True),
 }

@@ -16,6 +16,7 @@ from keras_modals._src.models.augment import augment
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.search.member_graph import START
 from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch
+from keras_modals._src.terms.term import TERMS
 
 
 def latents(**arguments):
@@ -39,7 +40,7 @@ def augmented(trial, model, operation=None, magnitude=None, **arguments):
         arguments["policy"] = Policy.single(operation, magnitude)
     weights = {
         name: arguments.pop(name)
-        for name in ("triplet_weight", "prior_weight")
+        for name in (term.weight_name() for term in TERMS.values())
         if name in arguments
     }
     factor = arguments.pop("learning_rate", 1.0)

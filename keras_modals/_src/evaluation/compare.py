@@ -34,6 +34,7 @@ from keras_modals._src.evaluation.runs import (
     RunFile,
 )
 from keras_modals._src.evaluation.splits import (
+    UNLABELED,
     check_data,
     checksum,
     is_split,
@@ -68,6 +69,7 @@ def compare(
     metric=None,
     monitor="auto",
     splits=(0.2, 0.2),
+    unlabeled=None,
     dataset="data",
     path=None,
     verbose="auto",
@@ -122,6 +124,11 @@ def compare(
             `"auto"`: `"val_accuracy"` of classes, where the model is compiled with it,
             else `"val_loss"`, whatever `metric` is.
         splits: The shares of validation and test samples. Only for `(x, y)`.
+        unlabeled: Samples without labels, an array or a structure of them like `x`, for
+            the methods that learn from such: `"latent mixing, unlabeled"`,
+            `"interpolation consistency"`, `"pseudo-labels"`, `"mean teacher"`. With
+            their true labels, a tuple `(x, y)`, there is `"all labels"` as well: what
+            it would gain to label them. A dict of `data` has them as `"unlabeled"`.
         dataset: String, a name for the data. Defaults to `"data"`.
         path: Path of a CSV file to which each run is written as it finishes. A second
             call goes on where the first stopped, and several data sets may share one
@@ -188,7 +195,7 @@ def compare(
     if monitor == "auto":
         has_accuracy = kind.has_accuracy and logs_accuracy(model)
         monitor = "val_accuracy" if has_accuracy else "val_loss"
-    load = make_loader(data, splits, kind)
+    load = make_loader(data, splits, kind, unlabeled)
     settings = {"epochs": epochs, "batch_size": batch_size}
     settings |= {"layer": layer, "monitor": monitor}
     settings["backend"] = keras.backend.backend()
@@ -198,6 +205,8 @@ def compare(
         settings["splits"] = [float(share) for share in splits]
     if not callable(data):
         settings["data"] = checksum(data)
+    if unlabeled is not None:
+        settings["unlabeled"] = checksum(unlabeled)
     if fit_arguments:
         settings["fit"] = {name: _plain(each) for name, each in fit_arguments.items()}
     file = RunFile(path)
@@ -231,6 +240,7 @@ def compare(
             layer=layer,
             monitor=monitor,
             fit_arguments=fit_arguments,
+            unlabeled=parts.get(UNLABELED),
         )
         model = _build(build_fn, seed, starts)
         where = f" with seed {seed}" if name in ran else ""

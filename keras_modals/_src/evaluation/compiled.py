@@ -3,6 +3,7 @@
 import keras
 
 from keras_modals._src.models.compiling import own_objects
+from keras_modals._src.training.losses import settings_of_loss
 
 
 def check_compiled(model):
@@ -52,11 +53,6 @@ def only_loss(losses):
 def name_of_loss(loss):
     """The name of a loss of Keras, or of one's own."""
     return getattr(loss, "name", getattr(loss, "__name__", loss))
-
-
-def settings_of_loss(loss):
-    """The settings of a loss; a function has none."""
-    return loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
 
 
 def takes_logits(loss):

@@ -24,6 +24,7 @@ from keras_modals._src.evaluation.rivals import (
     oversampling,
     smote,
 )
+from keras_modals._src.evaluation.unlabeled import all_labels, consistent
 from keras_modals._src.operations import PAPER_OPERATIONS
 from keras_modals._src.policies.policy import Policy
 
@@ -52,6 +53,8 @@ def grid(**values):
 
 #: What every `LatentAugmentation` without moves is: the identity.
 STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
+#: Mixes what has no label, and nothing else.
+UNMIXED = Policy({"class_mixing": (0.0, 0.5)}, operation_counts=(0.0, 1.0))
 #: Of the rivals that mix: the papers' shares, and a larger learning rate as well.
 _SHARES = tuple(
     {"alpha": alpha, "learning_rate": factor}
@@ -96,6 +99,11 @@ METHODS = {
     "latent mixing, class weights": Method(beside(class_weights)),
     "latent mixing, oversampling": Method(beside(oversampling)),
     "random policy": Method(random_policy),
+    "latent mixing, unlabeled": Method(consistent()),
+    "interpolation consistency": Method(consistent(policy=UNMIXED, layer="input")),
+    "pseudo-labels": Method(consistent(threshold=0.9, **STILL)),
+    "mean teacher": Method(consistent(dropout=0.3, **STILL)),
+    "all labels": Method(all_labels(none)),
     "one-run search": Method(one_run_search),
     "population search": Method(population_search),
 }

@@ -12,6 +12,7 @@ from keras_modals._src.evaluation.checks import check_data_fn, described
 from keras_modals._src.evaluation.trial import take
 
 PARTS = ("train", "validation", "test")
+UNLABELED = "unlabeled"
 
 
 def check_data(data, splits):
@@ -25,31 +26,43 @@ def check_data(data, splits):
         _check_pair("data", data)
 
 
-def make_loader(data, splits, kind):
-    """`fn(seed)` that returns a dict of the three parts, and maybe `"test_id"`.
+def make_loader(data, splits, kind, unlabeled=None):
+    """`fn(seed)` that returns a dict of the three parts, and maybe `"test_id"` and
+    `"unlabeled"`.
 
     Args:
         data, splits: As `check_data` takes them.
         kind: The `Kind` of the labels, which checks and splits them.
+        unlabeled: Samples without labels, the same for all seeds; `None` for those of
+            the parts.
     """
+    more = {} if unlabeled is None else {UNLABELED: unlabeled}
     if callable(data):
-        return lambda seed: _check_targets(_check_parts(data(seed)), kind)
+        return lambda seed: _check_targets(_with(data(seed), more), kind)
     if isinstance(data, Mapping):
-        parts = _check_targets(data, kind)
+        parts = _check_targets({**data, **more}, kind)
         return lambda seed: parts
     kind.check(data[1])
 
     def split(seed):
         indices = kind.split(data[1], splits, seed)
-        return {
+        parts = {
             part: take(tuple(data), chosen)
             for part, chosen in zip(PARTS, indices, strict=True)
         }
+        return {**parts, **more}
 
+    if more:
+        _check_parts(split(0))
     return split
 
 
+def _with(parts, more):
+    return {**parts, **more} if isinstance(parts, Mapping) else parts
+
+
 def _check_targets(parts, kind):
+    _check_parts(parts)
     for part in PARTS:
         kind.check(parts[part][1])
     return parts
@@ -79,6 +92,8 @@ def _check_parts(parts):
         )
     for name in PARTS:
         _check_pair(f"data[{name!r}]", parts[name])
+    if parts.get(UNLABELED) is not None:
+        _check_unlabeled(parts)
     labels = parts["test"][1]
     if len(parts.get("test_id", labels)) != len(labels):
         raise ValueError(
@@ -86,6 +101,24 @@ def _check_parts(parts):
             f"{len(parts['test_id'])} entries for {len(labels)} samples"
         )
     return parts
+
+
+def _check_unlabeled(parts):
+    """Refuses samples without labels that are those to choose or to judge by."""
+    given = parts[UNLABELED]
+    if isinstance(given, tuple):
+        _check_pair(UNLABELED, given)
+    inputs = given[0] if isinstance(given, tuple) else given
+    leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(inputs)]
+    _check_inputs(UNLABELED, inputs, len(leaves[0]))
+    for name in PARTS[1:]:
+        others = [np.asarray(leaf) for leaf in keras.tree.flatten(parts[name][0])]
+        if all(map(np.array_equal, leaves, others)):
+            raise ValueError(
+                "Samples that are learned from without their labels cannot be those "
+                "that a method is chosen or judged by: leave them out. Received: "
+                f"unlabeled samples that are those of {name!r}"
+            )
 
 
 def _check_pair(name, pair):

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_modals._src.data.joined import join_unlabeled
 from keras_modals._src.evaluation.compiled import check_compiled
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.labels import Classes
@@ -20,6 +21,8 @@ class Trial:
 
     Attributes:
         train, validation: Pairs of inputs and targets.
+        unlabeled: Inputs without targets, or a pair of inputs and their true targets;
+            `None` where there are none.
         kind: What there is to know of the labels; `kind.labels` are those that
             `keras_modals.augment` takes.
         seed: Integer.
@@ -41,6 +44,7 @@ class Trial:
     layer: str | None = None
     monitor: str | None = None
     fit_arguments: dict[str, Any] = field(default_factory=dict)
+    unlabeled: Any = None
 
     def fit(self, model, *data, **arguments):
         """Fits a model, and returns it with the weights of its best epoch.
@@ -79,6 +83,31 @@ class Trial:
                 f"Received: logs={list(logs)}"
             )
         return model
+
+    def fit_joined(self, model):
+        """Fits a model to samples with labels and without, as `fit` does; weights are
+        those that the optimizer averages."""
+        data = join_unlabeled(
+            tuple(self.train), self.unlabeled_inputs, self.batch_size, seed=self.seed
+        )
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        others = keras.tree.flatten(self.fit_arguments.get("callbacks") or [])
+        return self.fit(model, data, callbacks=[swap, *others])
+
+    @property
+    def unlabeled_inputs(self):
+        """The inputs without labels. Raises `NotApplicableError` without such."""
+        if self.unlabeled is None:
+            raise NotApplicableError("needs samples without labels")
+        return self.unlabeled[0] if _is_pair(self.unlabeled) else self.unlabeled
+
+    @property
+    def unlabeled_targets(self):
+        """The true targets of inputs without labels. Raises `NotApplicableError` where
+        they are not known."""
+        if not _is_pair(self.unlabeled):
+            raise NotApplicableError("needs the true labels of samples without labels")
+        return self.unlabeled[1]
 
     @property
     def direction(self):
@@ -127,6 +156,10 @@ class Trial:
                     f"needs inputs that are floats, not {array.dtype}"
                 )
         return self.train[0]
+
+
+def _is_pair(unlabeled):
+    return isinstance(unlabeled, tuple)
 
 
 def take(inputs, indices):

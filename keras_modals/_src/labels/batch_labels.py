@@ -1,7 +1,9 @@
 from collections import namedtuple
 
 BatchLabels = namedtuple(
-    "BatchLabels", ["groups", "samples", "compared", "targets"], defaults=[None]
+    "BatchLabels",
+    ["groups", "samples", "compared", "targets", "unlabeled"],
+    defaults=[None, None],
 )
 BatchLabels.__doc__ = """What the targets of a batch say.
 
@@ -14,6 +16,8 @@ Attributes:
     compared: What terms see of `groups`: the same, or with several labels at once rows
         of 0 and 1, `(n, num_labels)`, of -1 for none.
     targets: The targets as they are.
+    unlabeled: Boolean `(batch,)` or, with a label for each position, `(batch, ...)`,
+        where targets say that there is no label; `None` where nothing learns from such.
 """
 
 

@@ -118,6 +118,28 @@ class Classes(Labels):
             unlabeled = unlabeled | (targets == index)
         return unlabeled
 
+    def lacks_label(self, targets):
+        targets = _as_tensor(targets)
+        if self._are_rows(targets.shape):
+            return self.groups(targets) == IGNORED
+        targets = ops.reshape(targets, (-1,))
+        return (targets == IGNORED) | (targets != targets)
+
+    def says(self, outputs, from_logits=False):
+        """Probabilities of the classes, float32 `(..., num_classes)`, of outputs that
+        may be those of the second class alone."""
+        outputs = ops.cast(outputs, "float32")
+        if outputs.shape[-1] == 1:
+            outputs = ops.sigmoid(outputs) if from_logits else outputs
+            return ops.concatenate([1 - outputs, outputs], axis=-1)
+        return ops.softmax(outputs) if from_logits else outputs
+
+    def squared_error(self, said, expected):
+        return ops.sum(ops.square(said - expected), axis=-1)
+
+    def cross_entropy(self, said, expected):
+        return keras.losses.categorical_crossentropy(expected, said)
+
     def mixable(self, targets):
         """Shares of the classes, float32 `(batch, num_classes)`; a sample without a
         class has zeros."""
@@ -198,13 +220,8 @@ class Classes(Labels):
 
     def probabilities(self, outputs, from_logits=False):
         """Probabilities of the classes, float32 NumPy array `(samples, num_classes)`,
-        of a head's outputs, which may be those of the second class alone."""
-        outputs = np.asarray(outputs, "float32")
-        if outputs.shape[-1] == 1:
-            if from_logits:
-                outputs = ops.convert_to_numpy(ops.sigmoid(outputs))
-            return np.concatenate([1 - outputs, outputs], axis=-1)
-        return ops.convert_to_numpy(ops.softmax(outputs)) if from_logits else outputs
+        as `says` has them."""
+        return ops.convert_to_numpy(self.says(np.asarray(outputs), from_logits))
 
     # Outputs ------------------------------------------------------------------
 

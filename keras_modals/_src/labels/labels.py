@@ -82,6 +82,26 @@ class Labels:
         a form of targets that cannot say so."""
         raise NotImplementedError
 
+    def lacks_label(self, targets):
+        """Where targets say that there is no label, but that there could be: an index
+        of -1, a row that has NaN or -1, a number that is NaN. Boolean `(batch,)`, or
+        for each position, `(batch, ...)`."""
+        raise NotImplementedError
+
+    def says(self, outputs, from_logits=False):
+        """What a head's outputs say, float32 `(..., n)`: probabilities, of each class
+        or of each label, or numbers."""
+        raise NotImplementedError
+
+    def squared_error(self, said, expected):
+        """How far probabilities are from others, float32, without their last axis: the
+        sum of squares over the outcomes of a draw."""
+        raise NotImplementedError
+
+    def cross_entropy(self, said, expected):
+        """The cross-entropy of probabilities with others, as `squared_error`."""
+        raise NotImplementedError
+
     def mixable(self, targets):
         """Targets as floats, of which two can be mixed."""
         raise NotImplementedError
@@ -107,11 +127,13 @@ class Labels:
     def from_config(cls, config):
         return cls(**config)
 
-    def read(self, targets, ignored=(), seed=None, edges=None):
+    def read(self, targets, ignored=(), seed=None, edges=None, unlabeled=None):
         """Reads a batch's targets.
 
         Args:
             targets, ignored, seed, edges: As in `groups`.
+            unlabeled: What `lacks_label` says, where something learns from samples
+                without labels: these targets are then not wrong.
 
         Returns:
             Pair of `BatchLabels`, and of counts, int32 `(4,)`: of the samples, those
@@ -119,14 +141,15 @@ class Labels:
             and 1, for the step.
         """
         groups = self.groups(targets, ignored, seed, edges)
-        labels = BatchLabels(groups, groups, self.compared(targets, groups), targets)
-        return labels, self._counts(targets, groups, ignored)
+        compared = self.compared(targets, groups)
+        labels = BatchLabels(groups, groups, compared, targets, unlabeled)
+        return labels, self._counts(targets, groups, ignored, unlabeled)
 
-    def _counts(self, targets, groups, ignored):
+    def _counts(self, targets, groups, ignored, unlabeled):
         wrong = without = groups == IGNORED
-        unlabeled = self.is_unlabeled(targets, ignored)
-        if unlabeled is not None:
-            wrong = wrong & ops.logical_not(unlabeled)
+        for right in (self.is_unlabeled(targets, ignored), unlabeled):
+            if right is not None:
+                wrong = wrong & ops.logical_not(ops.reshape(right, (-1,)))
         is_first = ops.arange(ops.shape(groups)[0], dtype="int32") == 0
         masks = ops.stack([ops.ones_like(without), without, wrong, is_first])
         return ops.sum(ops.cast(masks, "int32"), axis=1)

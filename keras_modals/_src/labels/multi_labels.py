@@ -81,6 +81,21 @@ class MultiLabels(Labels):
     def is_unlabeled(self, targets, ignored=()):
         return ops.any(ops.cast(targets, "float32") < 0, axis=-1)
 
+    def lacks_label(self, targets):
+        targets = ops.cast(ops.convert_to_tensor(targets), "float32")
+        return ops.any((targets < 0) | (targets != targets), axis=-1)
+
+    def says(self, outputs, from_logits=False):
+        outputs = ops.cast(outputs, "float32")
+        return ops.sigmoid(outputs) if from_logits else outputs
+
+    def squared_error(self, said, expected):
+        # Each label is a draw of two outcomes, and losses are means over labels.
+        return 2.0 * ops.mean(ops.square(said - expected), axis=-1)
+
+    def cross_entropy(self, said, expected):
+        return keras.losses.binary_crossentropy(expected, said)
+
     def mixable(self, targets):
         return ops.cast(targets, "float32")
 

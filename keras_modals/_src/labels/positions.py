@@ -101,14 +101,14 @@ class Positions(Labels):
         shape = ops.shape(targets)
         return shape[:-1] if is_column or self._are_rows(targets) else shape
 
-    def read(self, targets, ignored=(), seed=None, edges=None):
+    def read(self, targets, ignored=(), seed=None, edges=None, unlabeled=None):
         rows = self._rows(targets)
         groups = self.labels.groups(rows, ignored, seed)
         by_sample = ops.reshape(groups != IGNORED, (ops.shape(targets)[0], -1))
         samples = ops.where(ops.any(by_sample, axis=1), 0, IGNORED)
         compared = self.labels.compared(rows, groups)
-        labels = BatchLabels(groups, samples, compared, targets)
-        return labels, self._counts(rows, groups, ignored)
+        labels = BatchLabels(groups, samples, compared, targets, unlabeled)
+        return labels, self._counts(rows, groups, ignored, unlabeled)
 
     def groups(self, targets, ignored=(), seed=None, edges=None):
         """The group of each position, int32 `(batch * positions,)`."""
@@ -118,6 +118,19 @@ class Positions(Labels):
         unlabeled = self.labels.is_unlabeled(targets, ignored)
         # Of one-hot rows, one of zeros has no loss.
         return ops.all(targets == 0, axis=-1) if unlabeled is None else unlabeled
+
+    def lacks_label(self, targets):
+        lacking = self.labels.lacks_label(self._rows(targets))
+        return ops.reshape(lacking, self.positions(targets))
+
+    def says(self, outputs, from_logits=False):
+        return self.labels.says(outputs, from_logits)
+
+    def squared_error(self, said, expected):
+        return self.labels.squared_error(said, expected)
+
+    def cross_entropy(self, said, expected):
+        return self.labels.cross_entropy(said, expected)
 
     def mixable(self, targets):
         rows = self.labels.mixable(self._rows(targets))

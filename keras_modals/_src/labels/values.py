@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_modals._src.arguments import check_integer
+from keras_modals._src.labels.classes import is_float
 from keras_modals._src.labels.labels import IGNORED, Labels
 from keras_modals._src.labels.task import CLASSES, NUMBERS, gives_numbers, loss_among
 
@@ -72,6 +73,19 @@ class Values(Labels):
 
     def is_unlabeled(self, targets, ignored=()):
         return None
+
+    def lacks_label(self, targets):
+        targets = ops.convert_to_tensor(targets)
+        if not is_float(targets):
+            raise ValueError(
+                "To learn from samples without labels, the numbers of a regression "
+                "must be floats, NaN where there is none: write `y.astype('float32')`. "
+                f"Received: targets of dtype {targets.dtype}"
+            )
+        return ops.logical_not(ops.isfinite(self.means(targets)))
+
+    def says(self, outputs, from_logits=False):
+        return ops.cast(outputs, "float32")
 
     def mixable(self, targets):
         return ops.cast(targets, "float32")

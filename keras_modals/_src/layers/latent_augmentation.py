@@ -363,13 +363,14 @@ class LatentAugmentation(PolicyLayer):
         outputs = _like(outputs, latents)
         return {"latents": outputs, "labels": labels, **others}
 
-    def read(self, targets, ignored=(), needs_groups=True):
+    def read(self, targets, ignored=(), needs_groups=True, unlabeled=None):
         """Reads a batch's targets.
 
         Args:
             targets: Tensor, as users give it.
             ignored: Labels that the loss ignores.
             needs_groups: Whether anything asks for the groups of samples.
+            unlabeled: As in `Labels.read`.
 
         Returns:
             As `Labels.read`.
@@ -378,7 +379,7 @@ class LatentAugmentation(PolicyLayer):
         if self.quantiles is not None and needs_groups:
             edges = self.quantiles.update(self.labels.means(targets))
         seed = self.seed_generator if needs_groups else None
-        return self.labels.read(targets, ignored, seed, edges)
+        return self.labels.read(targets, ignored, seed, edges, unlabeled)
 
     def remember(self, latents, labels, losses=None, after=()):
         """Updates the class memory, where there is one, with a batch of clean latents,

@@ -21,17 +21,41 @@ def draw_partners(operation, uniform, samples, labels, kind):
         kind: The `Labels` that they are of.
 
     Returns:
-        int32 `(n,)`.
+        int32 `(n,)`. Where something learns from samples without labels, these meet
+        each other, and those with labels each other.
     """
     groups = labels.samples
+    labeled = groups != IGNORED
+    if labels.unlabeled is not None:
+        alike = _alike(uniform[:, 0], samples, labeled)
+        if operation.partners == "any":
+            return alike
+        partner = _of_labeled(operation, uniform, samples, labels, kind)
+        return ops.where(backend.take_rows(labeled, samples), partner, alike)
     if operation.partners == "any":
         return other_index(uniform[:, 0], samples, ops.shape(groups)[0])
+    return _of_labeled(operation, uniform, samples, labels, kind)
+
+
+def _of_labeled(operation, uniform, samples, labels, kind):
+    groups = labels.samples
     if operation.partners == "balanced":
         return _balanced(uniform, samples, groups, kind.num_groups)
     targets = kind.mixable(labels.targets)
     targets = ops.reshape(targets, (ops.shape(groups)[0], -1))
     labeled = groups != IGNORED
     return _near(operation.bandwidth, uniform, samples, labeled, targets)
+
+
+def _alike(uniform, samples, labeled):
+    """Another sample that has a label, or has none, as a row's own does."""
+    order = ops.cast(ops.argsort(ops.cast(labeled, "int32")), "int32")
+    count = ops.sum(ops.cast(labeled, "int32"))
+    without = ops.shape(labeled)[0] - count
+    own = backend.take_rows(labeled, samples)
+    start, size = ops.where(own, without, 0), ops.where(own, count, without)
+    place = backend.take_rows(backend.invert(order), samples)
+    return backend.take_rows(order, start + other_index(uniform, place - start, size))
 
 
 def _near(bandwidth, uniform, samples, labeled, targets):

@@ -45,17 +45,20 @@ class StepMixing:
         samples = drawn.tile_moved(ops.arange(drawn.batch, dtype="int32"))
         operation, kind = leaders[0].operation_that_mixes, leaders[0].labels
         partner = draw_partners(operation, draws[:, :2], samples, labels, kind)
-        labeled = labels.samples != IGNORED
-        can_mix = drawn.tile_moved(labeled) & backend.take_rows(labeled, partner)
         # Alone in its batch a sample meets nobody.
-        can_mix = can_mix & (partner != samples)
+        can_mix, always = partner != samples, None
+        labeled = labels.samples != IGNORED
+        own, other = drawn.tile_moved(labeled), backend.take_rows(labeled, partner)
+        if labels.unlabeled is None:
+            can_mix = can_mix & own & other
+        else:
+            # What has no label is mixed whatever the policy's probability is.
+            can_mix, always = can_mix & (own == other), ops.logical_not(own)
 
         def parts(leader):
             copies = leader.members // drawn.members
-            of_leader = [
-                backend.tile_rows(t, copies) for t in (draws, partner, can_mix)
-            ]
-            return _parts(leader, strength, *of_leader)
+            of_leader = (draws, partner, can_mix, always)
+            return _parts(leader, strength, *(_tiled(t, copies) for t in of_leader))
 
         def rows_of(leader, tensor):
             return backend.tile_rows(tensor, rows.members // leader.members)
@@ -131,17 +134,24 @@ class StepMixing:
         return (self.share > 0) & (self.level < before)
 
 
-def _parts(leader, strength, draws, partner, can_mix):
+def _tiled(tensor, copies):
+    return None if tensor is None else backend.tile_rows(tensor, copies)
+
+
+def _parts(leader, strength, draws, partner, can_mix, always):
     """The partners of a leader's rows, and pairs of each mixing operation of its policy
-    and the share that it takes, 0 where it does not act."""
+    and the share that it takes, 0 where it does not act. By the first of them rows are
+    mixed for which `always` says so."""
     parts = []
     for index, (operation, probability, magnitude) in enumerate(leader.mixing_values()):
         accept, uniform = draws[:, 2 + 2 * index], draws[:, 3 + 2 * index]
         if strength is not None:
             probability = strength * probability
         share = operation.share(_by_row(magnitude, accept), uniform)
-        accepted = can_mix & (accept < _by_row(probability, accept))
-        parts.append((operation, ops.where(accepted, share, 0.0)))
+        accepted = accept < _by_row(probability, accept)
+        if always is not None and not index:
+            accepted = accepted | always
+        parts.append((operation, ops.where(can_mix & accepted, share, 0.0)))
     return partner, parts
 
 

@@ -13,7 +13,8 @@ from keras_modals._src.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
 
 class LabelReport(keras.callbacks.Callback):
     """Logs the share of samples without a class, if there are any, and warns once of
-    labels that are wrong, and of batches in which nobody can be mixed.
+    labels that are wrong, of samples that are not used, and of batches in which nobody
+    can be mixed.
 
     Args:
         model: The `ModalsModel`, which counts labels in its `label_counts`.
@@ -42,6 +43,14 @@ class LabelReport(keras.callbacks.Callback):
                 + model.latent_augmentation.labels.what_is_wrong,
                 stacklevel=2,
             )
+        left_alone = counts[WITHOUT_LABEL] - counts[WRONG]
+        if left_alone and model.has_unused:
+            warnings.warn(
+                f"{left_alone} of {counts[SAMPLES]} samples of the first epoch have no "
+                "label and taught nothing: the documentation's page 'Few labels, many "
+                "samples' says how to learn from them.",
+                stacklevel=2,
+            )
         if counts[STEPS] == counts[SAMPLES] and model.mixes_classes:
             warnings.warn(
                 "Every batch of the first epoch had one sample, which can be mixed "
@@ -51,19 +60,19 @@ class LabelReport(keras.callbacks.Callback):
             )
 
 
-def fit_arguments(model, callback, *args, **kwargs):
-    """Arguments of `keras.Model.fit` by name, with one more callback, the first."""
+def fit_arguments(model, own, *args, **kwargs):
+    """Arguments of `keras.Model.fit` by name, with callbacks of our own, a list, before
+    others."""
     signature = inspect.signature(keras.Model.fit)
     arguments = signature.bind(model, *args, **kwargs).arguments
     arguments.pop("self")
     callbacks = arguments.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):
         # Before its own, which read the logs, and once.
-        kept = [
-            each for each in callbacks.callbacks if type(each) is not type(callback)
-        ]
-        callbacks.callbacks[:] = [callback, *kept]
+        types = [type(callback) for callback in own]
+        kept = [each for each in callbacks.callbacks if type(each) not in types]
+        callbacks.callbacks[:] = [*own, *kept]
     else:
         given = [] if callbacks is None else keras.tree.flatten(callbacks)
-        arguments["callbacks"] = [callback, *given]
+        arguments["callbacks"] = [*own, *given]
     return arguments

@@ -5,12 +5,14 @@ import numpy as np
 from keras import ops
 
 from keras_modals._src.arguments import check_bounds, check_integer
+from keras_modals._src.labels import IGNORED
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.mixed_mask import MixedMask
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import StepScope
 from keras_modals._src.models.arrangement import arrange, summary_lines
 from keras_modals._src.models.copying import copy_graph
+from keras_modals._src.models.fit_progress import FitProgress
 from keras_modals._src.models.functional_like import functional_like
 from keras_modals._src.models.graph import find_layers
 from keras_modals._src.models.label_report import LabelReport, fit_arguments
@@ -21,6 +23,8 @@ from keras_modals._src.terms.term import TERMS, Term
 from keras_modals._src.training import train_step
 from keras_modals._src.training.losses import (
     LossKinds,
+    check_leaves_out,
+    gives_logits,
     ignored_classes,
     may_be_unlabeled,
 )
@@ -28,6 +32,7 @@ from keras_modals._src.training.objective import NO_LABELS
 from keras_modals._src.training.outputs import (
     Outputs,
     by_output,
+    check_metrics,
     check_outputs,
     output_names,
 )
@@ -241,7 +246,42 @@ class ModalsModel(keras.Model):
         needs_groups = any(
             each.needs_groups for each in (*self._arrangement.layers, *self.terms)
         )
-        return self.latent_augmentation.read(targets, self.ignored_labels, needs_groups)
+        layer, unlabeled = self.latent_augmentation, None
+        if self.reads_unlabeled:
+            unlabeled = layer.labels.lacks_label(targets)
+        return layer.read(targets, self.ignored_labels, needs_groups, unlabeled)
+
+    @property
+    def reads_unlabeled(self):
+        """Whether a term learns from samples without labels."""
+        return any(term.reads_unlabeled for term in self.terms)
+
+    @property
+    def has_unused(self):
+        """Whether samples of which the loss ignores the label -1 teach nothing."""
+        per_position = self.latent_augmentation.labels.per_position
+        of_samples = self.ignored_labels == (IGNORED,) and not per_position
+        return of_samples and not self.reads_unlabeled
+
+    def outputs_with(self, weights, inputs):
+        """What the label output says at inference, with other values of the trainable
+        variables."""
+        others = [variable.value for variable in self.non_trainable_variables]
+        outputs, _ = self.stateless_call(weights, others, inputs, training=False)
+        return by_output(outputs, self.output_map.names)[self.output_map.label]
+
+    def sample_losses(self, targets, outputs):
+        """The losses of the label output for each of some rows, float32 `(rows,)`, or
+        for each of their positions; `None` for losses that have none."""
+        (loss, *_), labels = self.label_losses, self.latent_augmentation.labels
+        targets = ops.convert_to_tensor(targets)
+        per_position = labels.per_position
+        return self.loss_kinds.sample_losses(loss, targets, outputs, per_position)
+
+    @property
+    def label_losses(self):
+        """List of the losses of the label output."""
+        return self.output_map.losses[self.output_map.label]
 
     def step_scope(self, labels):
         """The `StepScope` of a training step, with all that it draws for the layers.
@@ -300,8 +340,14 @@ class ModalsModel(keras.Model):
         super().compile(*args, **kwargs)
         self.output_map.compile(self.loss)
         labels = self.latent_augmentation.labels
-        labels.check_task(task_of(self, self.output_map.label, self.loss))
-        losses = self.output_map.losses[self.output_map.label]
+        if any(term.reads_unlabeled for term in terms):
+            bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
+            check_metrics(bound.arguments.get("metrics"), self.output_map)
+        task = task_of(self, self.output_map.label, self.loss)
+        labels.check_task(task)
+        losses = self.label_losses
+        #: Whether the label output is logits.
+        self.gives_logits = gives_logits(task, losses)
         # The labels that the loss ignores, and those that it may ignore.
         self.ignored_labels = ignored_classes(losses)
         self._may_be_unlabeled = may_be_unlabeled(losses)
@@ -437,8 +483,8 @@ class ModalsModel(keras.Model):
         """As `keras.Model.fit`. Samples without a class are left alone; if there are
         any, the logs have their share, `ignored_labels`."""
         self._check_labels(x, y)
-        arguments = fit_arguments(self, LabelReport(self), x, y, *args, **kwargs)
-        return super().fit(**arguments)
+        own = [LabelReport(self), FitProgress(self, x)]
+        return super().fit(**fit_arguments(self, own, x, y, *args, **kwargs))
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(x, y)
@@ -459,10 +505,13 @@ class ModalsModel(keras.Model):
                 "Targets must be one array or tensor, such as `np.array(y)`, or a list "
                 f"of one for each output of {names}. Received: a list of {len(y)}"
             )
-        labels = self.output_map.labels(by_output(y, names))
-        self.latent_augmentation.labels.check(
-            ops.convert_to_numpy(labels), self._may_be_unlabeled
-        )
+        targets = ops.convert_to_numpy(self.output_map.labels(by_output(y, names)))
+        labels = self.latent_augmentation.labels
+        if self.reads_unlabeled:
+            output = by_output(self.output, self.output_map.names)
+            check_leaves_out(self, targets, output[self.output_map.label])
+            targets = _labeled(labels, targets)
+        labels.check(targets, self._may_be_unlabeled)
 
     # Saving ---------------------------------------------------------------
 
@@ -546,6 +595,15 @@ class ModalsModel(keras.Model):
             warmup_steps=self.warmup_steps,
         )
         return config
+
+
+def _labeled(labels, targets):
+    """An array of targets without those that say that there is no label."""
+    known = ~ops.convert_to_numpy(labels.lacks_label(targets))
+    if labels.per_position:
+        known = known.reshape(known.shape + (1,) * (targets.ndim - known.ndim))
+        return np.where(known, targets, np.zeros_like(targets))
+    return targets[known]
 
 
 def seed_states(layer):

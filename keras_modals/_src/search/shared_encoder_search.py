@@ -220,6 +220,12 @@ class SharedEncoderSearch(ModalsModel):
         optimizer = keras.optimizers.get(optimizer)
         self._limits = take_limits(optimizer)
         super().compile(optimizer, *args, **kwargs)
+        if self.reads_unlabeled:
+            raise ValueError(
+                "The search in one training has heads that learn from labels alone: "
+                "search with `PopulationBasedTuner`, or without `consistency_weight`. "
+                f"Received: terms={self.terms}"
+            )
         if self.objective == "val_loss":
             name = self.output_map.label
             losses = self.output_map.losses[name]
@@ -285,7 +291,7 @@ class SharedEncoderSearch(ModalsModel):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`, with validation data, on which members are scored."""
-        arguments = fit_arguments(self, _EndEpoch(self), x, y, *args, **kwargs)
+        arguments = fit_arguments(self, [_EndEpoch(self)], x, y, *args, **kwargs)
         check_validation(arguments)
         return super().fit(**arguments)
 

@@ -2,15 +2,18 @@
 and state. One of your own is a subclass of `Term`.
 """
 
+from keras_modals._src.terms.consistency import Consistency
 from keras_modals._src.terms.gaussian_discriminator import GaussianDiscriminator
 from keras_modals._src.terms.prior import Prior
-from keras_modals._src.terms.term import Term, TermLosses
+from keras_modals._src.terms.term import Term, TermLosses, TermStep
 from keras_modals._src.terms.triplets import Triplets
 
 __all__ = [
+    "Consistency",
     "GaussianDiscriminator",
     "Prior",
     "Term",
     "TermLosses",
+    "TermStep",
     "Triplets",
 ]

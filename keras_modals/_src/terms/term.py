@@ -26,6 +26,33 @@ Example:
 True
 """
 
+TermStep = namedtuple(
+    "TermStep", ["clean", "outputs", "rows", "inputs", "unlabeled", "mask"]
+)
+TermStep.__doc__ = """What a training step has for terms.
+
+Attributes:
+    clean: What the layer nearest to the head received, as `Recorded`; `None` where no
+        term reads latents.
+    outputs: What the head says of its rows, `(rows, ...)`.
+    rows: The `RowMap` of the step.
+    inputs: The model's inputs.
+    unlabeled: Boolean `(batch,)`, or for each position `(batch, ...)`, what is there
+        and has no label; `None` where no term learns from such.
+    mask: Boolean `(batch, ...)`, the positions of the samples, where only those are
+        mixed that both have; else `None`.
+
+Example:
+
+>>> class Sure(keras_modals.Term):
+...     kind, reads_latents, reads_unlabeled = "sure", False, True
+...
+...     def losses_of_step(self, step):
+...         unlabeled = keras.ops.cast(step.rows.tile(step.unlabeled), "float32")
+...         likely = keras.ops.max(step.outputs, axis=-1)
+...         return keras_modals.TermLosses(keras.ops.mean(unlabeled * (1 - likely)))
+"""
+
 #: Kind to class, of all terms there are.
 TERMS: dict[str, Any] = {}
 
@@ -46,6 +73,9 @@ class Term:
             whether a number is that.
         is_share: Whether the task's weight is what this one's leaves of 1.
         needs_groups: Whether it reads labels. Defaults to `True`.
+        reads_latents: Whether it reads latents. Defaults to `True`.
+        reads_unlabeled: Whether it learns from samples without labels, which then count
+            neither in the task's loss nor in metrics. Defaults to `False`.
         levels: The weights that a one-run search tries; `None` to try no other.
         weight: The variable, a float32 scalar.
         optimizer: What trains `own_variables`; `None` without them.
@@ -77,6 +107,8 @@ class Term:
     )
     is_share: ClassVar[bool] = False
     needs_groups: ClassVar[bool] = True
+    reads_latents: ClassVar[bool] = True
+    reads_unlabeled: ClassVar[bool] = False
     levels: ClassVar[Any] = None
     log_names: ClassVar[tuple[str, ...] | None] = None
 
@@ -124,7 +156,8 @@ class Term:
                 "has: make one for each. "
                 f"Received: terms with {self!r}"
             )
-        if model.latent_augmentation.num_features is None:
+        num_features = model.latent_augmentation.num_features
+        if num_features is None and self.reads_latents:
             raise ValueError(
                 f"The term '{self.kind}' needs latents whose axes, other than the "
                 "first, have known sizes, at the layer that is the nearest to the "
@@ -132,7 +165,7 @@ class Term:
                 f"Received: '{model.latent_augmentation.name}'"
             )
         self._model = weakref.ref(model)
-        self.build(model.latent_augmentation.num_features)
+        self.build(num_features)
         if self.optimizer is None:
             return
         scaled = keras.optimizers.LossScaleOptimizer
@@ -155,6 +188,21 @@ class Term:
                 none.
         """
         raise NotImplementedError
+
+    def losses_of_step(self, step):
+        """The `TermLosses` of a `TermStep`: of its clean latents, by `losses`."""
+        clean = step.clean
+        return self.losses(clean.latents, clean.labels, clean.sample_weight)
+
+    def begin_fit(self, num_steps, done):
+        """Takes note of how long a training is. Called where `fit` begins, and again
+        after an epoch if the number of steps is known then only.
+
+        Args:
+            num_steps: How many of the optimizer's steps there are in all; `None` where
+                it is not known.
+            done: How many there have been.
+        """
 
     @property
     def own_variables(self):

@@ -61,6 +61,9 @@ def train_step(model, state, data):
         remember(model, objective, after=[objective.task_loss])
         model.update_logs(objective)
         y, y_pred, sample_weight = objective.metric_data
+        if objective.unlabeled is not None:
+            # What Keras keeps beside a tensor does not leave `jax.grad`.
+            y_pred = model.output_map.masked(y_pred, objective.unlabeled)
         logs = model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
     others = _values(scope, other_variables)
     metrics_state = _values(scope, model.metrics_variables)

@@ -45,6 +45,19 @@ def may_be_unlabeled(losses):
     return (*ignored_classes(losses), *[IGNORED] * own)
 
 
+def settings_of_loss(loss):
+    """The settings of a loss; a function has none."""
+    return loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+
+
+def gives_logits(task, losses):
+    """Whether an output, whose `Task` and losses these are, is logits."""
+    if task.activation is not None:
+        return task.activation == "linear"
+    settings = [settings_of_loss(keras.losses.get(loss)) for loss in losses]
+    return any(each.get("from_logits") for each in settings)
+
+
 def _is_own(loss):
     """Whether a loss is none of Keras's."""
     module = "keras." if isinstance(loss, str) else getattr(loss, "__module__", "")
@@ -107,6 +120,25 @@ class LossKinds:
         if per_position:
             return ops.reshape(losses, (-1,))
         return ops.mean(ops.reshape(losses, (ops.shape(targets)[0], -1)), axis=-1)
+
+
+def check_leaves_out(model, target, prediction):
+    """Refuses losses of a `ModalsModel`'s label output that score samples without
+    labels, whatever they are told.
+
+    Args:
+        model: The `ModalsModel`.
+        target, prediction: What has their shapes.
+    """
+    name = model.output_map.label
+    kind = model.loss_kinds.of_output(model, name, target, prediction)
+    if kind.rank is None:
+        raise ValueError(
+            "To learn from samples without labels, the loss must give one number for "
+            "each sample, so that theirs can be left out: use one of Keras's, or a "
+            "function of your own that returns `(batch,)`, and no `compute_loss` of "
+            f"your own. Received: loss={model.loss!r}"
+        )
 
 
 def _as_object(loss, targets, predictions):

@@ -1,6 +1,7 @@
 """The masks that Keras keeps beside predictions, for losses and metrics."""
 
 import keras
+from keras import ops
 
 from keras_modals._src.backend import copy_rows
 
@@ -27,15 +28,39 @@ class _Rows(keras.layers.Layer):
         return None if previous_mask is None else self.choose(previous_mask)
 
 
-def rows_of(choose, predictions):
+class _Masked(keras.layers.Layer):
+    """Predictions with a mask beside them, and with that which they had."""
+
+    def __init__(self, mask):
+        super().__init__(name="masked", autocast=False)
+        self.supports_masking = True
+        self.mask = mask
+
+    def call(self, predictions):
+        return copy_rows(predictions)
+
+    def compute_mask(self, predictions, previous_mask):
+        if previous_mask is None:
+            return self.mask
+        return self.mask & ops.cast(previous_mask, "bool")
+
+
+def with_mask(predictions, mask):
+    """Predictions of which losses and metrics leave out where a mask, boolean
+    `(n, ...)`, is false."""
+    return _Masked(mask)(predictions)
+
+
+def rows_of(choose, predictions, is_masked=False):
     """Some rows of predictions, with what Keras keeps beside them for its losses and
     metrics.
 
     Args:
         choose: `fn(tensor)` that returns the rows.
         predictions: `(n, ...)`.
+        is_masked: Whether there is a mask of them in any case.
     """
-    # What has no axis of positions has no mask.
-    if len(predictions.shape) < 3:
+    # What has no axis of positions has no mask of its own.
+    if len(predictions.shape) < 3 and not is_masked:
         return choose(predictions)
     return _Rows(choose)(predictions)

@@ -6,7 +6,9 @@ from keras import ops
 
 from keras_modals._src import backend
 from keras_modals._src.labels import IGNORED
-from keras_modals._src.training.outputs import StepData
+from keras_modals._src.terms.term import TermStep
+from keras_modals._src.training.losses import check_leaves_out
+from keras_modals._src.training.outputs import StepData, by_output
 from keras_modals._src.training.passes import loss_passes, metric_data
 
 NO_LABELS = (
@@ -22,6 +24,7 @@ Objective = namedtuple(
         "task_loss",
         "logs",
         "metric_data",
+        "unlabeled",
         "remembered",
         "sample_loss",
         "clean",
@@ -39,6 +42,8 @@ Attributes:
     task_loss: Scalar for the logs, what the user compiled, regularizers included.
     logs: List of each term's dict from names in the logs to values.
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
+    unlabeled: Of the label output's targets, those that metrics are to leave out, as
+        in `BatchLabels`.
     remembered: List of what each layer with a memory received, as `Recorded`.
     sample_loss: The samples' losses, `(batch,)`, where a memory keeps them.
     clean: What the layer nearest to the head received, as `Recorded`, for terms.
@@ -60,9 +65,10 @@ def compute_objective(model, x, y, sample_weight):
         y_pred = model(x, training=True)
     scope.check_all_ran()
     rows = scope.rows
-    clean = scope.recorded(layer, labels.compared) if model.terms else None
-
-    data = StepData(outputs, targets, y, y_pred, sample_weight)
+    unlabeled = labels.unlabeled
+    data = StepData(outputs, targets, y, y_pred, sample_weight, unlabeled, rows)
+    if unlabeled is not None:
+        check_leaves_out(model, *data.entries[outputs.label][:2])
     valid = _valid_positions(layer, scope)
     seed = layer.seed_generator
     passes = loss_passes(model, rows, data, seed, valid)
@@ -70,13 +76,22 @@ def compute_objective(model, x, y, sample_weight):
     # Keras divides its losses by their number.
     replicas = backend.num_replicas()
     task_loss = _mean_loss(model, x, passes)
-    model_loss, own_losses, logs = _with_terms(task_loss, model.terms, clean, replicas)
+    clean = None
+    if any(term.reads_latents for term in model.terms):
+        clean = scope.recorded(layer, labels.compared)
+    if unlabeled is not None and scope.mask is not None:
+        unlabeled = unlabeled & scope.mask
+    predictions = by_output(y_pred, outputs.names)[outputs.label]
+    mask = scope.mask_of_targets()
+    step = TermStep(clean, predictions, rows, x, unlabeled, mask)
+    model_loss, own_losses, logs = _with_terms(task_loss, model.terms, step, replicas)
 
     sample_loss = None
     losses = outputs.losses[outputs.label]
     if any(each.needs_losses for each in model.remembering) and losses:
-        predictions = rows.of_view(data.entries[outputs.label][1], 0)
-        sample_loss = _sample_losses(model, losses[0], label_targets, predictions)
+        label_targets, predictions, _ = data.entries[outputs.label]
+        predictions = ops.stop_gradient(rows.of_view(predictions, 0))
+        sample_loss = model.sample_losses(label_targets, predictions)
         if sample_loss is None:
             # A loss of the batch says nothing about single samples.
             sample_loss = ops.zeros(ops.shape(labels.groups))
@@ -86,6 +101,7 @@ def compute_objective(model, x, y, sample_weight):
         replicas * task_loss,
         logs,
         metric_data(rows, data),
+        labels.unlabeled,
         [scope.recorded(each, labels.groups) for each in model.remembering],
         sample_loss,
         clean,
@@ -123,7 +139,7 @@ def remember(model, objective, after=()):
         layer.remember(recorded.latents, recorded.labels, losses, after)
 
 
-def _with_terms(task_loss, terms, clean, replicas):
+def _with_terms(task_loss, terms, step, replicas):
     """The loss of encoder and head with all terms, those of the terms' own variables,
     and each term's logs."""
     weights = [ops.cast(term.weight, task_loss.dtype) for term in terms]
@@ -131,7 +147,7 @@ def _with_terms(task_loss, terms, clean, replicas):
     model_loss = (1 - sum(shares)) * task_loss if shares else task_loss
     own_losses, logs = [], []
     for term, weight in zip(terms, weights, strict=True):
-        losses = term.losses(clean.latents, clean.labels, clean.sample_weight)
+        losses = term.losses_of_step(step)
         term_loss = ops.cast(losses.encoder / replicas, task_loss.dtype)
         # Not in place: on PyTorch the task's loss would change as well.
         model_loss = model_loss + weight * term_loss
@@ -139,12 +155,3 @@ def _with_terms(task_loss, terms, clean, replicas):
             own_losses.append(losses.own / replicas)
         logs.append(losses.logs or {f"{term.kind}_loss": losses.encoder})
     return model_loss, own_losses, logs
-
-
-def _sample_losses(model, loss, targets, predictions):
-    """The task loss of each sample, float32 `(batch,)`, or of each position; `None` for
-    a loss that has none."""
-    targets = ops.convert_to_tensor(targets)
-    predictions = ops.stop_gradient(predictions)
-    per_position = model.latent_augmentation.labels.per_position
-    return model.loss_kinds.sample_losses(loss, targets, predictions, per_position)

@@ -2,6 +2,10 @@
 gave them."""
 
 import keras
+from keras import ops
+
+from keras_modals._src.labels.mixing import with_rank
+from keras_modals._src.training.masks import with_mask
 
 
 def output_names(model):
@@ -24,6 +28,30 @@ def check_outputs(model):
             "tensors of different layers: give each an `Identity` layer with a name. "
             f"Received: outputs {names}" + " in a nested structure" * nested
         )
+
+
+def check_metrics(metrics, outputs):
+    """Refuses metrics of the label output that would count samples without labels.
+
+    Args:
+        metrics: As `compile` takes them, those that samples' weights do not reach.
+        outputs: The model's `Outputs`.
+    """
+    if isinstance(metrics, dict):
+        metrics = metrics.get(outputs.label)
+    for metric in keras.tree.flatten(metrics):
+        if isinstance(metric, str) and metric not in ("acc", "accuracy", "ce"):
+            metric = keras.metrics.get(metric)
+        wrapper = keras.metrics.MeanMetricWrapper
+        update = getattr(type(metric), "update_state", None)
+        if isinstance(metric, keras.metrics.Metric) and (
+            update is not wrapper.update_state
+        ):
+            raise ValueError(
+                f"The metric '{metric.name}' would count samples without labels: give "
+                "it to `compile` in `weighted_metrics`, where these weigh nothing. "
+                f"Received: metrics={metrics}"
+            )
 
 
 class Outputs:
@@ -62,6 +90,13 @@ class Outputs:
         """Dict from name to targets, of the outputs that have some."""
         return by_output(y, self.target_names(y))
 
+    def masked(self, y_pred, unlabeled):
+        """Predictions with a mask of those of the label output that have none."""
+        predictions = by_output(y_pred, self.names)
+        known = ops.logical_not(unlabeled)
+        predictions[self.label] = with_mask(predictions[self.label], known)
+        return _like(y_pred, predictions)
+
     def labels(self, targets):
         """Of targets by output those that are the labels."""
         labels = targets.get(self.label)
@@ -80,23 +115,34 @@ class StepData:
         outputs: The model's `Outputs`.
         targets: What `Outputs.targets` makes of `y`.
         y, y_pred, sample_weight: Structures as given.
+        unlabeled: Boolean `(batch,)`, or `(batch, ...)` for each position, where labels
+            are to count neither in losses nor in metrics; `None` for nowhere.
+        rows: The `RowMap` of the step.
 
     Attributes:
-        given: `(y, y_pred, sample_weight)`.
+        given: `(y, y_pred, sample_weight)`, without those labels.
         entries: Dict from output name to a triple of its targets, predictions and
             weights, each maybe `None`.
     """
 
-    def __init__(self, outputs, targets, y, y_pred, sample_weight):
+    def __init__(
+        self, outputs, targets, y, y_pred, sample_weight, unlabeled=None, rows=None
+    ):
         self.outputs = outputs
         self._target_names = list(targets)
         self.given = y, y_pred, sample_weight
+        #: The outputs of which some labels are left out.
+        self.masked = [] if unlabeled is None else [outputs.label]
         predictions = by_output(y_pred, outputs.names)
         weights = by_output(sample_weight, outputs.names)
         self.entries = {
             name: (targets.get(name), predictions[name], weights[name])
             for name in outputs.names
         }
+        if unlabeled is not None:
+            label = self.entries[outputs.label]
+            self.entries[outputs.label] = _without(unlabeled, rows, *label)
+            self.given = self.like(self.entries)
 
     def like(self, entries, keep_weights=False):
         """Other entries as `(y, y_pred, sample_weight)`, in the structures as given;
@@ -112,6 +158,20 @@ class StepData:
             sample_weight = _like(sample_weight, weights)
         targets = {name: targets[name] for name in self._target_names}
         return _like(y, targets), _like(y_pred, predictions), sample_weight
+
+
+def _without(unlabeled, rows, target, prediction, weight):
+    """An output's entries in which what has no label has a target of 0, which a loss
+    can take, no weight, and a mask of the predictions."""
+    known = ops.logical_not(unlabeled)
+    target = ops.convert_to_tensor(target)
+    is_known = with_rank(known, len(target.shape))
+    target = ops.where(is_known, target, ops.zeros_like(target))
+    counts = ops.cast(known, "float32")
+    if weight is not None:
+        rank = max(len(known.shape), len(weight.shape))
+        counts = with_rank(counts, rank) * with_rank(ops.cast(weight, "float32"), rank)
+    return target, with_mask(prediction, rows.tile(known)), counts
 
 
 def by_output(structure, names):

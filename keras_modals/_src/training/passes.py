@@ -32,11 +32,13 @@ def metric_data(rows, data):
     entries = dict(data.entries)
     for name in data.outputs.augmented:
         target, prediction, weight = entries[name]
+        is_masked = name in data.masked
         target, weight = (
             None if each is None else rows.tile_members(each)
             for each in (target, weight)
         )
-        entries[name] = target, rows_of(rows.first_views, prediction), weight
+        prediction = rows_of(rows.first_views, prediction, is_masked)
+        entries[name] = target, prediction, weight
     return data.like(entries, keep_weights=True)
 
 
@@ -78,7 +80,8 @@ def loss_passes(model, rows, data, seed, valid=None):
     for each in _passes(rows, kinds.values(), uniform, valid):
         entries = dict(data.entries)
         for name, kind in kinds.items():
-            entries[name] = each.entries(kind, *entries[name])
+            is_masked = name in data.masked
+            entries[name] = each.entries(kind, is_masked, *entries[name])
         passes.append((each.weight, data.like(entries)))
     return passes
 
@@ -122,10 +125,10 @@ class _Pass:
         self._share = self._part(rows.share)
         self._uniform = self._part(uniform)
 
-    def entries(self, kind, target, prediction, weight):
+    def entries(self, kind, is_masked, target, prediction, weight):
         """An output's targets, predictions and weights."""
         if self._view is not None:
-            prediction = rows_of(self._part, prediction)
+            prediction = rows_of(self._part, prediction, is_masked)
         own = self._repeated(target), self._repeated(weight)
         if self._partner is None:
             return own[0], prediction, own[1]
@@ -148,7 +151,11 @@ class _Pass:
             self._with_share(kind, label, shape, *both[label]) for label in self._labels
         ]
         if len(parts) == 2:
-            prediction = rows_of(lambda rows: backend.tile_rows(rows, 2), prediction)
+
+            def twice(tensor):
+                return backend.tile_rows(tensor, 2)
+
+            prediction = rows_of(twice, prediction, is_masked)
             parts = [[ops.concatenate(each) for each in zip(*parts, strict=True)]]
         target, weight = parts[0]
         return target, prediction, weight

@@ -6,12 +6,12 @@ from keras_modals._src.evaluation.compiled import (
     name_of_loss,
     only_loss,
     recompile,
-    settings_of_loss,
 )
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.evaluation.kinds.kind import Kind, check_probabilities
 from keras_modals._src.evaluation.partition import by_strata
 from keras_modals._src.labels import Classes
+from keras_modals._src.training.losses import settings_of_loss
 
 
 class ClassKind(Kind):

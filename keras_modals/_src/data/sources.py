@@ -1,0 +1,123 @@
+"""Where samples come from: arrays, or streams of batches."""
+
+import keras
+import numpy as np
+
+
+class ArraySource:
+    """Samples of arrays, in an endless row of orders of all of them.
+
+    Args:
+        arrays: Structure of arrays with as many samples each.
+        shuffle: Boolean; else each order is that of the arrays.
+        seed: Integers, a tuple.
+    """
+
+    def __init__(self, arrays, shuffle, seed):
+        self._arrays = keras.tree.map_structure(_to_numpy, arrays)
+        counts = {len(each) for each in keras.tree.flatten(self._arrays)}
+        if len(counts) != 1 or 0 in counts:
+            raise ValueError(
+                "Expected arrays of samples, at least one, with as many in each. "
+                f"Received: arrays of {sorted(counts)} samples"
+            )
+        (self.count,) = counts
+        self._shuffle, self._seed = shuffle, seed
+        self._orders: dict[tuple[int, int], np.ndarray] = {}
+
+    def samples(self, epoch, start, count):
+        """So many samples from a place on, in the orders of an epoch."""
+        rounds, places = np.divmod(np.arange(start, start + count), self.count)
+        parts = [
+            self._order(epoch, int(number))[places[rounds == number]]
+            for number in np.unique(rounds)
+        ]
+        rows = np.concatenate(parts)
+        return keras.tree.map_structure(lambda array: array[rows], self._arrays)
+
+    def _order(self, *key):
+        if not self._shuffle:
+            return np.arange(self.count)
+        if key not in self._orders:
+            while len(self._orders) > 3:
+                self._orders.pop(next(iter(self._orders)))
+            rng = np.random.default_rng((*self._seed, *key))
+            self._orders[key] = rng.permutation(self.count)
+        return self._orders[key]
+
+
+class StreamSource:
+    """Samples of a stream of batches, which begins again where it ends.
+
+    Args:
+        stream: A `keras.utils.PyDataset`, or what can be iterated over.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._batches = iter(())
+        self._left: list = []
+
+    @property
+    def length(self):
+        """How many batches there are; `None` where the stream does not say."""
+        if isinstance(self._stream, keras.utils.PyDataset):
+            return self._stream.num_batches
+        try:
+            return len(self._stream)
+        except TypeError:
+            return None
+
+    def batch(self):
+        """The next batch, of NumPy arrays."""
+        batch = next(self._batches, None)
+        if batch is None:
+            self._batches = _batches_of(self._stream)
+            batch = next(self._batches, None)
+        if batch is None:
+            raise ValueError(
+                "Expected a stream of batches that can be iterated over again and "
+                "again, such as a `keras.utils.PyDataset`. Received: one that is at "
+                f"its end, {self._stream!r}"
+            )
+        return keras.tree.map_structure(_to_numpy, batch)
+
+    def samples(self, count):
+        """The inputs of the next samples, so many."""
+        while sum(map(_count, self._left)) < count:
+            self._left.append(keras.utils.unpack_x_y_sample_weight(self.batch())[0])
+        joined = concatenated(*self._left)
+        self._left = [keras.tree.map_structure(lambda each: each[count:], joined)]
+        return keras.tree.map_structure(lambda each: each[:count], joined)
+
+
+def are_arrays(structure):
+    """Whether a structure is one of arrays, not a stream."""
+    leaves = keras.tree.flatten(structure)
+    return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+
+
+def concatenated(*structures):
+    """Structures of arrays, one after the other."""
+    return keras.tree.map_structure(lambda *each: np.concatenate(each), *structures)
+
+
+def _count(structure):
+    return len(keras.tree.flatten(structure)[0])
+
+
+def _batches_of(stream):
+    if not isinstance(stream, keras.utils.PyDataset):
+        yield from stream
+        return
+    for index in range(stream.num_batches):
+        yield stream[index]
+    stream.on_epoch_end()
+
+
+def _to_numpy(array):
+    """An array or tensor as one of NumPy; `None` as it is."""
+    if array is None or isinstance(array, np.ndarray):
+        return array
+    is_tensor = keras.ops.is_tensor(array)
+    return keras.ops.convert_to_numpy(array) if is_tensor else np.asarray(array)

@@ -1,0 +1,235 @@
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_modals._src import backend
+from keras_modals._src.arguments import check_integer
+from keras_modals._src.labels.mixing import mixed, with_rank
+from keras_modals._src.terms.term import Term, TermLosses
+
+#: The share of the training over which the weight grows, where nothing else is said.
+RAMP = 0.4
+
+#: More steps than any training has.
+_NEVER = 1e9
+
+
+class Consistency(Term):
+    """Learns from samples without labels: what the head says of two that are mixed is
+    to be what it says of them apart, mixed alike.
+
+    In a step, the samples without labels are mixed with each other, at the step's
+    depth, all of them, and the samples with labels as ever. A teacher, the model with
+    averaged weights, says what each is, without dropout and without a gradient. The
+    loss is the squared error of probabilities, summed over classes; for several labels
+    at once that of a label's two outcomes, a mean over labels; for numbers it is the
+    loss that the model is compiled with.
+
+    A sample without a label has the class index -1, or a row of NaN or -1; in a
+    regression its number is NaN. It counts neither in the task's loss nor in metrics.
+    `keras_modals.join_unlabeled` makes batches of both kinds of samples.
+
+    The averaged weights are those of the model's optimizer, which is given
+    `use_ema=True` if it has it not. So, as in Keras, the model has them after `fit`,
+    and `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)`, before other callbacks,
+    has them validated.
+
+    Args:
+        weight: Non-negative float.
+        threshold: Float in `(0, 1)`, for pseudo-labels: the teacher's likeliest class
+            counts, instead of its probabilities, where it is more likely than this, and
+            what it is less sure of does not; the loss is the cross-entropy. Defaults to
+            `None`, for probabilities.
+        ramp_steps: Integer, the number of the optimizer's first steps over which the
+            weight grows, from 0. Defaults to `None`: 40 % of those of `fit`.
+        ema_momentum: Float in `[0, 1)`, that of the averages, where the optimizer is
+            not given `use_ema=True` with its own. Defaults to `0.99`.
+
+    References:
+
+    - [Verma et al., 2019](https://arxiv.org/abs/1903.03825)
+    - [Tarvainen and Valpola, 2017](https://arxiv.org/abs/1703.01780)
+
+    Example:
+
+    >>> model = keras_modals.augment(keras.Sequential([
+    ...     keras.Input((8,)),
+    ...     keras.layers.Dense(4),
+    ...     keras.layers.Dense(3, "softmax"),
+    ... ]))
+    >>> model.compile(
+    ...     "adam",
+    ...     "sparse_categorical_crossentropy",
+    ...     metrics=["accuracy"],
+    ...     terms=[keras_modals.Consistency(3.0)],
+    ... )
+    >>> x, y = np.random.normal(size=(60, 8)), np.arange(60) % 3
+    >>> data = keras_modals.join_unlabeled((x[:20], y[:20]), x[20:], batch_size=10)
+    >>> history = model.fit(data, verbose=0)
+    """
+
+    kind = "consistency"
+    needs_groups = False
+    reads_latents = False
+    reads_unlabeled = True
+
+    def __init__(self, weight=0.0, threshold=None, ramp_steps=None, ema_momentum=0.99):
+        super().__init__(weight)
+        if threshold is not None and not 0 < threshold < 1:
+            raise ValueError(
+                "Invalid value received for argument `threshold`. Expected a float in "
+                f"(0, 1), or `None`. Received: threshold={threshold!r}"
+            )
+        if not 0 <= ema_momentum < 1:
+            raise ValueError(
+                "Invalid value received for argument `ema_momentum`. Expected a float "
+                f"in [0, 1). Received: ema_momentum={ema_momentum!r}"
+            )
+        if ramp_steps is not None:
+            check_integer("ramp_steps", ramp_steps, 0)
+        self.threshold, self.ramp_steps = threshold, ramp_steps
+        self.ema_momentum = ema_momentum
+        self.ramp: Any = None
+
+    def build(self, num_features):
+        super().build(num_features)
+        if self.ramp is None:
+            self.ramp = keras.Variable(
+                float(self.ramp_steps or 0),
+                dtype="float32",
+                trainable=False,
+                autocast=False,
+                name="consistency_ramp",
+            )
+
+    def prepare(self, model):
+        labels = model.latent_augmentation.labels
+        if self.threshold is not None and labels.num_bins:
+            raise ValueError(
+                "Pseudo-labels are of classes: leave `threshold` out for a regression. "
+                f"Received: threshold={self.threshold}"
+            )
+        super().prepare(model)
+        self._average_weights(model)
+
+    def _average_weights(self, model):
+        """Has the optimizer keep averages of the weights, if it does not."""
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        if not getattr(optimizer, "use_ema", True):
+            if optimizer.built:
+                raise ValueError(
+                    "The averaged weights are the optimizer's, and it has been used "
+                    "without: compile with a new one, or with `use_ema=True`. "
+                    f"Received: optimizer={optimizer.name!r}"
+                )
+            optimizer.use_ema, optimizer.ema_momentum = True, self.ema_momentum
+        if not optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        averages = averaged_weights(model)
+        for average, variable in zip(averages, model.trainable_variables, strict=True):
+            average.assign(ops.copy(variable))
+
+    def begin_fit(self, num_steps, done):
+        """Takes note of how long a training is.
+
+        Args:
+            num_steps: How many of the optimizer's steps there are in all; `None` where
+                it is not known yet.
+            done: How many there have been.
+        """
+        if self.ramp_steps is None:
+            self.ramp.assign(_NEVER if num_steps is None else RAMP * num_steps)
+        # Weights may have been loaded since, and JAX needs arrays of their own where
+        # Keras, after a `fit`, has given the weights those of the averages.
+        model = self._model()
+        averages = averaged_weights(model)
+        sources = averages if done else model.trainable_variables
+        for average, source in zip(averages, sources, strict=True):
+            average.assign(ops.copy(source))
+
+    def losses_of_step(self, step):
+        model = self._model()
+        labels = model.latent_augmentation.labels
+        averages = [average.value for average in averaged_weights(model)]
+        expected = ops.stop_gradient(model.outputs_with(averages, step.inputs))
+        is_number = bool(labels.num_bins)
+        expected = labels.says(expected, model.gives_logits)
+        weights = ops.cast(step.unlabeled, "float32")
+        if self.threshold is not None:
+            expected, is_sure = self._pseudo_labels(expected, labels)
+            weights = weights * is_sure
+        expected, weights = self._mixed(expected, weights, step)
+        if is_number:
+            errors = model.sample_losses(expected, step.outputs)
+        else:
+            said = labels.says(step.outputs, model.gives_logits)
+            if self.threshold is None:
+                errors = labels.squared_error(said, expected)
+            else:
+                errors = labels.cross_entropy(said, expected)
+        weights = ops.reshape(weights, ops.shape(errors))
+        total = ops.maximum(ops.sum(weights), 1.0)
+        loss = ops.sum(ops.where(weights > 0, errors, 0.0) * weights) / total
+        steps = ops.cast(model.optimizer.iterations, "float32")
+        ramp = ops.minimum(steps / ops.maximum(self.ramp, 1.0), 1.0)
+        ramp = ops.where(ops.convert_to_tensor(self.ramp) > 0, ramp, 1.0)
+        return TermLosses(ramp * loss, logs={"consistency_loss": loss})
+
+    def _pseudo_labels(self, expected, labels):
+        """What the teacher holds for likeliest, and where it is sure of it."""
+        if labels.are_several:
+            likely = ops.maximum(expected, 1.0 - expected)
+            likely = ops.min(likely, axis=-1)
+            hard = ops.cast(expected > 0.5, "float32")
+        else:
+            likely = ops.max(expected, axis=-1)
+            hard = ops.one_hot(
+                ops.argmax(expected, axis=-1), expected.shape[-1], dtype="float32"
+            )
+        return hard, ops.cast(likely > self.threshold, "float32")
+
+    def _mixed(self, expected, weights, step):
+        """What is expected of each of the head's rows, and how much it counts."""
+        rows = step.rows
+        own, own_weights = rows.tile(expected), rows.tile(weights)
+        if rows.partner is None:
+            return own, own_weights
+        partner = backend.take_rows(expected, rows.partner)
+        both = mixed(own, partner, rows.share)
+        of_both = own_weights
+        if self.threshold is not None:
+            is_mixed = with_rank(rows.share > 0, len(weights.shape))
+            of_partner = backend.take_rows(weights, rows.partner)
+            of_both = ops.where(is_mixed, own_weights * of_partner, own_weights)
+        if step.mask is None:
+            return both, of_both
+        # Positions that only one of the two has are left as they are.
+        valid = rows.tile(step.mask) & backend.take_rows(step.mask, rows.partner)
+        both = ops.where(with_rank(valid, len(both.shape)), both, own)
+        return both, ops.where(valid, of_both, own_weights)
+
+    @property
+    def variables(self):
+        return [*super().variables, self.ramp]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "threshold": self.threshold,
+            "ramp_steps": self.ramp_steps,
+            "ema_momentum": self.ema_momentum,
+        }
+
+
+def averaged_weights(model):
+    """The averages that a model's optimizer keeps of its trainable variables."""
+    averages = [v for v in model.optimizer.variables if v.name.endswith("_average")]
+    count = len(model.trainable_variables)
+    if len(averages) != count:
+        raise ValueError(
+            "The averaged weights of an optimizer must be those of all trainable "
+            "variables: use one of Keras's with `use_ema=True`. Received: "
+            f"{len(averages)} averages of {count} variables"
+        )
+    return averages
