@@ -106,7 +106,7 @@ NOT_FOR_USERS = {
         "positions",
         "read",
     },
-    "Values": {*_OF_LABELS, "errors", "means"},
+    "Values": {*_OF_LABELS - {"cross_entropy", "squared_error"}, "errors", "means"},
     "Policy": {"from_config", "get_config"},
     "Prior": {"get_config"},
     "Triplets": {"get_config", "prepare"},

@@ -73,6 +73,28 @@ def test_a_tuner_of_keras_tuner_searches_it(rng, tmp_path):
     assert len(names) == 9
 
 
+def test_what_learns_from_samples_without_labels_belongs_to_it(rng):
+    x, y = make_data(rng)
+    hp = keras_tuner.HyperParameters()
+    recipe_space(hp, unlabeled=True)
+    hp.values.update({"recipe/threshold": 0.0, "recipe/consistency_weight": 3.0})
+    recipe = recipe_space(hp, unlabeled=True)
+    model = recipe.apply(compile_(plain_model()))
+    (term,) = model.terms
+    assert (term.kind, term.initial_weight, term.threshold) == ("consistency", 3, None)
+    data = keras_modals.join_unlabeled(
+        (x[:32], y[:32]), x[32:], 16, unlabeled_per_batch=16 * recipe.unlabeled_ratio
+    )
+    assert data[0][0].shape == (16 + 32, x.shape[1])
+    assert "consistency_loss" in model.fit(data, verbose=0).history
+    hp.values["recipe/consistency_weight"] = 0.0
+    recipe = recipe_space(hp, unlabeled=True)
+    assert recipe.apply(compile_(plain_model())).terms == []
+    # A regression has no pseudo-labels.
+    recipe = recipe_space(keras_tuner.HyperParameters(), True, thresholds=(0.0,))
+    assert recipe.terms[0]["config"]["threshold"] is None
+
+
 def test_it_wants_a_compiled_model():
     recipe = recipe_space(keras_tuner.HyperParameters())
     with pytest.raises(ValueError, match="compile it first"):

@@ -156,12 +156,18 @@ UNLABELED = {
     },
     "latent mixing, all labels": Method(all_labels(latents())),
     "latent mixing, averaged weights": Method(averaged_weights),
-    "latent mixing, pseudo-labels": Method(consistent(threshold=0.9)),
     **{
-        f"latent mixing, unlabeled, weight {weight}": Method(
-            consistent(), ({"weight": float(weight)},)
+        f"consistency of {weight}, threshold {threshold}": Method(
+            consistent(threshold), ({"weight": float(weight)},)
         )
-        for weight in (1, 10)
+        for weight, threshold in (
+            (1, None),
+            (3, None),
+            (1, 0.6),
+            (1, 0.8),
+            (1, 0.95),
+            (3, 0.6),
+        )
     },
 }
 

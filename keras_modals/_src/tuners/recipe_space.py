@@ -2,24 +2,37 @@
 
 from collections import namedtuple
 
+import keras
+
 from keras_modals._src import operations as known
 from keras_modals._src.layers.policy_layer import DEFAULT_POLICY
 from keras_modals._src.models.augment import DEFAULT_WARMUP, augment
 from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.policies.policy import Policy
+from keras_modals._src.terms.consistency import Consistency
 
 PREFIX = "recipe/"
 
 _TENTHS = [level / 10 for level in range(11)]
 
 
-class Recipe(namedtuple("Recipe", ["augment", "weights", "learning_rate"])):
+class Recipe(
+    namedtuple(
+        "Recipe",
+        ["augment", "weights", "learning_rate", "terms", "unlabeled_ratio"],
+        defaults=[(), None],
+    )
+):
     """What to train a classifier with.
 
     Attributes:
         augment: Dict of arguments of `keras_modals.augment`.
         weights: Dict of the weights of terms, arguments of `compile`.
         learning_rate: Float, what the optimizer's learning rate is multiplied by.
+        terms: Sequence of configs of terms, as `keras.saving.serialize_keras_object`
+            makes them.
+        unlabeled_ratio: Integer, how many samples without labels are in a batch for
+            each that has one, for `keras_modals.join_unlabeled`; `None` for none.
     """
 
     __slots__ = ()
@@ -41,11 +54,12 @@ class Recipe(namedtuple("Recipe", ["augment", "weights", "learning_rate"])):
             rate = float(model.optimizer.learning_rate)
             model.optimizer.learning_rate = self.learning_rate * rate
         result = augment(model, **{**self.augment, **arguments})
-        compile_alike(result, model, **self.weights)
+        terms = [keras.saving.deserialize_keras_object(term) for term in self.terms]
+        compile_alike(result, model, **self.weights, terms=terms)
         return result
 
 
-def recipe_space(hp):
+def recipe_space(hp, unlabeled=False, thresholds=(0.0, 0.6, 0.8, 0.95)):
     """Declares a recipe of latent mixing, and returns it.
 
     Works with every tuner of Keras Tuner. By default it is the recipe of
@@ -54,6 +68,11 @@ def recipe_space(hp):
 
     Args:
         hp: The `keras_tuner.HyperParameters` of a build function.
+        unlabeled: Boolean, whether there are samples without labels. The weight of a
+            `keras_modals.Consistency`, its threshold, and how many of them there are
+            for each sample with a label then belong to the recipe. Defaults to `False`.
+        thresholds: Sequence of floats, the thresholds of pseudo-labels, 0 for none. For
+            a regression it is `(0.0,)`.
 
     Returns:
         A `Recipe`.
@@ -81,6 +100,14 @@ def recipe_space(hp):
     views = choose("num_views", [1, 2], 1)
     triplet = choose("triplet_weight", [0.0, 0.03, 0.1, 0.2, 0.3], 0.0)
     rate = choose("learning_rate", [0.5, 1.0, 2.0], 1.0)
+    terms, ratio = [], None
+    if unlabeled:
+        weight = choose("consistency_weight", [0.0, 0.3, 1.0, 3.0], 1.0)
+        default = 0.8 if 0.8 in thresholds else thresholds[0]
+        threshold = choose("threshold", list(thresholds), default)
+        ratio = choose("unlabeled_ratio", [1, 2, 4], 2)
+        term = Consistency(weight, threshold or None)
+        terms.append(keras.saving.serialize_keras_object(term))
     policy = Policy(
         {known.get(operation, {"partners": partners}): (probability, share)},
         DEFAULT_POLICY.operation_counts,
@@ -92,4 +119,4 @@ def recipe_space(hp):
         "dropout": dropout or None,
         "num_views": views,
     }
-    return Recipe(arguments, {"triplet_weight": triplet}, rate)
+    return Recipe(arguments, {"triplet_weight": triplet}, rate, terms, ratio)

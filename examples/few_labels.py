@@ -1,0 +1,121 @@
+"""Few labels, many samples: accuracy over the number of labels, with and without the
+samples that have none.
+
+    python examples/few_labels.py
+
+Spoken vowels of nine people (audio) and handwritten digits (images), with 5, 10, 20 and
+50 labels of each class, as far as there are so many. All other training samples have no
+label. Prints a table and draws it to `few_labels.png`.
+"""
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from keras import layers
+from sklearn.datasets import load_digits
+from sktime.datasets import load_japanese_vowels
+
+import keras_modals
+
+COUNTS = (5, 10, 20, 50)
+METHODS = ("latent mixing", "latent mixing, unlabeled")
+FRAMES = 29
+
+
+def vowels():
+    """Recordings, silence after the shorter ones, and speakers; 270 to train with."""
+    table, speakers = load_japanese_vowels(return_X_y=True)
+    x = np.zeros((len(table), FRAMES, table.shape[1]), "float32")
+    for recording, row in zip(x, table.to_numpy(), strict=True):
+        recording[: len(row[0])] = np.stack(row, axis=-1)
+    return x, speakers.astype("int32") - 1
+
+
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return (x.reshape(-1, 8, 8, 1) / 16).astype("float32"), y.astype("int32")
+
+
+def audio_model():
+    return keras.Sequential(
+        [
+            keras.Input((FRAMES, 12)),
+            layers.Conv1D(64, 3, activation="relu"),
+            layers.MaxPooling1D(),
+            layers.Conv1D(64, 3, activation="relu"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(48),
+            layers.Dense(9, "softmax"),
+        ]
+    )
+
+
+def image_model():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(48),
+            layers.Dense(10, "softmax"),
+        ]
+    )
+
+
+def split(x, y, count, seed):
+    """So many labels of each class; the others of a half have none, and a quarter each
+    is to validate and to test."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    train, validation, test = np.split(order, [len(y) // 2, 3 * len(y) // 4])
+    labeled = np.concatenate([train[y[train] == k][:count] for k in np.unique(y)])
+    others = np.setdiff1d(train, labeled)
+    parts = {"train": labeled, "validation": validation, "test": test}
+    data = {name: (x[chosen], y[chosen]) for name, chosen in parts.items()}
+    return {**data, "unlabeled": x[others]}
+
+
+def compiled(make):
+    def build():
+        model = make()
+        loss = "sparse_categorical_crossentropy"
+        model.compile(keras.optimizers.Adam(2e-3), loss, metrics=["accuracy"])
+        return model
+
+    return build
+
+
+def main(counts=COUNTS, seeds=2, steps=600):
+    tables = {}
+    for name, make, (x, y) in (
+        ("audio", audio_model, vowels()),
+        ("images", image_model, digits()),
+    ):
+        classes = y.max() + 1
+        for count in counts:
+            if count > np.bincount(y).min() // 3:
+                continue
+            batch_size = min(25, count * classes // 2)
+            result = keras_modals.compare(
+                compiled(make),
+                lambda seed, x=x, y=y, count=count: split(x, y, count, seed),
+                METHODS,
+                seeds,
+                epochs=steps * batch_size // (count * classes),
+                batch_size=batch_size,
+            )
+            runs = result.to_dataframe()
+            runs = runs[(runs["split"] == "test") & (runs["metric"] == "accuracy")]
+            means = runs.groupby("method", sort=False)["value"].mean()
+            tables[name, count] = means.rename({"none": "plain"})
+    table = pd.DataFrame(tables).T.rename_axis(["data", "labels of each class"])
+    print((100 * table).round(1))
+    _, axes = plt.subplots(1, 2, figsize=(9, 4))
+    for axis, (name, part) in zip(axes, table.groupby(level=0), strict=True):
+        part.droplevel(0).plot(ax=axis, marker="o", title=name, ylabel="test accuracy")
+    plt.savefig("few_labels.png")
+
+
+if __name__ == "__main__":
+    main()
