@@ -27,7 +27,7 @@ _OF_LABELS = {
     "check_task",
     "groups",
     "cross_entropy",
-    "is_unlabeled",
+    "is_left_out",
     "lacks_label",
     "mixable",
     "num_groups",
@@ -74,6 +74,7 @@ NOT_FOR_USERS = {
     },
     "Labels": {
         *_OF_LABELS,
+        "labeled",
         "compared",
         "errors",
         "check_output",
@@ -96,6 +97,7 @@ NOT_FOR_USERS = {
     "MultiLabels": {*_OF_LABELS, "errors", "check_output", "compared"},
     "Positions": {
         *_OF_LABELS,
+        "labeled",
         "check_output",
         "check_stream",
         "from_config",

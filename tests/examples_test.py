@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 FOLDER = pathlib.Path(__file__).parents[1] / "examples"
 #: They have a test of their own, or a line in `.ci/run`; the last is their data.
 OTHERS = (
+    "few_labels",
     "many_devices",
     "one_run_search",
     "policy_search",
@@ -52,6 +53,16 @@ def test_comparison(name, tmp_path, capsys):
     assert "failed" not in table
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
     sys.modules.pop(name)
+
+
+@pytest.mark.filterwarnings("default")
+def test_few_labels(tmp_path, capsys):
+    import few_labels
+
+    few_labels.main(counts=(20,), seeds=1, steps=40)
+    table = capsys.readouterr().out
+    assert "latent mixing, unlabeled" in table
+    assert (tmp_path / "few_labels.png").stat().st_size > 1000
 
 
 @pytest.mark.filterwarnings("default")

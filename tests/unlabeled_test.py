@@ -68,6 +68,7 @@ KINDS = {
     ),
     "number": (1, None, "mse", lambda p: p, lambda p, q: np.mean((p - q) ** 2, -1)),
     "columns": (2, None, "mae", lambda p: p, lambda p, q: np.mean(abs(p - q), -1)),
+    "series": (2, None, "mse", lambda p: p, lambda p, q: np.mean((p - q) ** 2)),
 }
 
 
@@ -82,20 +83,23 @@ def targets(kind, rng):
         "several": rng.integers(0, 2, (ALL, 3)),
         "number": rng.normal(size=ALL).astype("float32"),
         "columns": rng.normal(size=(ALL, 2)).astype("float32"),
+        "series": rng.normal(size=(ALL, TIME, 2)).astype("float32"),
     }[kind]
     y[LABELED:] = np.nan if y.dtype.kind == "f" else -1
     return y
 
 
 def labels_of(kind):
-    is_number = kind in ("number", "columns")
+    is_number = kind in ("number", "columns", "series")
     return {"labels": keras_modals.Values()} if is_number else {}
 
 
-def network(width, activation, shape=(6,)):
-    x = inputs = keras.Input(shape)
+def network(width, activation, is_series=False):
+    x = inputs = keras.Input((6,))
     for units in (8, 7):
         x = keras.layers.Dense(units, "tanh")(x)
+    if is_series:
+        x = keras.layers.Reshape((TIME, 2))(keras.layers.Dense(2 * TIME)(x))
     return keras.Model(inputs, keras.layers.Dense(width, activation)(x))
 
 
@@ -129,7 +133,7 @@ def of_teacher(model, x):
 def test_the_term_is_that_of_plain_loops(rng, kind, num_views):
     width, activation, loss, says, distance = KINDS[kind]
     more = {"num_views": num_views, **labels_of(kind)}
-    model, term = watched(network(width, activation), loss, **more)
+    model, term = watched(network(width, activation, kind == "series"), loss, **more)
     x = rng.normal(size=(ALL, 6)).astype("float32")
     objective = compute_objective(model, x, targets(kind, rng), None)
     rows, outputs = term.step.rows, says(array(term.step.outputs))
@@ -209,7 +213,10 @@ def test_labels_that_are_none_change_no_number_of_the_task(rng, kind):
     width, activation, loss, *_ = KINDS[kind]
     x = rng.normal(size=(ALL, 6)).astype("float32")
     y, weights = targets(kind, rng), rng.uniform(0.5, 1.5, ALL)
-    plain = network(width, activation)
+    if kind == "series":
+        # Keras wants weights of as many axes as losses.
+        weights = weights[:, None]
+    plain = network(width, activation, kind == "series")
     model = keras_modals.augment(
         plain, seed=0, policy=Policy.zero(repeats=1), layer="head", **labels_of(kind)
     )
@@ -248,7 +255,9 @@ def test_metrics_without_weights_count_labels_alone(rng, kind):
     name = "mean_absolute_error" if kind == "number" else "accuracy"
     # It learns nothing, so that all steps have the same numbers.
     model = keras_modals.augment(
-        network(width, activation), policy=Policy.zero(repeats=1), **labels_of(kind)
+        network(width, activation, kind == "series"),
+        policy=Policy.zero(repeats=1),
+        **labels_of(kind),
     )
     optimizer = keras.optimizers.SGD(0.0)
     model.compile(optimizer, loss, metrics=[name], consistency_weight=1.0)
@@ -373,13 +382,14 @@ def test_joined_batches_have_so_many_of_each(rng, source):
         batches = [data[index] for index in range(data.num_batches)]
         data.on_epoch_end()
         assert [each[0].shape for each in batches] == [(13, FEATURES)] * 2
-        numbers = np.concatenate([each[0][:8, 0] for each in batches]).astype(int)
-        assert sorted(numbers) == list(range(16))
-        rows.append(numbers)
-        for inputs, labels in batches:
-            np.testing.assert_array_equal(labels[:8], y[inputs[:8, 0].astype(int)])
-            np.testing.assert_array_equal(labels[8:], -1)
-            seen.extend(inputs[8:, 0].astype(int))
+        inputs, labels = (np.concatenate(each) for each in zip(*batches, strict=True))
+        numbers, known = inputs[:, 0].astype(int), labels >= 0
+        # Each half has its share of both.
+        assert [known[i : i + 13].reshape(-1)[:7].sum() for i in (0, 13)] == [4, 4]
+        assert sorted(numbers[known]) == list(range(16))
+        np.testing.assert_array_equal(labels[known], y[numbers[known]])
+        rows.append(numbers[known])
+        seen.extend(numbers[~known])
     # All of the 24 before any comes twice.
     assert sorted(seen[:24]) == list(range(16, 40))
     assert (rows[0] == rows[1]).all() == (source != "arrays")
@@ -387,19 +397,58 @@ def test_joined_batches_have_so_many_of_each(rng, source):
 
 def test_a_joined_dataset_trains_as_its_batches_do(rng):
     x, y = parts(rng)
-    weights, logs = [], []
-    for _ in range(2):
-        keras.utils.set_random_seed(0)
-        model = keras_modals.augment(network(3, "softmax"), seed=0)
-        model.compile("sgd", SPARSE, metrics=["accuracy"], consistency_weight=1.0)
-        data = join_unlabeled((x[:16, :6], y), x[16:, :6], batch_size=8, seed=0)
-        history = model.fit(data, epochs=2, shuffle=False, verbose=0)
-        logs.append(history.history)
+    weights = []
+    for by_hand in (False, True):
+        model = learner()
+        data = join_unlabeled((x[:16], y), x[16:], batch_size=8, seed=0)
+        model.terms[0].begin_fit(4, 0)
+        if by_hand:
+            for _ in range(2):
+                for index in range(2):
+                    model.train_on_batch(*data[index])
+                data.on_epoch_end()
+        else:
+            callback = Look()
+            model.fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[callback])
+            # After it are the averages.
+            model = callback
         weights.append([array(v) for v in model.trainable_variables])
-    assert logs[0] == logs[1]
-    assert logs[0]["ignored_labels"] == [2 / 3] * 2
     for one, other in zip(*weights, strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+class Look(keras.callbacks.Callback):
+    """Keeps the weights at the ends of epochs."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trainable_variables = [array(v) for v in self.model.trainable_variables]
+
+
+def test_samples_without_labels_go_on_from_fit_to_fit(rng):
+    x, y = parts(rng)
+    data, seen = join_unlabeled((x[:8], y[:8]), x[8:], batch_size=4, seed=0), set()
+    model = learner()
+    for _ in range(2):
+        seen.update(int(n) for i in range(2) for n in data[i][0][:, 0])
+        model.fit(data, verbose=0)
+    # 32 in all, 16 of them in each epoch.
+    assert len(seen) == 8 + 32
+
+
+def test_losses_in_the_logs_are_means_of_labels_and_of_what_has_none(rng):
+    """Whatever the batches have of each."""
+    model = keras_modals.augment(
+        network(3, "softmax"), policy=Policy.zero(repeats=1), layer="head"
+    )
+    term = Consistency(1.0, ramp_steps=0)
+    model.compile(keras.optimizers.SGD(0.0), SPARSE, metrics=["accuracy"], terms=[term])
+    x, y = rng.normal(size=(ALL, 6)).astype("float32"), rng.integers(0, 3, ALL)
+    y[5:] = -1
+    logs = model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+    said = array(model(x))
+    expected = -np.log(said[np.arange(5), y[:5]]).mean()
+    np.testing.assert_allclose(logs["loss"], [expected], rtol=1e-5)
+    assert logs["accuracy"][0] == pytest.approx(np.mean(said[:5].argmax(-1) == y[:5]))
 
 
 def test_what_is_joined_keeps_weights_and_kinds_of_labels(rng):
@@ -415,12 +464,15 @@ def test_what_is_joined_keeps_weights_and_kinds_of_labels(rng):
             ({"a": x[:3]}, y, weights), {"a": x[3:]}, shuffle=False, seed=0
         )
         inputs, labels, sample_weight = data[0]
-        np.testing.assert_array_equal(inputs["a"][:3], x[:3])
-        np.testing.assert_array_equal(labels[:3], y)
-        assert labels.shape == (9, *y.shape[1:])
-        np.testing.assert_array_equal(labels[3:], np.full_like(labels[3:], none))
-        np.testing.assert_array_equal(sample_weight[:3], weights)
-        np.testing.assert_array_equal(sample_weight[3:], 1.0)
+        # Two without after, before and between those with labels.
+        known = np.arange(9) % 3 == 1
+        np.testing.assert_array_equal(inputs["a"][known], x[:3])
+        np.testing.assert_array_equal(labels[known], y)
+        others = labels[~known]
+        assert others.shape == (6, *y.shape[1:])
+        np.testing.assert_array_equal(others, np.full_like(others, none))
+        np.testing.assert_array_equal(sample_weight[known], weights)
+        np.testing.assert_array_equal(sample_weight[~known], 1.0)
 
 
 # The teacher ----------------------------------------------------------------------
@@ -446,7 +498,7 @@ def test_a_model_ends_with_the_averaged_weights(rng):
     x, y = parts(rng)
     after, before = [], []
 
-    class Look(keras.callbacks.Callback):
+    class Both(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             before.append([array(v) for v in self.model.trainable_variables])
 
@@ -454,7 +506,7 @@ def test_a_model_ends_with_the_averaged_weights(rng):
             after.append([array(v) for v in self.model.trainable_variables])
 
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    model, _ = trained(x, y, epochs=2, callbacks=[swap, Look()])
+    model, _ = trained(x, y, epochs=2, callbacks=[swap, Both()])
     weights = [array(v) for v in model.trainable_variables]
     for one, other, student in zip(weights, after[-1], before[-1], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
@@ -506,6 +558,61 @@ def test_the_weight_grows_over_the_first_steps_of_fit(rng):
     assert array(model.terms[0].ramp) == 8.0
 
 
+def test_steps_are_those_of_the_optimizer(rng):
+    """Of which there are fewer where gradients of some are taken together."""
+    x, y = parts(rng)
+    model = keras_modals.augment(network(3, "softmax"), seed=0)
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    model.compile(optimizer, SPARSE, consistency_weight=1.0)
+    trained(x, y, model, epochs=10)
+    assert array(model.terms[0].ramp) == 4.0
+
+
+def test_averages_are_of_the_last_tenth_of_a_short_training(rng):
+    x, y = parts(rng)
+    model = learner()
+    trained(x, y, model, epochs=30)
+    assert model.optimizer.ema_momentum == pytest.approx(1 - 1 / 6)
+    for own in ({"ema_momentum": 0.5}, {}):
+        model = keras_modals.augment(network(3, "softmax"))
+        optimizer = keras.optimizers.SGD(0.1, use_ema=not own, ema_momentum=0.7)
+        term = Consistency(1.0, **own)
+        model.compile(optimizer, SPARSE, terms=[term])
+        trained(x, y, model)
+        assert model.optimizer.ema_momentum == (0.5 if own else 0.7)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_stream_of_unknown_length(rng):
+    """After an epoch its length is known; with one epoch there is no weight."""
+    x, y = parts(rng)
+    y = np.concatenate([y, np.full(24, -1, "int32")])
+
+    def stream():
+        for start in range(0, 40, 8):
+            yield x[start : start + 8], y[start : start + 8]
+
+    tf = pytest.importorskip("tensorflow")
+    shapes = tf.TensorSpec((None, FEATURES)), tf.TensorSpec((None,), "int32")
+    data = tf.data.Dataset.from_generator(stream, output_signature=shapes)
+    model = learner()
+    model.fit(data, epochs=4, shuffle=False, verbose=0)
+    assert array(model.terms[0].ramp) == 0.4 * 20
+    with pytest.warns(UserWarning, match="pass `steps_per_epoch`"):
+        learner().fit(data, epochs=1, shuffle=False, verbose=0)
+
+
+def test_callbacks_in_a_list_of_keras(rng):
+    x, y = parts(rng)
+    model = keras_modals.augment(network(3, "softmax"))
+    model.compile("sgd", SPARSE)
+    callbacks = keras.callbacks.CallbackList(
+        [], add_history=True, model=model, epochs=1, steps=1
+    )
+    model.fit(x[:16], y, callbacks=callbacks, verbose=0)
+    assert list(model.history.history) == ["loss"]
+
+
 # What cannot work -----------------------------------------------------------------
 
 
@@ -515,6 +622,7 @@ def test_the_weight_grows_over_the_first_steps_of_fit(rng):
         (lambda: {"metrics": [keras.metrics.AUC()]}, "in `weighted_metrics`"),
         (lambda: {"metrics": ["AUC"]}, "in `weighted_metrics`"),
         (lambda: {"optimizer": used_optimizer()}, "with `use_ema=True`"),
+        (lambda: {"optimizer": several_optimizers()}, "one of Keras's in place"),
     ],
 )
 def test_what_would_count_them_is_refused(make, message):
@@ -524,11 +632,66 @@ def test_what_would_count_them_is_refused(make, message):
         model.compile(consistency_weight=1.0, **arguments)
 
 
+def several_optimizers():
+    optimizers = [keras.optimizers.SGD(), keras.optimizers.Adam()]
+    return keras.optimizers.MultiOptimizer([(each, []) for each in optimizers])
+
+
 def used_optimizer():
     optimizer = keras.optimizers.SGD()
     model = keras_modals.augment(network(3, "softmax"))
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def test_what_is_evaluated_must_have_labels(rng):
+    x, y = rng.normal(size=(ALL, 6)).astype("float32"), targets("softmax", rng)
+    model = keras_modals.augment(network(3, "softmax"))
+    model.compile("sgd", SPARSE, consistency_weight=1.0)
+    with pytest.raises(ValueError, match="must have labels"):
+        model.fit(x, y, validation_data=(x, y), verbose=0)
+    with pytest.raises(ValueError, match="must have labels"):
+        model.evaluate(x, y, verbose=0)
+
+
+def test_joined_data_are_for_what_learns_from_them(rng):
+    x, y = parts(rng)
+    model = keras_modals.augment(network(3, "softmax"))
+    model.compile("sgd", SPARSE)
+    with pytest.raises(ValueError, match="compile with `consistency_weight`"):
+        model.fit(join_unlabeled((x[:16], y), x[16:]), verbose=0)
+
+
+def test_what_is_not_known_of_the_output_is_asked_for():
+    inputs = keras.Input((6,))
+    hidden = [keras.layers.Dense(3)(inputs) for _ in range(2)]
+    plain = keras.Model(inputs, keras.layers.Add()(hidden))
+
+    def own_loss(y_true, y_pred):
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, True)
+
+    model = keras_modals.augment(plain, num_classes=3)
+    with pytest.raises(ValueError, match="probabilities or logits"):
+        model.compile("sgd", own_loss, consistency_weight=1.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, consistency_weight=1.0)
+    assert model.gives_logits
+
+
+def test_what_the_loss_ignores_is_not_what_has_no_label(rng):
+    """It is left alone, as ever."""
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=9)
+    model, term = watched(network(3, "softmax"), loss)
+    y = np.array([0, 1, 2, 0, 9, 9, 9, -1, -1, -1, 1, 2])
+    x = rng.normal(size=(ALL, 6)).astype("float32")
+    for _ in range(5):
+        compute_objective(model, x, y, None)
+        rows = term.step.rows
+        partner, share = array(rows.partner), array(rows.share)
+        assert np.all(share[y == 9] == 0)
+        assert np.all(share[y == -1] > 0)
+        assert np.all(y[partner[y == -1]] == -1)
+        np.testing.assert_array_equal(array(term.step.unlabeled), y == -1)
 
 
 def test_other_refusals(rng):
@@ -554,8 +717,15 @@ def test_other_refusals(rng):
         search.compile("sgd", SPARSE, consistency_weight=1.0)
     with pytest.raises(ValueError, match="pass `num_batches`"):
         join_unlabeled(iter([(x, y)]), x)
-    with pytest.raises(ValueError, match="one array of labels"):
-        join_unlabeled(x, x)[0]
+    for labeled, message in (
+        (x, "a tuple `.x, y.` of arrays"),
+        (([*x[:16]], y), "with as many in each"),
+        ((x[:16], y.astype(str)), "of numbers"),
+        ((x[:16, :3], y), "of the same shape"),
+        (({"a": x[:16]}, y), "of the same shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            join_unlabeled(labeled, x)[0]
 
 
 def test_what_is_not_used_is_said(rng):

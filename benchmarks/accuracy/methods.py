@@ -158,7 +158,7 @@ UNLABELED = {
     "latent mixing, averaged weights": Method(averaged_weights),
     **{
         f"consistency of {weight}, threshold {threshold}": Method(
-            consistent(threshold), ({"weight": float(weight)},)
+            consistent(), ({"weight": float(weight), "threshold": threshold},)
         )
         for weight, threshold in (
             (1, None),

@@ -45,16 +45,16 @@ def join_unlabeled(
         seed: Optional integer, that of the shuffling.
 
     Returns:
-        A `keras.utils.PyDataset`. In its batches samples with labels come first. The
-        label of others is -1 where labels are integers, and NaN where they are floats.
+        A `keras.utils.PyDataset`. The label of samples without one is -1 where labels
+        are integers, and NaN where they are floats.
 
     Example:
 
     >>> x, y = np.random.normal(size=(100, 8)), np.arange(20) % 3
     >>> data = keras_modals.join_unlabeled((x[:20], y), x[20:], batch_size=10)
     >>> inputs, targets = data[0]
-    >>> inputs.shape, int(targets[10:].max()), data.num_batches
-    ((30, 8), -1, 2)
+    >>> inputs.shape, int(np.sum(targets == -1)), data.num_batches
+    ((30, 8), 20, 2)
     """
     return JoinedData(
         labeled,
@@ -116,26 +116,58 @@ class JoinedData(keras.utils.PyDataset):
     def __getitem__(self, index):
         batch = self._labeled(self.epoch, index)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        if not hasattr(y, "shape"):
+        if not hasattr(y, "shape") or y.dtype.kind not in "biuf":
             raise ValueError(
-                "Expected samples with labels, `(x, y)`, with one array of labels. "
-                f"Received: labels of type {type(y).__name__}"
+                "Expected samples with labels, a tuple `(x, y)` of arrays, with one "
+                f"array of labels, of numbers. Received: labels {y!r}"
             )
         others = self._unlabeled(self.epoch * self._num_batches + index)
+        _check_alike(x, others)
         count = len(keras.tree.flatten(others)[0])
-        x, y = concatenated(x, others), np.concatenate(_with_none(y, count))
-        if sample_weight is None:
-            return x, y
-        ones = np.ones((count, *sample_weight.shape[1:]), sample_weight.dtype)
-        return x, y, np.concatenate([sample_weight, ones])
+        joined = [concatenated(x, others), np.concatenate(_with_none(y, count))]
+        if sample_weight is not None:
+            ones = np.ones((count, *sample_weight.shape[1:]), sample_weight.dtype)
+            joined.append(np.concatenate([sample_weight, ones]))
+        order = _spread(len(y), count)
+        return keras.tree.map_structure(lambda array: array[order], tuple(joined))
 
     def on_epoch_end(self):
         self.epoch += 1
+
+
+def _check_alike(x, others):
+    try:
+        keras.tree.assert_same_structure(x, others)
+    except (TypeError, ValueError):
+        shapes = other_shapes = None
+    else:
+        shapes, other_shapes = (
+            [each.shape[1:] for each in keras.tree.flatten(part)]
+            for part in (x, others)
+        )
+    if shapes is None or shapes != other_shapes:
+        raise ValueError(
+            "Samples without labels must be arrays like those with labels, `x` alone, "
+            "of the same shape: pad sequences alike. Received: inputs of shapes "
+            f"{_shapes(x)}, and {_shapes(others)} without labels"
+        )
+
+
+def _shapes(structure):
+    return keras.tree.map_structure(lambda each: each.shape, structure)
+
+
+def _spread(count, others):
+    """An order in which each part of a batch has its share of both kinds of samples:
+    several devices take a part each."""
+    places = [(np.arange(n) + 0.5) / n for n in (count, others)]
+    return np.argsort(np.concatenate(places), kind="stable")
 
 
 def _with_none(y, count):
     """Labels, and as many that say that there is none."""
     if y.dtype.kind == "f":
         return y, np.full((count, *y.shape[1:]), np.nan, y.dtype)
-    y = y.astype(np.result_type(y.dtype, "int8"))
+    is_wide = y.dtype == "uint64"
+    y = y.astype("int64" if is_wide else np.result_type(y.dtype, "int8"))
     return y, np.full((count, *y.shape[1:]), -1, y.dtype)

@@ -1,5 +1,7 @@
 """Where samples come from: arrays, or streams of batches."""
 
+import itertools
+
 import keras
 import numpy as np
 
@@ -110,7 +112,8 @@ def _batches_of(stream):
     if not isinstance(stream, keras.utils.PyDataset):
         yield from stream
         return
-    for index in range(stream.num_batches):
+    length = stream.num_batches
+    for index in itertools.count() if length is None else range(length):
         yield stream[index]
     stream.on_epoch_end()
 

@@ -24,7 +24,7 @@ from keras_modals._src.evaluation.rivals import (
     oversampling,
     smote,
 )
-from keras_modals._src.evaluation.unlabeled import all_labels, consistent
+from keras_modals._src.evaluation.unlabeled import all_labels, consistent, of_classes
 from keras_modals._src.operations import PAPER_OPERATIONS
 from keras_modals._src.policies.policy import Policy
 
@@ -99,10 +99,21 @@ METHODS = {
     "latent mixing, class weights": Method(beside(class_weights)),
     "latent mixing, oversampling": Method(beside(oversampling)),
     "random policy": Method(random_policy),
-    "latent mixing, unlabeled": Method(consistent()),
-    "interpolation consistency": Method(consistent(policy=UNMIXED, layer="input")),
-    "pseudo-labels": Method(consistent(threshold=0.9, **STILL)),
-    "mean teacher": Method(consistent(dropout=0.3, **STILL)),
+    "latent mixing, unlabeled": Method(
+        consistent(),
+        (
+            {"weight": 1.0, "threshold": 0.8},
+            {"weight": 1.0},
+            {"weight": 3.0},
+        ),
+    ),
+    "interpolation consistency": Method(
+        consistent(policy=UNMIXED, layer="input"), grid(weight=(1.0, 3.0))
+    ),
+    "pseudo-labels": Method(
+        of_classes(consistent(**STILL)), grid(threshold=(0.8, 0.95))
+    ),
+    "mean teacher": Method(consistent(dropout=0.3, **STILL), grid(weight=(1.0, 3.0))),
     "all labels": Method(all_labels(none)),
     "one-run search": Method(one_run_search),
     "population search": Method(population_search),

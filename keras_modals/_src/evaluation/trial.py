@@ -92,7 +92,7 @@ class Trial:
         )
         swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
         others = keras.tree.flatten(self.fit_arguments.get("callbacks") or [])
-        return self.fit(model, data, callbacks=[swap, *others])
+        return self.fit(model, data, callbacks=[*others, swap])
 
     @property
     def unlabeled_inputs(self):

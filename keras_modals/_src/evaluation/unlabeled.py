@@ -12,23 +12,30 @@ from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.terms.consistency import Consistency
 
 
-def consistent(threshold=None, **arguments):
-    """A method that trains `augmented(trial, model, **arguments)` with `Consistency`.
+def consistent(**arguments):
+    """A method that trains `augmented(trial, model, **arguments)` with a `Consistency`,
+    whose weight and threshold are a setting's; other settings are of `augment`. In a
+    regression, which has no pseudo-labels, there is no threshold."""
 
-    Args:
-        threshold: That of pseudo-labels.
-        **arguments: Those of `augment`; settings add to them.
-    """
-
-    def train(trial, model, weight=3.0, **setting):
-        if threshold is not None and trial.kind.has_numbers:
-            raise NotApplicableError("needs classes")
+    def train(trial, model, weight=1.0, threshold=None, **setting):
+        threshold = None if trial.kind.has_numbers else threshold
         model = augmented(trial, model, **{**arguments, **setting})
         terms = [*model.terms, Consistency(weight, threshold)]
         recompile(model, terms=keras.saving.serialize_keras_object(terms))
         return trial.fit_joined(model)
 
     return train
+
+
+def of_classes(train):
+    """A method for classes alone."""
+
+    def of_classes_alone(trial, model, **setting):
+        if trial.kind.has_numbers:
+            raise NotApplicableError("needs classes")
+        return train(trial, model, **setting)
+
+    return of_classes_alone
 
 
 def all_labels(train):

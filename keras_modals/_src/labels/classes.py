@@ -108,7 +108,7 @@ class Classes(Labels):
             valid = valid & (targets != index)
         return ops.where(valid, ops.cast(targets, "int32"), IGNORED)
 
-    def is_unlabeled(self, targets, ignored=()):
+    def is_left_out(self, targets, ignored=()):
         targets = _as_tensor(targets)
         if self._are_rows(targets.shape):
             return None
@@ -121,7 +121,8 @@ class Classes(Labels):
     def lacks_label(self, targets):
         targets = _as_tensor(targets)
         if self._are_rows(targets.shape):
-            return self.groups(targets) == IGNORED
+            is_none = ops.any((targets < 0) | (targets != targets), axis=-1)
+            return is_none | ops.all(targets == 0, axis=-1)
         targets = ops.reshape(targets, (-1,))
         return (targets == IGNORED) | (targets != targets)
 

@@ -77,7 +77,7 @@ class Labels:
         """What terms compare samples by: their groups, or rows of 0 and 1."""
         return groups
 
-    def is_unlabeled(self, targets, ignored=()):
+    def is_left_out(self, targets, ignored=()):
         """Where targets say that a sample has no label, boolean `(batch,)`; `None` for
         a form of targets that cannot say so."""
         raise NotImplementedError
@@ -85,8 +85,12 @@ class Labels:
     def lacks_label(self, targets):
         """Where targets say that there is no label, but that there could be: an index
         of -1, a row that has NaN or -1, a number that is NaN. Boolean `(batch,)`, or
-        for each position, `(batch, ...)`."""
+        for each position, `(batch, ...)`. What a loss ignores is another thing."""
         raise NotImplementedError
+
+    def labeled(self, targets):
+        """An array of targets without those that lack a label."""
+        return targets[~ops.convert_to_numpy(self.lacks_label(targets))]
 
     def says(self, outputs, from_logits=False):
         """What a head's outputs say, float32 `(..., n)`: probabilities, of each class
@@ -147,7 +151,7 @@ class Labels:
 
     def _counts(self, targets, groups, ignored, unlabeled):
         wrong = without = groups == IGNORED
-        for right in (self.is_unlabeled(targets, ignored), unlabeled):
+        for right in (self.is_left_out(targets, ignored), unlabeled):
             if right is not None:
                 wrong = wrong & ops.logical_not(ops.reshape(right, (-1,)))
         is_first = ops.arange(ops.shape(groups)[0], dtype="int32") == 0

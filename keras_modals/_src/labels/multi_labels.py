@@ -78,7 +78,7 @@ class MultiLabels(Labels):
         rows = ops.cast(ops.cast(targets, "float32") >= 0.5, "float32")
         return ops.where(groups[:, None] == IGNORED, -1.0, rows)
 
-    def is_unlabeled(self, targets, ignored=()):
+    def is_left_out(self, targets, ignored=()):
         return ops.any(ops.cast(targets, "float32") < 0, axis=-1)
 
     def lacks_label(self, targets):

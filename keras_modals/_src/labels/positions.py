@@ -114,14 +114,20 @@ class Positions(Labels):
         """The group of each position, int32 `(batch * positions,)`."""
         return self.labels.groups(self._rows(targets), ignored, seed)
 
-    def is_unlabeled(self, targets, ignored=()):
-        unlabeled = self.labels.is_unlabeled(targets, ignored)
+    def is_left_out(self, targets, ignored=()):
+        unlabeled = self.labels.is_left_out(targets, ignored)
         # Of one-hot rows, one of zeros has no loss.
         return ops.all(targets == 0, axis=-1) if unlabeled is None else unlabeled
 
     def lacks_label(self, targets):
         lacking = self.labels.lacks_label(self._rows(targets))
         return ops.reshape(lacking, self.positions(targets))
+
+    def labeled(self, targets):
+        # Of other positions than those, a sample has labels.
+        lacking = ops.convert_to_numpy(self.lacks_label(targets))
+        lacking = lacking.reshape(lacking.shape + (1,) * (targets.ndim - lacking.ndim))
+        return np.where(lacking, np.zeros_like(targets), targets)
 
     def says(self, outputs, from_logits=False):
         return self.labels.says(outputs, from_logits)

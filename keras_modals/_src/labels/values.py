@@ -71,7 +71,7 @@ class Values(Labels):
         targets = ops.reshape(targets, (ops.shape(targets)[0], -1))
         return ops.mean(targets, axis=-1)
 
-    def is_unlabeled(self, targets, ignored=()):
+    def is_left_out(self, targets, ignored=()):
         return None
 
     def lacks_label(self, targets):
@@ -82,7 +82,8 @@ class Values(Labels):
                 "must be floats, NaN where there is none: write `y.astype('float32')`. "
                 f"Received: targets of dtype {targets.dtype}"
             )
-        return ops.logical_not(ops.isfinite(self.means(targets)))
+        is_none = ops.reshape(targets != targets, (ops.shape(targets)[0], -1))
+        return ops.any(is_none, axis=-1)
 
     def says(self, outputs, from_logits=False):
         return ops.cast(outputs, "float32")

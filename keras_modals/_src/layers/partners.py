@@ -22,19 +22,29 @@ def draw_partners(operation, uniform, samples, labels, kind):
 
     Returns:
         int32 `(n,)`. Where something learns from samples without labels, these meet
-        each other, and those with labels each other.
+        each other, and the others each other.
     """
     groups = labels.samples
-    labeled = groups != IGNORED
-    if labels.unlabeled is not None:
-        alike = _alike(uniform[:, 0], samples, labeled)
+    apart = lacking(labels)
+    if apart is not None:
+        alike = _alike(uniform[:, 0], samples, apart)
         if operation.partners == "any":
             return alike
         partner = _of_labeled(operation, uniform, samples, labels, kind)
-        return ops.where(backend.take_rows(labeled, samples), partner, alike)
+        return ops.where(backend.take_rows(apart, samples), alike, partner)
     if operation.partners == "any":
         return other_index(uniform[:, 0], samples, ops.shape(groups)[0])
     return _of_labeled(operation, uniform, samples, labels, kind)
+
+
+def lacking(labels):
+    """Which samples have no label at all, and are to teach nevertheless, boolean
+    `(batch,)`; `None` where nothing learns from such."""
+    if labels.unlabeled is None:
+        return None
+    batch = ops.shape(labels.samples)[0]
+    some = ops.any(ops.reshape(labels.unlabeled, (batch, -1)), axis=1)
+    return some & (labels.samples == IGNORED)
 
 
 def _of_labeled(operation, uniform, samples, labels, kind):
@@ -47,13 +57,13 @@ def _of_labeled(operation, uniform, samples, labels, kind):
     return _near(operation.bandwidth, uniform, samples, labeled, targets)
 
 
-def _alike(uniform, samples, labeled):
-    """Another sample that has a label, or has none, as a row's own does."""
-    order = ops.cast(ops.argsort(ops.cast(labeled, "int32")), "int32")
-    count = ops.sum(ops.cast(labeled, "int32"))
-    without = ops.shape(labeled)[0] - count
-    own = backend.take_rows(labeled, samples)
-    start, size = ops.where(own, without, 0), ops.where(own, count, without)
+def _alike(uniform, samples, apart):
+    """Another sample that is one of those apart, or is not, as a row's own."""
+    order = ops.cast(ops.argsort(ops.cast(apart, "int32")), "int32")
+    count = ops.sum(ops.cast(apart, "int32"))
+    others = ops.shape(apart)[0] - count
+    own = backend.take_rows(apart, samples)
+    start, size = ops.where(own, others, 0), ops.where(own, count, others)
     place = backend.take_rows(backend.invert(order), samples)
     return backend.take_rows(order, start + other_index(uniform, place - start, size))
 

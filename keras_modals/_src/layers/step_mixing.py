@@ -8,7 +8,7 @@ from keras_modals._src import backend
 from keras_modals._src.indices import uniform_index
 from keras_modals._src.labels import IGNORED
 from keras_modals._src.labels.mixing import with_rank
-from keras_modals._src.layers.partners import draw_partners
+from keras_modals._src.layers.partners import draw_partners, lacking
 
 
 class StepMixing:
@@ -47,13 +47,13 @@ class StepMixing:
         partner = draw_partners(operation, draws[:, :2], samples, labels, kind)
         # Alone in its batch a sample meets nobody.
         can_mix, always = partner != samples, None
-        labeled = labels.samples != IGNORED
-        own, other = drawn.tile_moved(labeled), backend.take_rows(labeled, partner)
-        if labels.unlabeled is None:
-            can_mix = can_mix & own & other
-        else:
+        labeled, apart = labels.samples != IGNORED, lacking(labels)
+        both = drawn.tile_moved(labeled) & backend.take_rows(labeled, partner)
+        if apart is not None:
             # What has no label is mixed whatever the policy's probability is.
-            can_mix, always = can_mix & (own == other), ops.logical_not(own)
+            always = drawn.tile_moved(apart)
+            both = both | (always & backend.take_rows(apart, partner))
+        can_mix = can_mix & both
 
         def parts(leader):
             copies = leader.members // drawn.members

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 from keras import ops
 
@@ -17,26 +19,44 @@ class FitProgress(keras.callbacks.Callback):
         super().__init__()
         self._training = model
         self._data = data if isinstance(data, JoinedData) else None
-        self._is_known = False
+        self._is_known, self._start = False, None
+        self._steps = None
+        # Keras ends an epoch of the data as well when it looks at a batch before.
+        self._before = 0 if self._data is None else self._data.epoch
 
     def on_train_begin(self, logs=None):
-        self._is_known = False
-        self._tell(self.params.get("steps"))
+        self._is_known, self._start = False, None
+        self._steps = steps = self.params.get("steps")
+        self._tell(steps and steps * self.params["epochs"])
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._data is not None:
-            self._data.epoch = epoch
-        if not self._is_known:
-            # Of a stream, Keras knows the steps after an epoch of them.
-            self._tell(self.params.get("steps") or self._done() // max(epoch, 1))
+        if self._start is None:
+            self._start = epoch, self._done()
+            if self._data is not None:
+                # It goes on where it was, or where a stopped training was.
+                self._before = max(self._before - epoch, 0)
+        elif not self._is_known:
+            # Of a stream, the steps of an epoch are known after one.
+            first, done = self._start
+            steps = (self._done() - done) // (epoch - first)
+            self._tell(done + steps * (self.params["epochs"] - first))
+        if self._data is not None and self._data.num_batches == self._steps:
+            self._data.epoch = self._before + epoch
 
-    def _tell(self, steps_per_epoch):
-        self._is_known = bool(steps_per_epoch)
-        num_steps = None
-        if steps_per_epoch:
-            num_steps = steps_per_epoch * self.params["epochs"]
+    def on_train_end(self, logs=None):
+        terms = [term for term in self._training.terms if term.waits_for_length]
+        if terms and not self._is_known:
+            warnings.warn(
+                "The weights of terms grow over the steps of `fit`, and the stream did "
+                "not say how many it has: pass `steps_per_epoch`. Received: "
+                f"{[term.kind for term in terms]}, which had no weight in this epoch",
+                stacklevel=2,
+            )
+
+    def _tell(self, num_steps):
+        self._is_known = bool(num_steps)
         for term in self._training.terms:
-            term.begin_fit(num_steps, self._done())
+            term.begin_fit(num_steps or None, self._done())
 
     def _done(self):
         return int(ops.convert_to_numpy(self._training.optimizer.iterations))

@@ -72,6 +72,8 @@ def fit_arguments(model, own, *args, **kwargs):
         types = [type(callback) for callback in own]
         kept = [each for each in callbacks.callbacks if type(each) not in types]
         callbacks.callbacks[:] = [*own, *kept]
+        for callback in own:
+            callback.set_params(callbacks.params)
     else:
         given = [] if callbacks is None else keras.tree.flatten(callbacks)
         arguments["callbacks"] = [*own, *given]

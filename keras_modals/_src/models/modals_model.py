@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_modals._src.arguments import check_bounds, check_integer
+from keras_modals._src.data.joined import JoinedData
 from keras_modals._src.labels import IGNORED
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.mixed_mask import MixedMask
@@ -459,12 +460,12 @@ class ModalsModel(keras.Model):
 
     def update_logs(self, objective):
         """Adds one step's losses and labels to what the logs show."""
-        batch_size = objective.batch_size
+        num_scored = objective.num_scored
         self.label_counts.assign_add(objective.label_counts)
         loss_tracker = next(m for m in self.metrics if m.name == "loss")
-        loss_tracker.update_state(objective.task_loss, sample_weight=batch_size)
+        loss_tracker.update_state(objective.task_loss, sample_weight=num_scored)
         for term, logs in zip(self.terms, objective.logs, strict=True):
-            term.update_metrics(logs, objective.clean, batch_size)
+            term.update_metrics(logs, objective.clean, num_scored)
 
     @property
     def metrics(self):
@@ -483,8 +484,28 @@ class ModalsModel(keras.Model):
         """As `keras.Model.fit`. Samples without a class are left alone; if there are
         any, the logs have their share, `ignored_labels`."""
         self._check_labels(x, y)
+        if isinstance(x, JoinedData) and not self.reads_unlabeled:
+            raise ValueError(
+                "Nothing learns from the samples without labels: compile with "
+                "`consistency_weight`, or fit those with labels alone. "
+                f"Received: x={x!r}"
+            )
         own = [LabelReport(self), FitProgress(self, x)]
         return super().fit(**fit_arguments(self, own, x, y, *args, **kwargs))
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.evaluate`. Samples to evaluate on have labels."""
+        if self.reads_unlabeled and y is not None:
+            targets = self.output_map.target_names(y)
+            targets = self.output_map.labels(by_output(y, targets))
+            lacking = self.latent_augmentation.labels.lacks_label(targets)
+            if ops.convert_to_numpy(lacking).any():
+                raise ValueError(
+                    "What is evaluated must have labels, of each sample and position: "
+                    "leave the others out, also of `validation_data`. Received: "
+                    "targets that say that there is no label"
+                )
+        return super().evaluate(x, y, *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(x, y)
@@ -510,7 +531,7 @@ class ModalsModel(keras.Model):
         if self.reads_unlabeled:
             output = by_output(self.output, self.output_map.names)
             check_leaves_out(self, targets, output[self.output_map.label])
-            targets = _labeled(labels, targets)
+            targets = labels.labeled(targets)
         labels.check(targets, self._may_be_unlabeled)
 
     # Saving ---------------------------------------------------------------
@@ -595,15 +616,6 @@ class ModalsModel(keras.Model):
             warmup_steps=self.warmup_steps,
         )
         return config
-
-
-def _labeled(labels, targets):
-    """An array of targets without those that say that there is no label."""
-    known = ~ops.convert_to_numpy(labels.lacks_label(targets))
-    if labels.per_position:
-        known = known.reshape(known.shape + (1,) * (targets.ndim - known.ndim))
-        return np.where(known, targets, np.zeros_like(targets))
-    return targets[known]
 
 
 def seed_states(layer):

@@ -11,6 +11,9 @@ from keras_modals._src.terms.term import Term, TermLosses
 #: The share of the training over which the weight grows, where nothing else is said.
 RAMP = 0.4
 
+#: That of averages, and the share of a training that they are of at most.
+MOMENTUM, SPAN = 0.99, 0.1
+
 #: More steps than any training has.
 _NEVER = 1e9
 
@@ -42,9 +45,11 @@ class Consistency(Term):
             what it is less sure of does not; the loss is the cross-entropy. Defaults to
             `None`, for probabilities.
         ramp_steps: Integer, the number of the optimizer's first steps over which the
-            weight grows, from 0. Defaults to `None`: 40 % of those of `fit`.
+            weight grows, from 0. Defaults to `None`: 40 % of those of `fit`; with
+            `train_on_batch` alone it does not grow.
         ema_momentum: Float in `[0, 1)`, that of the averages, where the optimizer is
-            not given `use_ema=True` with its own. Defaults to `0.99`.
+            not given `use_ema=True` with its own. Defaults to `None`: 0.99, or less
+            where `fit` is short, so that averages are of the last tenth of its steps.
 
     References:
 
@@ -74,17 +79,17 @@ class Consistency(Term):
     reads_latents = False
     reads_unlabeled = True
 
-    def __init__(self, weight=0.0, threshold=None, ramp_steps=None, ema_momentum=0.99):
+    def __init__(self, weight=0.0, threshold=None, ramp_steps=None, ema_momentum=None):
         super().__init__(weight)
         if threshold is not None and not 0 < threshold < 1:
             raise ValueError(
                 "Invalid value received for argument `threshold`. Expected a float in "
                 f"(0, 1), or `None`. Received: threshold={threshold!r}"
             )
-        if not 0 <= ema_momentum < 1:
+        if ema_momentum is not None and not 0 <= ema_momentum < 1:
             raise ValueError(
                 "Invalid value received for argument `ema_momentum`. Expected a float "
-                f"in [0, 1). Received: ema_momentum={ema_momentum!r}"
+                f"in [0, 1), or `None`. Received: ema_momentum={ema_momentum!r}"
             )
         if ramp_steps is not None:
             check_integer("ramp_steps", ramp_steps, 0)
@@ -110,20 +115,33 @@ class Consistency(Term):
                 "Pseudo-labels are of classes: leave `threshold` out for a regression. "
                 f"Received: threshold={self.threshold}"
             )
+        if model.gives_logits is None and not labels.num_bins:
+            raise ValueError(
+                "It cannot be told whether the output is probabilities or logits: end "
+                "the model in a layer with a softmax, or a sigmoid, as activation, or "
+                f"compile with a loss of Keras. Received: loss={model.loss!r}"
+            )
         super().prepare(model)
         self._average_weights(model)
 
     def _average_weights(self, model):
         """Has the optimizer keep averages of the weights, if it does not."""
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        if not getattr(optimizer, "use_ema", True):
+        optimizer = _inner(model.optimizer)
+        if hasattr(optimizer, "optimizers"):
+            raise ValueError(
+                "The averaged weights are one optimizer's: compile with one of Keras's "
+                f"in place of several. Received: optimizer={optimizer!r}"
+            )
+        self._has_own_averages = not optimizer.use_ema
+        if not optimizer.use_ema:
             if optimizer.built:
                 raise ValueError(
                     "The averaged weights are the optimizer's, and it has been used "
                     "without: compile with a new one, or with `use_ema=True`. "
                     f"Received: optimizer={optimizer.name!r}"
                 )
-            optimizer.use_ema, optimizer.ema_momentum = True, self.ema_momentum
+            optimizer.use_ema = True
+            optimizer.ema_momentum = self.ema_momentum or MOMENTUM
         if not optimizer.built:
             model.optimizer.build(model.trainable_variables)
         averages = averaged_weights(model)
@@ -138,15 +156,31 @@ class Consistency(Term):
                 it is not known yet.
             done: How many there have been.
         """
+        model = self._model()
+        optimizer = _inner(model.optimizer)
+        if num_steps is not None:
+            num_steps //= optimizer.gradient_accumulation_steps or 1
         if self.ramp_steps is None:
-            self.ramp.assign(_NEVER if num_steps is None else RAMP * num_steps)
+            if num_steps is not None:
+                self.ramp.assign(RAMP * num_steps)
+            elif not done:
+                # Until it is known.
+                self.ramp.assign(_NEVER)
+        is_ours = self._has_own_averages and self.ema_momentum is None
+        if is_ours and num_steps is not None and not done:
+            # Before a step is traced.
+            most = 1.0 - 1.0 / max(SPAN * num_steps, 1.0)
+            optimizer.ema_momentum = min(MOMENTUM, most)
         # Weights may have been loaded since, and JAX needs arrays of their own where
         # Keras, after a `fit`, has given the weights those of the averages.
-        model = self._model()
         averages = averaged_weights(model)
         sources = averages if done else model.trainable_variables
         for average, source in zip(averages, sources, strict=True):
             average.assign(ops.copy(source))
+
+    @property
+    def waits_for_length(self):
+        return float(ops.convert_to_numpy(self.ramp)) == _NEVER
 
     def losses_of_step(self, step):
         model = self._model()
@@ -161,7 +195,7 @@ class Consistency(Term):
             weights = weights * is_sure
         expected, weights = self._mixed(expected, weights, step)
         if is_number:
-            errors = model.sample_losses(expected, step.outputs)
+            errors = model.sample_losses(expected, labels.says(step.outputs))
         else:
             said = labels.says(step.outputs, model.gives_logits)
             if self.threshold is None:
@@ -174,7 +208,11 @@ class Consistency(Term):
         steps = ops.cast(model.optimizer.iterations, "float32")
         ramp = ops.minimum(steps / ops.maximum(self.ramp, 1.0), 1.0)
         ramp = ops.where(ops.convert_to_tensor(self.ramp) > 0, ramp, 1.0)
-        return TermLosses(ramp * loss, logs={"consistency_loss": loss})
+        logs = {"consistency_loss": loss, "count": ops.sum(weights)}
+        return TermLosses(ramp * loss, logs=logs)
+
+    def update_metrics(self, logs, clean, num_scored):
+        self.metrics[0].update_state(logs["consistency_loss"], logs["count"])
 
     def _pseudo_labels(self, expected, labels):
         """What the teacher holds for likeliest, and where it is sure of it."""
@@ -207,7 +245,9 @@ class Consistency(Term):
         # Positions that only one of the two has are left as they are.
         valid = rows.tile(step.mask) & backend.take_rows(step.mask, rows.partner)
         both = ops.where(with_rank(valid, len(both.shape)), both, own)
-        return both, ops.where(valid, of_both, own_weights)
+        if self.threshold is not None:
+            of_both = ops.where(valid, of_both, own_weights)
+        return both, of_both
 
     @property
     def variables(self):
@@ -222,14 +262,19 @@ class Consistency(Term):
         }
 
 
+def _inner(optimizer):
+    """The optimizer that another one scales the loss for, or itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def averaged_weights(model):
     """The averages that a model's optimizer keeps of its trainable variables."""
     averages = [v for v in model.optimizer.variables if v.name.endswith("_average")]
     count = len(model.trainable_variables)
     if len(averages) != count:
         raise ValueError(
-            "The averaged weights of an optimizer must be those of all trainable "
-            "variables: use one of Keras's with `use_ema=True`. Received: "
-            f"{len(averages)} averages of {count} variables"
+            "The optimizer must have an average of each trainable variable, and has "
+            "other ones: after a change of what is trainable, compile again with a new "
+            f"optimizer. Received: {len(averages)} averages of {count} variables"
         )
     return averages

@@ -103,8 +103,8 @@ class Prior(Term):
     def seeds(self):
         return [self.discriminator.seed_generator.state]
 
-    def update_metrics(self, logs, clean, batch_size):
-        super().update_metrics(logs, clean, batch_size)
+    def update_metrics(self, logs, clean, num_scored):
+        super().update_metrics(logs, clean, num_scored)
         self.metrics[-1].update_state(clean.latents, clean.sample_weight)
 
     def get_config(self):

@@ -194,6 +194,11 @@ class Term:
         clean = step.clean
         return self.losses(clean.latents, clean.labels, clean.sample_weight)
 
+    @property
+    def waits_for_length(self):
+        """Whether it has no weight before it is known how long a training is."""
+        return False
+
     def begin_fit(self, num_steps, done):
         """Takes note of how long a training is. Called where `fit` begins, and again
         after an epoch if the number of steps is known then only.
@@ -230,11 +235,11 @@ class Term:
         """Those of the variables that are states of seed generators."""
         return []
 
-    def update_metrics(self, logs, clean, batch_size):
+    def update_metrics(self, logs, clean, num_scored):
         """Adds a batch's logs to the metrics."""
         for metric in self.metrics:
             if metric.name in logs:
-                metric.update_state(logs[metric.name], sample_weight=batch_size)
+                metric.update_state(logs[metric.name], sample_weight=num_scored)
 
     def get_config(self):
         """Its arguments, as in a Keras layer."""

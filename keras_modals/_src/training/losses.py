@@ -51,11 +51,15 @@ def settings_of_loss(loss):
 
 
 def gives_logits(task, losses):
-    """Whether an output, whose `Task` and losses these are, is logits."""
-    if task.activation is not None:
-        return task.activation == "linear"
-    settings = [settings_of_loss(keras.losses.get(loss)) for loss in losses]
-    return any(each.get("from_logits") for each in settings)
+    """Whether an output, whose `Task` and losses these are, is logits; `None` where it
+    cannot be told."""
+    if any(
+        settings_of_loss(keras.losses.get(each)).get("from_logits") for each in losses
+    ):
+        return True
+    if not any(_is_own(each) for each in losses):
+        return False
+    return {"softmax": False, "sigmoid": False, "linear": True}.get(task.activation)
 
 
 def _is_own(loss):

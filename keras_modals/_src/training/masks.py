@@ -1,5 +1,7 @@
 """The masks that Keras keeps beside predictions, for losses and metrics."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -29,26 +31,33 @@ class _Rows(keras.layers.Layer):
 
 
 class _Masked(keras.layers.Layer):
-    """Predictions with a mask beside them, and with that which they had."""
+    """Of a pair of predictions and a mask the predictions, with the mask beside them,
+    and with that which they had."""
 
-    def __init__(self, mask):
+    def __init__(self):
         super().__init__(name="masked", autocast=False)
         self.supports_masking = True
-        self.mask = mask
 
-    def call(self, predictions):
+    def call(self, inputs):
+        predictions, _ = inputs
         return copy_rows(predictions)
 
-    def compute_mask(self, predictions, previous_mask):
-        if previous_mask is None:
-            return self.mask
-        return self.mask & ops.cast(previous_mask, "bool")
+    def compute_mask(self, inputs, previous_mask):
+        _, mask = inputs
+        own, _ = previous_mask or (None, None)
+        return mask if own is None else mask & ops.cast(own, "bool")
+
+
+@functools.cache
+def _masked():
+    # To make a layer takes longer than to call it.
+    return _Masked()
 
 
 def with_mask(predictions, mask):
     """Predictions of which losses and metrics leave out where a mask, boolean
     `(n, ...)`, is false."""
-    return _Masked(mask)(predictions)
+    return _masked()([predictions, mask])
 
 
 def rows_of(choose, predictions, is_masked=False):

@@ -29,7 +29,7 @@ Objective = namedtuple(
         "sample_loss",
         "clean",
         "label_counts",
-        "batch_size",
+        "num_scored",
     ],
 )
 Objective.__doc__ = """What a training step minimizes, and what it does afterwards.
@@ -48,7 +48,8 @@ Attributes:
     sample_loss: The samples' losses, `(batch,)`, where a memory keeps them.
     clean: What the layer nearest to the head received, as `Recorded`, for terms.
     label_counts: The counts of `Labels.read`.
-    batch_size: The number of samples.
+    num_scored: How many samples, or positions, the task's loss is a mean of, by which
+        the logs weigh it.
 """
 
 
@@ -79,7 +80,7 @@ def compute_objective(model, x, y, sample_weight):
     clean = None
     if any(term.reads_latents for term in model.terms):
         clean = scope.recorded(layer, labels.compared)
-    if unlabeled is not None and scope.mask is not None:
+    if unlabeled is not None and layer.labels.per_position and scope.mask is not None:
         unlabeled = unlabeled & scope.mask
     predictions = by_output(y_pred, outputs.names)[outputs.label]
     mask = scope.mask_of_targets()
@@ -106,8 +107,12 @@ def compute_objective(model, x, y, sample_weight):
         sample_loss,
         clean,
         label_counts,
-        rows.batch,
+        rows.batch if labels.unlabeled is None else _count_known(labels.unlabeled),
     )
+
+
+def _count_known(unlabeled):
+    return ops.sum(ops.cast(ops.logical_not(unlabeled), "float32"))
 
 
 def _valid_positions(layer, scope):

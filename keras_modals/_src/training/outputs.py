@@ -39,8 +39,10 @@ def check_metrics(metrics, outputs):
     """
     if isinstance(metrics, dict):
         metrics = metrics.get(outputs.label)
+    elif isinstance(metrics, (list, tuple)) and len(metrics) == len(outputs.names) > 1:
+        metrics = dict(zip(outputs.names, metrics, strict=True))[outputs.label]
     for metric in keras.tree.flatten(metrics):
-        if isinstance(metric, str) and metric not in ("acc", "accuracy", "ce"):
+        if isinstance(metric, str) and metric not in ("acc", "accuracy"):
             metric = keras.metrics.get(metric)
         wrapper = keras.metrics.MeanMetricWrapper
         update = getattr(type(metric), "update_state", None)
@@ -94,7 +96,7 @@ class Outputs:
         """Predictions with a mask of those of the label output that have none."""
         predictions = by_output(y_pred, self.names)
         known = ops.logical_not(unlabeled)
-        predictions[self.label] = with_mask(predictions[self.label], known)
+        predictions[self.label] = _masked(predictions[self.label], known)
         return _like(y_pred, predictions)
 
     def labels(self, targets):
@@ -171,7 +173,13 @@ def _without(unlabeled, rows, target, prediction, weight):
     if weight is not None:
         rank = max(len(known.shape), len(weight.shape))
         counts = with_rank(counts, rank) * with_rank(ops.cast(weight, "float32"), rank)
-    return target, with_mask(prediction, rows.tile(known)), counts
+    return target, _masked(prediction, rows.tile(known)), counts
+
+
+def _masked(prediction, known):
+    """Predictions with a mask that has the rank of a loss of each of them."""
+    rank = max(len(known.shape), len(prediction.shape) - 1)
+    return with_mask(prediction, with_rank(known, rank))
 
 
 def by_output(structure, names):

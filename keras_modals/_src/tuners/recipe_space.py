@@ -32,7 +32,8 @@ class Recipe(
         terms: Sequence of configs of terms, as `keras.saving.serialize_keras_object`
             makes them.
         unlabeled_ratio: Integer, how many samples without labels are in a batch for
-            each that has one, for `keras_modals.join_unlabeled`; `None` for none.
+            each that has one, for `keras_modals.join_unlabeled`; `None` where those
+            with labels are trained with alone.
     """
 
     __slots__ = ()
@@ -108,6 +109,7 @@ def recipe_space(hp, unlabeled=False, thresholds=(0.0, 0.6, 0.8, 0.95)):
         ratio = choose("unlabeled_ratio", [1, 2, 4], 2)
         term = Consistency(weight, threshold or None)
         terms.append(keras.saving.serialize_keras_object(term))
+        ratio = ratio if weight else None
     policy = Policy(
         {known.get(operation, {"partners": partners}): (probability, share)},
         DEFAULT_POLICY.operation_counts,
