@@ -481,6 +481,7 @@ def test_a_batch_of_one_is_left_alone():
         np.testing.assert_allclose(outputs, array(model(x)), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_a_batch_of_one_in_arrays_has_the_plain_model_s_loss():
     model = ModalsModel(*chain(), num_views=1)

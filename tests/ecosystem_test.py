@@ -34,6 +34,7 @@ def test_the_summary_shows_the_layer(capsys):
     assert "LatentAugmentation" in text
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_keras_hub(rng):
     backbone = keras_hub.models.BertBackbone(
@@ -66,6 +67,7 @@ def test_a_plot_of_the_model_shows_the_layer():
     assert "LatentAugmentation" in dot.to_string()
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 @pytest.mark.parametrize("name", ["MobileNetV2"])
 def test_keras_applications(name, rng):

@@ -430,7 +430,7 @@ def make_cases():
         case["way"] = "deep"
     if __name__ != "__main__":
         # On JAX each case is compiled; as a script this runs them all.
-        cases = cases[:: {"tensorflow": 1, "jax": 6}.get(BACKEND, 3)]
+        cases = cases[:: {"tensorflow": 1, "jax": 12}.get(BACKEND, 3)]
     return [case for case in cases if not skipped_here(case)]
 
 

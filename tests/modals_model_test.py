@@ -495,6 +495,7 @@ def torch_data(x, y):
     return data.DataLoader(samples, batch_size=20)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 @pytest.mark.parametrize(
     ("form", "steps"),
@@ -521,6 +522,7 @@ def test_data_as_users_have_it(form, steps, rng):
     assert sum(counts) == (60 if steps == 3 else 96)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(dtype, rng):
@@ -749,6 +751,7 @@ def test_refuses_labels_before_the_first_step(labels, message, rng):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_labels_out_of_range_in_a_stream_touch_no_memory(rng):
     x, y = make_data(rng)

@@ -131,6 +131,7 @@ def test_by_hand(rng):
 # As in Keras ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "views", "weighted"),
     [
@@ -482,6 +483,7 @@ def test_a_number_of_bins_is_checked():
         Values(1)
 
 
+@pytest.mark.slow
 def test_a_search_by_the_loss(rng):
     """The best member's score is the loss of the model that it becomes."""
     x, y = data(rng)

@@ -58,6 +58,7 @@ def test_the_share_of_mixed_rows_grows(step, expected, places):
     assert abs(mixed - expected) <= 4 * np.sqrt(expected * (1 - expected) / rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "expected"), STRENGTHS)
 def test_the_share_of_moved_rows_grows(step, expected, rng):
     rows = 4000
@@ -108,6 +109,7 @@ def test_steps_are_those_of_the_optimizer(rng):
     assert abs(logs[3] - expected) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, BACKEND == "jax"])
 def test_with_a_scaled_loss(jit_compile, rng):
     x, y = data(rng)
@@ -123,6 +125,7 @@ def test_with_a_scaled_loss(jit_compile, rng):
     assert abs(losses[1] - expected) > 1e-4
 
 
+@pytest.mark.slow
 def test_a_search_has_it_and_its_best_model_does_not(rng):
     x, y = data(rng)
     model = model_of(MIXING, 50)
