@@ -110,21 +110,6 @@ IMBALANCE = {
 }
 
 
-#: For targets other than classes; what does not apply to a kind is left out of it.
-TARGETS = {
-    name: METHODS[name]
-    for name in (
-        "none",
-        "latent mixing",
-        "mixup",
-        "C-Mixup",
-        "dropout",
-        "label smoothing",
-    )
-    if name in METHODS
-}
-
-
 def _mixing(probability=0.5, magnitude=0.5, **options):
     operation = operations.get("class_mixing", options)
     return Policy({operation: (probability, magnitude)}, operation_counts=(0.0, 1.0))
@@ -205,4 +190,21 @@ CANDIDATES = {
         }.items()
     },
     "latent mixing tuned": METHODS["latent mixing tuned"],
+}
+
+#: For targets other than classes; what does not apply to a kind is left out of it. The
+#: defaults at twice the rate, since the rivals that mix may choose it.
+TARGETS = {
+    **{
+        name: METHODS[name]
+        for name in (
+            "none",
+            "latent mixing",
+            "mixup",
+            "C-Mixup",
+            "dropout",
+            "label smoothing",
+        )
+    },
+    **{name: CANDIDATES[name] for name in ("none, rate 2", "latent mixing, rate 2")},
 }

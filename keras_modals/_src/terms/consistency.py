@@ -140,8 +140,8 @@ class Consistency(Term):
                     "without: compile with a new one, or with `use_ema=True`. "
                     f"Received: optimizer={optimizer.name!r}"
                 )
-            optimizer.use_ema = True
-            optimizer.ema_momentum = self.ema_momentum or MOMENTUM
+            momentum = MOMENTUM if self.ema_momentum is None else self.ema_momentum
+            optimizer.use_ema, optimizer.ema_momentum = True, momentum
         if not optimizer.built:
             model.optimizer.build(model.trainable_variables)
         averages = averaged_weights(model)
