@@ -369,7 +369,7 @@ class Inputs:
         return iter(np.split(self.x, 4))
 
 
-@pytest.mark.parametrize("source", ["arrays", *STREAMS], ids=str)
+@pytest.mark.parametrize("source", ["arrays", *STREAMS])
 def test_joined_batches_have_so_many_of_each(rng, source):
     x, y = parts(rng)
     labeled, unlabeled = (x[:16], y), x[16:]
