@@ -46,10 +46,11 @@ class ModalsModel(keras.Model):
     In `fit`, the layers' labels are those of the batch; the head learns from augmented
     latents; and terms act on those of samples that stayed clean, at the layer nearest
     to the head: triplets separate the classes, a prior draws latents towards `N(0, I)`.
-    Encoder and head minimize
+    Or they act on what the head says of samples without labels. Encoder and head
+    minimize
 
     `(1 - triplet_weight) * task + triplet_weight * triplet
-    + prior_weight * adversarial`
+    + prior_weight * adversarial + consistency_weight * consistency`
 
     where `task` is whatever `compile` was given. Everything else is as in
     `keras.Model`: data, callbacks, metrics, `evaluate`, `predict`, `save`. `loss` and
@@ -327,9 +328,10 @@ class ModalsModel(keras.Model):
         Args:
             *args, **kwargs: What `keras.Model.compile` takes: `optimizer`, `loss`,
                 `metrics` and so on. Besides, the weights of terms, `<kind>_weight`:
-                `triplet_weight`, a float in `[0, 1)`, and `prior_weight`, a
-                non-negative float, as in `keras_modals.Triplets` and
-                `keras_modals.Prior`. At 0, the default, a term is not computed.
+                `triplet_weight`, a float in `[0, 1)`, and `prior_weight` and
+                `consistency_weight`, non-negative floats, as in
+                `keras_modals.Triplets`, `keras_modals.Prior` and
+                `keras_modals.Consistency`. At 0, the default, a term is not computed.
             terms: List of `keras_modals.Term`, those with arguments of their own.
         """
         weights = {

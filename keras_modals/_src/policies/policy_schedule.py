@@ -23,8 +23,8 @@ class PolicySchedule:
             positive integer, a `Policy`, or a sequence of one for each
             `LatentAugmentation` of a model (those of all segments must have the same
             operations), and a mapping from the names of other numbers to their
-            values: `"triplet_weight"`, `"prior_weight"`, `"dropout"` of the latents,
-            `"learning_rate"`. They have the bounds that they have in
+            values: `"triplet_weight"`, `"prior_weight"`, `"consistency_weight"`,
+            `"dropout"` of the latents, `"learning_rate"`. They have the bounds that they have in
             `ModalsModel.compile` and `LatentAugmentation`.
 
     Reference:
