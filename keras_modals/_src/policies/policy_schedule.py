@@ -24,8 +24,8 @@ class PolicySchedule:
             `LatentAugmentation` of a model (those of all segments must have the same
             operations), and a mapping from the names of other numbers to their
             values: `"triplet_weight"`, `"prior_weight"`, `"consistency_weight"`,
-            `"dropout"` of the latents, `"learning_rate"`. They have the bounds that they have in
-            `ModalsModel.compile` and `LatentAugmentation`.
+            `"dropout"` of the latents, `"learning_rate"`. They have the bounds that
+            they have in `ModalsModel.compile` and `LatentAugmentation`.
 
     Reference:
 
