@@ -191,7 +191,7 @@ def test_a_threshold_is_tuned_on_validation_samples():
 
 def test_studies_know_their_data_and_methods():
     for study in STUDIES.values():
-        names = {re.split("[/:@]", name)[0] for name in study.datasets}
+        names = {re.split("[/:+@]", name)[0] for name in study.datasets}
         assert names <= set(data.LOADERS)
         assert "none" in study.methods
 
