@@ -16,7 +16,7 @@ class ArraySource:
     """
 
     def __init__(self, arrays, shuffle, seed):
-        self._arrays = keras.tree.map_structure(_to_numpy, arrays)
+        self._arrays = keras.tree.map_structure(to_numpy, arrays)
         counts = {len(each) for each in keras.tree.flatten(self._arrays)}
         if len(counts) != 1 or 0 in counts:
             raise ValueError(
@@ -63,18 +63,13 @@ class StreamSource:
     @property
     def length(self):
         """How many batches there are; `None` where the stream does not say."""
-        if isinstance(self._stream, keras.utils.PyDataset):
-            return self._stream.num_batches
-        try:
-            return len(self._stream)
-        except TypeError:
-            return None
+        return length_of(self._stream)
 
     def batch(self):
         """The next batch, of NumPy arrays."""
         batch = next(self._batches, None)
         if batch is None:
-            self._batches = _batches_of(self._stream)
+            self._batches = batches_of(self._stream)
             batch = next(self._batches, None)
         if batch is None:
             raise ValueError(
@@ -82,7 +77,7 @@ class StreamSource:
                 "again, such as a `keras.utils.PyDataset`. Received: one that is at "
                 f"its end, {self._stream!r}"
             )
-        return keras.tree.map_structure(_to_numpy, batch)
+        return keras.tree.map_structure(to_numpy, batch)
 
     def samples(self, count):
         """The inputs of the next samples, so many."""
@@ -108,7 +103,18 @@ def _count(structure):
     return len(keras.tree.flatten(structure)[0])
 
 
-def _batches_of(stream):
+def length_of(stream):
+    """How many batches a stream has; `None` where it does not say."""
+    if isinstance(stream, keras.utils.PyDataset):
+        return stream.num_batches
+    try:
+        return len(stream)
+    except TypeError:
+        return None
+
+
+def batches_of(stream):
+    """Yields the batches of one epoch, as they are."""
     if not isinstance(stream, keras.utils.PyDataset):
         yield from stream
         return
@@ -118,7 +124,7 @@ def _batches_of(stream):
     stream.on_epoch_end()
 
 
-def _to_numpy(array):
+def to_numpy(array):
     """An array or tensor as one of NumPy; `None` as it is."""
     if array is None or isinstance(array, np.ndarray):
         return array

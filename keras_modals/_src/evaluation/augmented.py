@@ -124,11 +124,12 @@ def population_search(trial, model, population_size=8, space=_searched):
             seed=trial.seed,
             directory=folder,
         )
+        samples = {} if trial.has_dataset else {"batch_size": trial.batch_size}
         tuner.search(
-            *trial.train,
+            *((trial.train,) if trial.has_dataset else trial.train),
             validation_data=trial.validation,
-            batch_size=trial.batch_size,
             verbose=0,
+            **samples,
             **trial.fit_arguments,
         )
         return tuner.get_best_models(1)[0]

@@ -10,6 +10,7 @@ from scipy import sparse
 from keras_modals._src.arguments import check_integer, shown
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals._src.evaluation.methods import METHODS, Method
+from keras_modals._src.evaluation.samples import is_dataset
 
 
 def check_build_fn(build_fn):
@@ -79,7 +80,7 @@ def check_fit_arguments(arguments, data):
     weights = arguments.get("sample_weight")
     if weights is None:
         return
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not is_dataset(data["train"]):
         samples = len(data["train"][1])
         if len(weights) != samples:
             raise ValueError(
@@ -89,7 +90,8 @@ def check_fit_arguments(arguments, data):
     else:
         raise ValueError(
             "Each seed splits the samples anew, which weights of samples cannot "
-            "follow: use `class_weight`, or a method `fn(trial, model)` that calls "
+            "follow, and a dataset has its own: use `class_weight`, or a method "
+            "`fn(trial, model)` that calls "
             "`trial.fit(model, sample_weight=...)` with weights for `trial.train`. "
             f"Received: sample_weight={described(weights)}"
         )

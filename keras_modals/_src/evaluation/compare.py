@@ -1,58 +1,34 @@
-import json
-import time
-import warnings
-import zlib
-from collections.abc import Mapping
-from typing import Any
+import collections
 
-import keras
 import numpy as np
 
-from keras_modals._src import backend
 from keras_modals._src.arguments import check_choice, check_integer
+from keras_modals._src.evaluation.best_model import BestModel
 from keras_modals._src.evaluation.checks import (
     check_build_fn,
     check_fit_arguments,
     check_name,
     check_seeds,
     resolve,
-    run_name,
 )
-from keras_modals._src.evaluation.comparison import BASELINE, Comparison
-from keras_modals._src.evaluation.compiled import (
-    knows_own_objects,
-    logs_accuracy,
-    takes_logits,
-)
-from keras_modals._src.evaluation.errors import NotApplicableError
+from keras_modals._src.evaluation.comparison import Comparison
+from keras_modals._src.evaluation.compiled import logs_accuracy
+from keras_modals._src.evaluation.experiment import Experiment, Task, build
+from keras_modals._src.evaluation.jobs import check_jobs, outcomes
 from keras_modals._src.evaluation.kinds import kind_of_model
 from keras_modals._src.evaluation.progress import Progress
-from keras_modals._src.evaluation.runs import (
-    SETTINGS,
-    TEST_SAMPLES,
-    TEST_TO_TRAIN,
-    RunFile,
-)
-from keras_modals._src.evaluation.splits import (
-    UNLABELED,
-    check_data,
-    checksum,
-    is_split,
-    make_loader,
-)
-from keras_modals._src.evaluation.trial import Trial
+from keras_modals._src.evaluation.run_queue import RunQueue
+from keras_modals._src.evaluation.runs import SETTINGS, RunFile
+from keras_modals._src.evaluation.settings import check_settings, settings_of
+from keras_modals._src.evaluation.splits import check_data, make_loader
 from keras_modals._src.models.augment import WORDS
-from keras_modals._src.session import forget_models
 
 DEFAULT_METHODS = (
     "none",
     "label smoothing",
-    "dropout",
     "mixup",
-    "manifold mixup",
     "latent mixing",
     "latent mixing tuned",
-    "one-run search",
 )
 
 
@@ -64,6 +40,7 @@ def compare(
     *,
     epochs=30,
     batch_size=32,
+    n_jobs=None,
     layer=None,
     labels=None,
     metric=None,
@@ -176,6 +153,7 @@ def compare(
     methods = resolve(methods)
     seeds = check_seeds(seeds)
     check_choice("verbose", verbose, ("auto", 0, 1, 2))
+    n_jobs = check_jobs(n_jobs)
     epochs = check_integer("epochs", epochs, 1)
     batch_size = check_integer("batch_size", batch_size, 1)
     for argument, value in (("layer", layer), ("monitor", monitor)):
@@ -185,7 +163,7 @@ def compare(
     check_data(data, splits)
     check_fit_arguments(fit_arguments, data)
     starts: dict[int, int] = {}
-    model = _build(build_fn, seeds[0], starts)
+    model = build(build_fn, seeds[0], starts)
     if layer not in (None, *WORDS):
         # Refused before anything is trained.
         model.get_layer(layer)
@@ -195,79 +173,39 @@ def compare(
     if monitor == "auto":
         has_accuracy = kind.has_accuracy and logs_accuracy(model)
         monitor = "val_accuracy" if has_accuracy else "val_loss"
-    load = make_loader(data, splits, kind, unlabeled)
-    settings = {"epochs": epochs, "batch_size": batch_size}
-    settings |= {"layer": layer, "monitor": monitor}
-    settings["backend"] = keras.backend.backend()
-    if labels is not None:
-        settings["labels"] = repr(labels)
-    if not is_split(data):
-        settings["splits"] = [float(share) for share in splits]
-    if not callable(data):
-        settings["data"] = checksum(data)
-    if unlabeled is not None:
-        settings["unlabeled"] = checksum(unlabeled)
-    if fit_arguments:
-        settings["fit"] = {name: _plain(each) for name, each in fit_arguments.items()}
-    file = RunFile(path)
-    number = _check_settings(file, dataset, settings)
-    finished = file.finished(dataset, _needed(metric))
-    todo = [
-        (seed, name, setting)
+    tasks = [
+        Task(seed, name, setting)
         for seed in seeds
         for name, method in methods.items()
         for setting in method.grid
-        if (run_name(name, setting), seed) not in finished
     ]
-    progress = Progress(len(todo), verbose)
-    skipped: dict[str, str] = {}
-    ran = {run.partition("(")[0] for run, _ in finished}
-    loaded: Any = (None, None)
-    for seed, name, setting in todo:
-        if name in skipped and name not in ran:
-            progress.advance(f"{name}: {skipped[name]}")
-            continue
-        if loaded[0] != seed:
-            loaded = seed, load(seed)
-        parts = loaded[1]
-        trial = Trial(
-            train=parts["train"],
-            validation=parts["validation"],
-            kind=kind,
-            seed=seed,
-            epochs=epochs,
-            batch_size=batch_size,
-            layer=layer,
-            monitor=monitor,
-            fit_arguments=fit_arguments,
-            unlabeled=parts.get(UNLABELED),
-        )
-        model = _build(build_fn, seed, starts)
-        where = f" with seed {seed}" if name in ran else ""
-        try:
-            with backend.many_models(), knows_own_objects(model):
-                values = _run(methods[name], setting, model, trial, parts)
-        except NotApplicableError as error:
-            skipped[name] = f"not applicable{where}, {error}"
-            progress.advance(f"{name}: {skipped[name]}")
-            continue
-        except Exception as error:
-            if name == BASELINE:
-                raise
-            # Hours of the other methods' runs shall not be lost by it.
-            reason = str(error).strip().split("\n")[0]
-            skipped[name] = f"failed{where}, {type(error).__name__}: {reason}"
-            warnings.warn(f"Method '{name}' {skipped[name]}", stacklevel=2)
-            progress.advance(f"{name}: {skipped[name]}")
-            continue
-        ran.add(name)
-        values["train", SETTINGS] = number
-        file.append(dataset, run_name(name, setting), seed, values)
-        score = values["validation", metric]
-        progress.advance(f"{name}, seed {seed}: validation {metric} {score:.4f}")
+    experiment = Experiment(
+        build_fn=build_fn,
+        methods=methods,
+        tasks=tasks,
+        load=make_loader(data, splits, kind, unlabeled),
+        kind=kind,
+        epochs=epochs,
+        batch_size=batch_size,
+        layer=layer,
+        monitor=monitor,
+        fit_arguments=fit_arguments,
+        starts=starts,
+    )
+    settings = settings_of(experiment, data, splits, labels, unlabeled)
+    file = RunFile(path)
+    number = check_settings(file, dataset, settings)
     finished = file.finished(dataset, _needed(metric))
-    runs = _asked_for(file.read(), dataset, finished, methods, seeds)
-    return Comparison(runs, metric, skipped)
+    progress = Progress(experiment, metric, n_jobs, verbose)
+    queue = RunQueue(experiment, finished, progress)
+    for index, outcome in outcomes(experiment, queue.started(), n_jobs):
+        for task, values in queue.ended(index, outcome):
+            values["train", SETTINGS] = number
+            file.append(dataset, task.run, task.seed, values)
+    finished = file.finished(dataset, _needed(metric))
+    table = _asked_for(file.read(), dataset, finished, tasks, methods)
+    best = BestModel(experiment, path, number)
+    return Comparison(table, metric, queue.skipped, train=best)
 
 
 def _needed(metric):
@@ -275,87 +213,19 @@ def _needed(metric):
     return ("validation", metric), ("test", metric), ("train", SETTINGS)
 
 
-def _asked_for(runs, dataset, finished, methods, seeds):
-    """Of the runs in a file, those of these methods and seeds whose whole grid ran, in
-    their order."""
-    wanted = [
-        [(run_name(name, setting), seed) for setting in method.grid]
-        for seed in seeds
-        for name, method in methods.items()
+def _asked_for(runs, dataset, finished, tasks, methods):
+    """Of the runs in a file, those of these tasks, in their order, but for a method and
+    seed whose grid did not run whole."""
+    done = [task for task in tasks if (task.run, task.seed) in finished]
+    counts = collections.Counter((task.seed, task.method) for task in done)
+    complete = [
+        (task.run, task.seed)
+        for task in done
+        if counts[task.seed, task.method] == len(methods[task.method].grid)
     ]
-    complete = [run for grid in wanted if finished.issuperset(grid) for run in grid]
     positions = {run: position for position, run in enumerate(complete)}
     runs = runs[runs["dataset"] == dataset]
     pairs = zip(runs["method"], runs["seed"], strict=True)
     order = np.array([positions.get(pair, -1) for pair in pairs], dtype=int)
     chosen = np.argsort(order, kind="stable")
     return runs.iloc[chosen[order[chosen] >= 0]]
-
-
-def _build(build_fn, seed, starts):
-    """A model of `build_fn`. `starts` has a number for each seed's initial weights."""
-    forget_models()
-    keras.utils.set_random_seed(seed)
-    model = build_fn()
-    if not (isinstance(model, keras.Model) and model.compiled):
-        raise ValueError(
-            "`build_fn` must return a compiled Keras model. "
-            f"Received: build_fn()={model!r}"
-        )
-    start = checksum(model.get_weights())
-    if starts.setdefault(seed, start) != start:
-        raise ValueError(
-            "`build_fn` must return a new model each time, whose weights depend on the "
-            "global seed alone: every method starts from the same ones. Build or load "
-            "all layers in it, also those that are pretrained. Received: other weights "
-            f"than before with seed {seed}"
-        )
-    return model
-
-
-def _plain(value):
-    """A setting of `fit` as JSON; of objects, the kind."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    is_plain = isinstance(value, bool | int | float | str | None)
-    return value if is_plain else type(value).__name__
-
-
-def _run(method, setting, model, trial, parts):
-    """Scores of one training, by split and metric, and the seconds that it took."""
-    start = time.perf_counter()
-    trained = method.train(trial, model, **setting)
-    values = {("train", "seconds"): time.perf_counter() - start}
-    for split in ("validation", "test"):
-        x, y = parts[split]
-        outputs = trained.predict(x, batch_size=500, verbose=0)
-        scores = trial.kind.all_scores(y, outputs, takes_logits(model.loss))
-        values |= {(split, name): score for name, score in scores.items()}
-    values["test", TEST_TO_TRAIN] = len(parts["test"][1]) / len(parts["train"][1])
-    values["test", TEST_SAMPLES] = checksum(parts.get("test_id", parts["test"]))
-    return values
-
-
-def _check_settings(file, dataset, settings):
-    """A number for the settings; refuses a file with runs of others."""
-    number = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
-    runs = file.read()
-    runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == SETTINGS)]
-    others = runs[runs["value"] != number]
-    if 0 < len(others) < len(runs):
-        method, seed = others.iloc[0][["method", "seed"]]
-        raise ValueError(
-            f"In the file, one run of '{dataset}' has a damaged value of its settings, "
-            "since others have those of this call. Delete the line, after which "
-            f"`compare` trains the run again. Received: path={file.path}, with the "
-            f"line '{dataset},{method},{seed},train,{SETTINGS},...'"
-        )
-    if len(others):
-        raise ValueError(
-            f"The file has runs of '{dataset}' that were trained with other settings. "
-            "Use another `path`, or another name for `dataset`. "
-            f"Received: path={file.path}, settings={settings}"
-        )
-    return number

@@ -7,6 +7,7 @@ from scipy import stats
 from keras_modals._src.evaluation.runs import TEST_SAMPLES, TEST_TO_TRAIN, read_runs
 from keras_modals._src.evaluation.scores import ERRORS, UNITS, USUAL
 from keras_modals._src.evaluation.statistics import holm, paired_test, samples_for
+from keras_modals._src.evaluation.table import as_html, as_text
 
 BASELINE = "none"
 _OF_CHANGES = ("change", "standard_error", "p_value", "more_seeds")
@@ -23,13 +24,15 @@ class Comparison:
         skipped: Dict from method to why it has no runs.
         chosen_by: The metric by whose validation value a setting is chosen, seed by
             seed. Defaults to `None`: `metric`.
+        train: `fn(run, seed)` that returns the model of a run, trained.
     """
 
-    def __init__(self, runs, metric=None, skipped=None, chosen_by=None):
+    def __init__(self, runs, metric=None, skipped=None, chosen_by=None, train=None):
         self.runs = runs
         self.metric = metric or _usual_metric(runs)
         self.skipped = skipped or {}
         self.chosen_by = chosen_by
+        self._train = train
 
     @classmethod
     def read(cls, path, metric=None, chosen_by=None):
@@ -222,45 +225,75 @@ class Comparison:
             return "no difference"
         needed = row["more_seeds"]
         if np.isnan(needed):
-            return "noise, for any number of seeds: it would take more samples"
-        return f"noise: it would take {needed:.0f} seeds"
+            return "noise: needs more samples"
+        return f"noise: needs {needed:.0f} seeds"
 
     def __str__(self):
-        table = self.summary()
-        lines = []
-        for dataset, group in table.groupby("dataset", sort=False):
-            lines += self._lines(dataset, group)
-        lines += [f"  {name}: {why}" for name, why in self.skipped.items()]
-        lines.append(
-            "mean ± spread over seeds; change from none on the same seeds ± its "
-            "standard error; p corrected for the number of methods; in brackets the "
-            "setting chosen most often"
-        )
-        return "\n".join(lines)
+        return as_text(self)
 
-    def _lines(self, dataset, group):
-        """A data set's part of the table, in words."""
-        seeds = group["runs"].max()
-        yield (
-            f"{dataset}: test {self.metric.replace('_', ' ')}, {self.unit}, {seeds} "
-            f"seed{'s' if seeds > 1 else ''}"
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        return as_html(self)
+
+    def best_method(self, dataset=None):
+        """The name of the method that is best on validation samples, in the mean over
+        seeds. Test samples have no part in it.
+
+        Args:
+            dataset: String, the name of the data. Defaults to `None`, where there is
+                one.
+        """
+        return self._best_runs(dataset).iloc[0]["method"]
+
+    def best_model(self):
+        """A trained model of `best_method()`, a plain and compiled `keras.Model`.
+
+        It is trained once more as it was compared, with the setting and the seed that
+        are best on validation samples. Where `compare` has a `path`, it is stored
+        beside the file of runs, and a later call with the same arguments loads it.
+
+        Example:
+
+        >>> def build():
+        ...     inputs = keras.Input((8,))
+        ...     model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(inputs))
+        ...     model.compile("adam", "sparse_categorical_crossentropy")
+        ...     return model
+        >>> data = np.random.normal(size=(90, 8)), np.arange(90) % 3
+        >>> result = keras_modals.compare(build, data, seeds=1, epochs=2, verbose=0)
+        >>> result.best_model().predict(data[0], verbose=0).shape
+        (90, 3)
+        """
+        if self._train is None:
+            raise ValueError(
+                "Runs that were read from a file have no model: call `compare` again, "
+                "with the same arguments and `path`, which trains nothing that is "
+                "there."
+            )
+        best = self._best_runs().iloc[0]
+        run = best["method"] + (f"({best['setting']})" if best["setting"] else "")
+        return self._train(run, int(best["seed"]))
+
+    def _best_runs(self, dataset=None):
+        """Validation values of chosen settings, the best method first, and of a method
+        the best seed."""
+        runs = self.to_dataframe()
+        names = list(dict.fromkeys(runs["dataset"]))
+        if dataset is None and len(names) == 1:
+            (dataset,) = names
+        if dataset not in names:
+            raise ValueError(
+                f"Expected one of the data sets {names}. Received: dataset={dataset!r}"
+            )
+        metric = self.chosen_by or self.metric
+        runs = runs[(runs["dataset"] == dataset) & (runs["split"] == "validation")]
+        runs = runs[runs["metric"] == metric]
+        means = runs.groupby("method", sort=False)["value"].transform("mean")
+        is_error = metric in ERRORS
+        return runs.assign(mean=means).sort_values(
+            ["mean", "value"], ascending=[is_error, is_error], kind="stable"
         )
-        width = max(len(method) for _, method in group.index)
-        digits = 2 if self.unit in ("points", "nats") else _digits(group["mean"])
-        for (_, method), row in group.iterrows():
-            level = _with_error(row["mean"], row["spread"], digits)
-            line = f"  {method:{width}}  {level}"
-            if row["runs"] < seeds:
-                line += f" (n={row['runs']})"
-            if row["verdict"] != "baseline":
-                change = _with_error(row["change"], row["standard_error"], digits, "+")
-                line += "   " + change
-                if not np.isnan(row["corrected_p"]):
-                    line += f"   p {row['corrected_p']:.2f}"
-                line += f"   {row['verdict']}"
-            if row["setting"]:
-                line += f"   ({row['setting']})"
-            yield line
 
 
 def _usual_metric(runs):
@@ -283,18 +316,6 @@ def _most_frequent(settings):
     if len(counts) == 1:
         return settings.iloc[0]
     return f"{counts.index[0]}, {counts.iloc[0]} of {len(settings)}"
-
-
-def _digits(means):
-    """Digits after the point of numbers in any unit, of which four count."""
-    largest = np.abs(means).max()
-    return int(np.clip(3 - np.floor(np.log10(largest)), 0, 9)) if largest > 0 else 2
-
-
-def _with_error(number, error, digits, sign=""):
-    """Of one seed there is no error."""
-    number = f"{number:{sign}6.{digits}f}"
-    return number if np.isnan(error) else f"{number} ± {error:.{digits}f}"
 
 
 def _changes(scores, dataset, method, baseline):

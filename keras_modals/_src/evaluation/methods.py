@@ -39,10 +39,12 @@ class Method:
             it makes no sense.
         grid: The settings to choose from on validation data, dicts of keyword
             arguments.
+        trainings: About how many plain trainings a run takes, to say how long it will.
     """
 
     train: Callable[..., Any]
     grid: tuple[dict, ...] = ({},)
+    trainings: int = 1
 
 
 def grid(**values):
@@ -73,6 +75,8 @@ RECIPES: tuple[dict, ...] = (
     {"learning_rate": 2.0},
 )
 
+_MIXING = latents()
+
 #: Name to `Method`, of everything that `compare` knows.
 METHODS = {
     "none": Method(none),
@@ -94,8 +98,8 @@ METHODS = {
         )
         for operation in PAPER_OPERATIONS
     },
-    "latent mixing": Method(latents()),
-    "latent mixing tuned": Method(latents(), RECIPES),
+    "latent mixing": Method(_MIXING),
+    "latent mixing tuned": Method(_MIXING, RECIPES),
     "latent mixing, class weights": Method(beside(class_weights)),
     "latent mixing, oversampling": Method(beside(oversampling)),
     "random policy": Method(random_policy),
@@ -115,6 +119,6 @@ METHODS = {
     ),
     "mean teacher": Method(consistent(dropout=0.3, **STILL), grid(weight=(1.0, 3.0))),
     "all labels": Method(all_labels(none)),
-    "one-run search": Method(one_run_search),
-    "population search": Method(population_search),
+    "one-run search": Method(one_run_search, trainings=2),
+    "population search": Method(population_search, trainings=8),
 }

@@ -1,28 +1,109 @@
-import sys
+import threading
 import time
 
-import keras
+import numpy as np
+
+from keras_modals._src.evaluation.scores import ERRORS
+from keras_modals._src.status_line import StatusLine, format_duration
 
 
 class Progress:
-    """How far a comparison is: a bar, or a line for each run."""
+    """How far a comparison is: one line, or a line for each run.
 
-    def __init__(self, total, verbose):
-        self.total = total
-        self.verbose = 1 if verbose == "auto" else verbose
-        self.done = 0
-        self.start = time.monotonic()
-        if self.verbose == 1 and total:
-            self.bar = keras.utils.Progbar(total, unit_name="run")
+    Args:
+        experiment: The `Experiment`.
+        metric: What is compared.
+        n_jobs: Integer, how many runs there are at once.
+        verbose: 0, 1, 2 or `"auto"`, as in `compare`.
+    """
 
-    def advance(self, line):
-        self.done += 1
-        if self.verbose == 1:
-            self.bar.update(self.done)
-        elif self.verbose == 2:
-            each = (time.monotonic() - self.start) / self.done
-            left = each * (self.total - self.done) / 60
-            text = f"{self.done}/{self.total} {line}, {left:.0f} min left"
-            encoding = sys.stdout.encoding or "utf-8"
-            # A name may have what a terminal cannot show.
-            print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    def __init__(self, experiment, metric, n_jobs, verbose):
+        self._experiment, self._metric, self._n_jobs = experiment, metric, n_jobs
+        self._verbose = 1 if verbose == "auto" else verbose
+        self._line = StatusLine()
+        # Engines may begin runs in a thread of their own.
+        self._lock = threading.Lock()
+        self._done = self._total = 0
+        self._running: list = []
+        # Dict from seeds to a dict from methods to their best score.
+        self._scores: dict[int, dict[str, float]] = {}
+
+    def begin(self, groups):
+        """Says how many trainings there are, before the first one.
+
+        Args:
+            groups: List of lists of tasks that are trained at once.
+        """
+        tasks = [task for tasks in groups for task in tasks]
+        self._total = len(tasks)
+        if self._verbose and tasks:
+            methods = self._experiment.methods
+            trainings = sum(methods[tasks[0].method].trainings for tasks in groups)
+            seconds = self._experiment.seconds() * trainings / self._n_jobs
+            number = len({task.method for task in tasks})
+            seeds = len({task.seed for task in tasks})
+            each = self._experiment.epochs
+            self._print(
+                f"{_counted(trainings, 'training')} of {_counted(each, 'epoch')}, of "
+                f"{_counted(number, 'method')} with {_counted(seeds, 'seed')}: about "
+                f"{format_duration(seconds)}"
+            )
+        self._start = time.monotonic()
+
+    def start(self, task):
+        with self._lock:
+            self._running.append(task)
+            if self._verbose == 1:
+                self._show()
+
+    def end(self, task, values):
+        score = values["validation", self._metric]
+        best = self._scores.setdefault(task.seed, {})
+        better = min if self._metric in ERRORS else max
+        best[task.method] = better(score, best.get(task.method, score))
+        text = f"{task.method}, seed {task.seed}: validation {self._metric}"
+        self._advance(task, f"{text} {score:.4f}")
+
+    def skip(self, task, reason):
+        self._advance(task, f"{task.method}: {reason}")
+
+    def _advance(self, task, text):
+        with self._lock:
+            self._done += 1
+            self._running = [each for each in self._running if each is not task]
+            if self._verbose == 1:
+                self._show()
+            elif self._verbose == 2:
+                self._print(f"{self._done}/{self._total} {text}, {self._left()} left")
+
+    def _show(self):
+        parts = [f"{self._done}/{self._total}"]
+        if self._done:
+            parts.append(f"{self._left()} left")
+        if leader := self._leader():
+            parts.append(f"ahead on validation data: {leader}")
+        if self._running:
+            runs = [f"{task.run} (seed {task.seed})" for task in self._running]
+            parts.append(f"now {' and '.join(runs)}")
+        self._line.write(", ".join(parts), ends=self._done == self._total)
+
+    def _print(self, text):
+        self._line.write(text, ends=True)
+
+    def _left(self):
+        each = (time.monotonic() - self._start) / max(self._done, 1)
+        return format_duration(each * (self._total - self._done))
+
+    def _leader(self):
+        """The method that is best on validation samples of the seeds that all have."""
+        methods = {method for best in self._scores.values() for method in best}
+        whole = [best for best in self._scores.values() if set(best) == methods]
+        if len(methods) < 2 or not whole:
+            return None
+        means = {name: np.mean([best[name] for best in whole]) for name in methods}
+        better = min if self._metric in ERRORS else max
+        return better(sorted(means), key=means.__getitem__)
+
+
+def _counted(number, noun):
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,7 +5,12 @@ import numpy as np
 
 from keras_modals._src.evaluation.compiled import compile_settings
 from keras_modals._src.evaluation.errors import NotApplicableError
-from keras_modals._src.evaluation.trial import take
+from keras_modals._src.evaluation.samples import (
+    MappedTargets,
+    is_dataset,
+    is_loader,
+    take,
+)
 from keras_modals._src.models.graph import plain
 
 
@@ -15,10 +20,20 @@ def none(trial, model):
 
 def label_smoothing(trial, model, smoothing):
     trial.kind.compile_for_shares(model)
-    (x, y), (x_validation, y_validation) = trial.train, trial.validation
-    validation = x_validation, trial.kind.shares(y_validation)
-    soft = trial.kind.shares(y, smoothing)
-    return trial.fit(model, x, soft, validation_data=validation)
+
+    def soft(part, smoothing=0.0):
+        def shares(targets):
+            return trial.kind.shares(targets, smoothing)
+
+        if is_dataset(part):
+            return (MappedTargets(part, shares),)
+        x, y = part
+        return x, shares(y)
+
+    validation = soft(trial.validation)
+    if len(validation) == 1:
+        (validation,) = validation
+    return trial.fit(model, *soft(trial.train, smoothing), validation_data=validation)
 
 
 def input_noise(trial, model, deviation):
@@ -47,14 +62,16 @@ def _deviation(array):
 
 def class_weights(trial, model):
     """Weighs what is rare more in the loss."""
-    return trial.fit(model, **trial.kind.weights(trial.train[1]))
+    if is_loader(trial.train):
+        raise NotApplicableError("needs data other than a `DataLoader`")
+    return trial.fit(model, **trial.kind.weights(trial.targets))
 
 
 def oversampling(trial, model):
     """Repeats samples that have what is rare."""
     rng = np.random.default_rng(trial.seed)
-    chosen = trial.kind.repeated(trial.train[1], rng)
-    return trial.fit(model, *take(trial.train, chosen))
+    chosen = trial.kind.repeated(trial.arrays[1], rng)
+    return trial.fit(model, *take(trial.arrays, chosen))
 
 
 def smote(trial, model):

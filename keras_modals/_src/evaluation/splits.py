@@ -1,7 +1,6 @@
 """The data of a comparison: training, validation and test samples for each seed."""
 
 import numbers
-import zlib
 from collections.abc import Mapping
 
 import keras
@@ -9,7 +8,13 @@ import numpy as np
 from scipy import sparse
 
 from keras_modals._src.evaluation.checks import check_data_fn, described
-from keras_modals._src.evaluation.trial import take
+from keras_modals._src.evaluation.samples import (
+    can_be_split,
+    first_targets,
+    is_dataset,
+    split_dataset,
+    take,
+)
 
 PARTS = ("train", "validation", "test")
 UNLABELED = "unlabeled"
@@ -17,7 +22,10 @@ UNLABELED = "unlabeled"
 
 def check_data(data, splits):
     """Refuses what cannot be data, before anything is known of the labels."""
-    if callable(data):
+    if is_dataset(data):
+        _check_splits(splits)
+        _check_can_be_split(data)
+    elif callable(data):
         check_data_fn(data)
     elif isinstance(data, Mapping):
         _check_parts(data)
@@ -37,6 +45,13 @@ def make_loader(data, splits, kind, unlabeled=None):
             the parts.
     """
     more = {} if unlabeled is None else {UNLABELED: unlabeled}
+    if is_dataset(data):
+
+        def split_batches(seed):
+            parts = split_dataset(data, kind, splits, seed)
+            return {**dict(zip(PARTS, parts, strict=True)), **more}
+
+        return split_batches
     if callable(data):
         return lambda seed: _check_targets(_with(data(seed), more), kind)
     if isinstance(data, Mapping):
@@ -64,8 +79,21 @@ def _with(parts, more):
 def _check_targets(parts, kind):
     _check_parts(parts)
     for part in PARTS:
-        kind.check(parts[part][1])
+        samples = parts[part]
+        # Of a dataset the rest is checked when it is scored.
+        kind.check(first_targets(samples) if is_dataset(samples) else samples[1])
     return parts
+
+
+def _check_can_be_split(dataset):
+    if not can_be_split(dataset):
+        raise ValueError(
+            "A dataset can be split where its parts can be had by index, as a "
+            "`PyDataset` of three batches or more and a `DataLoader` of a dataset with "
+            'indices. Pass a dict of datasets with the keys "train", "validation" and '
+            '"test"; of a `tf.data.Dataset` these are made with `take` and `skip`. '
+            f"Received: data={described(dataset)}"
+        )
 
 
 def _check_splits(splits):
@@ -91,9 +119,12 @@ def _check_parts(parts):
             f"arrays `(x, y)`. Received: {received}"
         )
     for name in PARTS:
-        _check_pair(f"data[{name!r}]", parts[name])
+        if not is_dataset(parts[name]):
+            _check_pair(f"data[{name!r}]", parts[name])
     if parts.get(UNLABELED) is not None:
         _check_unlabeled(parts)
+    if is_dataset(parts["test"]):
+        return parts
     labels = parts["test"][1]
     if len(parts.get("test_id", labels)) != len(labels):
         raise ValueError(
@@ -106,12 +137,16 @@ def _check_parts(parts):
 def _check_unlabeled(parts):
     """Refuses samples without labels that are those to choose or to judge by."""
     given = parts[UNLABELED]
+    if is_dataset(given):
+        return
     if isinstance(given, tuple):
         _check_pair(UNLABELED, given)
     inputs = given[0] if isinstance(given, tuple) else given
     leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(inputs)]
     _check_inputs(UNLABELED, inputs, len(leaves[0]))
     for name in PARTS[1:]:
+        if is_dataset(parts[name]):
+            continue
         others = [np.asarray(leaf) for leaf in keras.tree.flatten(parts[name][0])]
         if all(map(np.array_equal, leaves, others)):
             raise ValueError(
@@ -126,9 +161,10 @@ def _check_pair(name, pair):
     if not (is_pair and all(map(_may_be_arrays, pair))):
         raise ValueError(
             "Invalid value received for argument `data`. Expected pairs of arrays "
-            "`(x, y)`: one, a dict of them, or a function of a seed that returns such "
-            "a dict; of a dataset's batches, make arrays with `x, y = "
-            f"map(np.concatenate, zip(*dataset))`. Received: {name}={described(pair)}"
+            "`(x, y)`, or datasets of batches of such: one, a dict with the keys "
+            '"train", "validation" and "test", or a function of a seed that returns '
+            "such a dict; a generator gives its batches once only: write a "
+            f"`keras.utils.PyDataset`. Received: {name}={described(pair)}"
         )
     x, y = pair
     if not _is_array(y):
@@ -199,14 +235,3 @@ def _check_dtype(name, array):
 def is_split(data):
     """Whether `data` come with their test samples."""
     return callable(data) or isinstance(data, Mapping)
-
-
-def checksum(arrays):
-    """A number for the values of arrays, or of a structure of them."""
-    number = 0
-    for array in map(np.asarray, keras.tree.flatten(arrays)):
-        if array.dtype.kind == "O":
-            array = array.astype(str)
-        kind = f"{array.dtype}{array.shape}".encode()
-        number = zlib.crc32(array.tobytes(), zlib.crc32(kind, number))
-    return number

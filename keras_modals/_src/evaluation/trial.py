@@ -9,6 +9,11 @@ import numpy as np
 from keras_modals._src.data.joined import join_unlabeled
 from keras_modals._src.evaluation.compiled import check_compiled
 from keras_modals._src.evaluation.errors import NotApplicableError
+from keras_modals._src.evaluation.samples import (
+    is_dataset,
+    shuffles_itself,
+    targets_of,
+)
 from keras_modals._src.labels import Classes
 
 #: How names of logs end of which less is better.
@@ -20,7 +25,7 @@ class Trial:
     """What a method needs besides the model.
 
     Attributes:
-        train, validation: Pairs of inputs and targets.
+        train, validation: Pairs of inputs and targets, or datasets of batches of such.
         unlabeled: Inputs without targets, or a pair of inputs and their true targets;
             `None` where there are none.
         kind: What there is to know of the labels; `kind.labels` are those that
@@ -57,7 +62,6 @@ class Trial:
         check_compiled(model)
         settings = {
             "validation_data": self.validation,
-            "validation_batch_size": 500,
             "epochs": self.epochs,
             "verbose": 0,
             **self.fit_arguments,
@@ -72,9 +76,12 @@ class Trial:
             )
             others = keras.tree.flatten(settings.get("callbacks") or [])
             settings["callbacks"] = [*others, best]
-        data = data or self.train
+        data = data or ((self.train,) if self.has_dataset else self.train)
         if len(data) == 2:
-            settings["batch_size"] = self.batch_size
+            settings |= {"batch_size": self.batch_size, "validation_batch_size": 500}
+        elif shuffles_itself(data[0]):
+            # Keras would warn.
+            settings.setdefault("shuffle", False)
         logs = model.fit(*data, **settings).history
         if self.monitor is not None and self.monitor not in logs:
             raise ValueError(
@@ -88,11 +95,32 @@ class Trial:
         """Fits a model to samples with labels and without, as `fit` does; weights are
         those that the optimizer averages."""
         data = join_unlabeled(
-            tuple(self.train), self.unlabeled_inputs, self.batch_size, seed=self.seed
+            self.train if self.has_dataset else tuple(self.train),
+            self.unlabeled_inputs,
+            self.batch_size,
+            seed=self.seed,
         )
         swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
         others = keras.tree.flatten(self.fit_arguments.get("callbacks") or [])
         return self.fit(model, data, callbacks=[*others, swap])
+
+    @property
+    def has_dataset(self):
+        """Whether the training samples come from a dataset."""
+        return is_dataset(self.train)
+
+    @property
+    def arrays(self):
+        """The training samples' inputs and targets. Raises `NotApplicableError` where
+        they come from a dataset."""
+        if self.has_dataset:
+            raise NotApplicableError("needs arrays, not a dataset")
+        return self.train
+
+    @property
+    def targets(self):
+        """The training samples' targets."""
+        return targets_of(self.train)
 
     @property
     def unlabeled_inputs(self):
@@ -131,13 +159,13 @@ class Trial:
     def labels(self):
         """The training samples' class indices, `(samples,)`."""
         self._check_classes()
-        return self.kind.groups(self.train[1])
+        return self.kind.groups(self.targets)
 
     @property
     def validation_labels(self):
         """The validation samples' class indices, `(samples,)`."""
         self._check_classes()
-        return self.kind.groups(self.validation[1])
+        return self.kind.groups(targets_of(self.validation))
 
     def _check_classes(self):
         if not isinstance(self.kind.labels, Classes):
@@ -145,23 +173,19 @@ class Trial:
 
     def targets_like(self, labels):
         """Class indices in the form of the training targets."""
-        return self.classes.like(labels, self.train[1])
+        return self.classes.like(labels, self.targets)
 
     @property
     def continuous_inputs(self):
         """The training inputs. Raises `NotApplicableError` if they are not floats."""
-        for array in keras.tree.flatten(self.train[0]):
+        inputs = self.arrays[0]
+        for array in keras.tree.flatten(inputs):
             if np.asarray(array).dtype.kind != "f":
                 raise NotApplicableError(
                     f"needs inputs that are floats, not {array.dtype}"
                 )
-        return self.train[0]
+        return inputs
 
 
 def _is_pair(unlabeled):
     return isinstance(unlabeled, tuple)
-
-
-def take(inputs, indices):
-    """The samples of an array, or of a structure of arrays."""
-    return keras.tree.map_structure(lambda array: np.asarray(array)[indices], inputs)

@@ -1,8 +1,8 @@
 """One line that says how a search goes."""
 
-import contextlib
-import sys
 import time
+
+from keras_modals._src.status_line import StatusLine, format_duration
 
 
 class Progress:
@@ -13,10 +13,9 @@ class Progress:
 
     def __init__(self, total, stream=None):
         self.total = total
-        self._stream = stream
+        self._line = StatusLine(stream)
         self._start = time.monotonic()
         self._done_before = None
-        self._width = 0
 
     def show(self, done, generation, generations, member, population, best):
         """Shows that `done` trials are done, the last one the `member`-th of its
@@ -30,24 +29,4 @@ class Progress:
             f"generation {generation}/{generations}, member {member}/{population}, "
             f"{best}, {left} left"
         )
-        # A closed terminal is no reason to end a search.
-        with contextlib.suppress(OSError, ValueError):
-            self._write(line, ends=member == population)
-
-    def _write(self, line, ends):
-        stream = self._stream or sys.stdout
-        if stream.isatty() or "ipykernel" in sys.modules:
-            stream.write("\r" + line.ljust(self._width) + ("\n" if ends else ""))
-            self._width = 0 if ends else len(line)
-            stream.flush()
-        elif ends:
-            stream.write(line + "\n")
-            stream.flush()
-
-
-def format_duration(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+        self._line.write(line, ends=member == population)

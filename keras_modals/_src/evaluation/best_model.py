@@ -1,0 +1,51 @@
+"""The model of the run that validation chose."""
+
+import pathlib
+import zlib
+
+import keras
+
+from keras_modals._src.evaluation.compiled import compile_settings, knows_own_objects
+from keras_modals._src.models.modals_model import ModalsModel
+
+
+class BestModel:
+    """`fn(run, seed)` that returns the trained model of a run, plain and compiled.
+
+    It is trained again, from the same weights on the same samples; with a path it is
+    stored, and trained once.
+
+    Args:
+        experiment: The `Experiment`.
+        path: Path of the file of runs, or `None`.
+        number: That of the settings of the runs.
+    """
+
+    def __init__(self, experiment, path, number):
+        self._experiment, self._number = experiment, number
+        self._path = None if path is None else pathlib.Path(path)
+
+    def __call__(self, run, seed):
+        (index,) = (
+            index
+            for index, task in enumerate(self._experiment.tasks)
+            if (task.run, task.seed) == (run, seed)
+        )
+        model = self._experiment.start(index)[1]
+        with knows_own_objects(model):
+            file = self._file(run, seed)
+            if file is not None and file.exists():
+                return keras.saving.load_model(file)
+            best = self._experiment.train(index)
+            if isinstance(best, ModalsModel):
+                best = best.inference_model()
+                best.compile_from_config(compile_settings(model))
+            if file is not None:
+                best.save(file)
+        return best
+
+    def _file(self, run, seed):
+        if self._path is None:
+            return None
+        number = zlib.crc32(f"{self._number},{run},{seed}".encode())
+        return self._path.with_name(f"{self._path.stem}-{number:08x}.keras")

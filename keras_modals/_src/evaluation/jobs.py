@@ -1,0 +1,188 @@
+"""Runs of a comparison in several processes, by joblib."""
+
+import itertools
+import os
+import pickle
+import threading
+import time
+import types
+import zlib
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import cloudpickle
+import joblib
+import keras
+import numpy as np
+from joblib.parallel import get_active_backend
+
+#: How often in a row processes may be killed before any has ended a training.
+MAX_LOSSES = 3
+#: Seconds after which a process of this machine that has nothing to do ends.
+IDLE = 20
+#: Of an engine that gives results at its end only, how many runs each process does.
+ROUND = 4
+
+
+def check_jobs(n_jobs):
+    """How many runs there are at once, as joblib counts them."""
+    is_integer = isinstance(n_jobs, int) and not isinstance(n_jobs, bool)
+    if n_jobs is not None and (not is_integer or n_jobs == 0):
+        raise ValueError(
+            "Invalid value received for argument `n_jobs`. Expected a positive "
+            "integer, -1 for all cores, or `None` for one or what "
+            f"`joblib.parallel_config` says. Received: n_jobs={n_jobs!r}"
+        )
+    number = joblib.effective_n_jobs(n_jobs)
+    engine = get_active_backend()[0]
+    if number > 1 and getattr(engine, "uses_threads", False):
+        raise ValueError(
+            "Keras trains one model at a time in a process: choose a backend of joblib "
+            f'that has processes, such as "loky". Received: {type(engine).__name__}'
+        )
+    return number
+
+
+def outcomes(experiment, tasks, n_jobs):
+    """Yields the index and `Outcome` of each task, in the order in which they end.
+
+    Args:
+        experiment: An `Experiment`.
+        tasks: Iterator of indices of the experiment's tasks; a run begins when its
+            index is taken.
+        n_jobs: Integer, how many there are at once.
+    """
+    if n_jobs == 1:
+        for index in tasks:
+            yield index, experiment.run(index)
+        return
+    packed, environment = _packed(experiment), _environment(n_jobs)
+    call = joblib.delayed(_by_value(_work))
+    parent = os.getpid() if _is_local() else None
+    running: list[int] = []
+
+    def calls():
+        for index in tasks:
+            running.append(index)
+            yield call(packed, environment, parent, index)
+
+    losses = 0
+    while True:
+        try:
+            for index, outcome in _results(calls(), n_jobs):
+                running.remove(index)
+                losses = 0
+                yield index, outcome
+            return
+        except BrokenProcessPool:
+            losses += 1
+            if losses == MAX_LOSSES:
+                raise RuntimeError(
+                    f"{losses} times in a row a process was killed before any training "
+                    "had ended, maybe for want of memory: use fewer `n_jobs`. "
+                    f"Received: n_jobs={n_jobs}"
+                ) from None
+        # What was lost with a process is done again.
+        tasks = itertools.chain(sorted(running), tasks)
+        running.clear()
+
+
+def _results(calls, n_jobs):
+    options: dict[str, Any] = {"n_jobs": n_jobs, "batch_size": 1}
+    if _is_local():
+        options["idle_worker_timeout"] = IDLE
+    if get_active_backend()[0].supports_return_generator:
+        yield from joblib.Parallel(
+            return_as="generator_unordered", pre_dispatch=n_jobs, **options
+        )(calls)
+        return
+    with joblib.Parallel(**options) as parallel:
+        while some := list(itertools.islice(calls, ROUND * n_jobs)):
+            yield from parallel(some)
+
+
+def _is_local():
+    """Whether the processes are joblib's own, of this machine."""
+    return type(get_active_backend()[0]).__name__ == "LokyBackend"
+
+
+def _packed(experiment):
+    """An experiment, and what its process knows of Keras, as bytes in an array, which
+    joblib shares with processes of this machine."""
+    own = {
+        name: value
+        for name, value in keras.saving.get_custom_objects().items()
+        # Other modules register theirs when they are imported.
+        if getattr(value, "__module__", None) == "__main__"
+    }
+    config = {
+        name: getattr(keras.config, name)()
+        for name in ("floatx", "epsilon", "image_data_format", "dtype_policy")
+    }
+    try:
+        content = cloudpickle.dumps((config, own, experiment))
+    except Exception as error:
+        raise ValueError(
+            "With `n_jobs`, the build function, the data, the methods and the "
+            "arguments of `fit` are sent to other processes, and must be picklable: "
+            "make datasets, models and callbacks within functions. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+    return np.frombuffer(content, "uint8")
+
+
+def _environment(n_jobs):
+    threads = str(max(1, (os.cpu_count() or 1) // n_jobs))
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    own = {name: threads for name in names if _is_local() and name not in os.environ}
+    return {**own, "KERAS_BACKEND": keras.backend.backend()}
+
+
+def _work(packed, environment, parent, index):
+    """In a process that may not have imported Keras yet."""
+    import os
+
+    os.environ.update(environment)
+    from keras_modals._src.evaluation import jobs
+
+    return index, jobs.run(packed, parent, index)
+
+
+def _by_value(function):
+    """A function that is sent as it is, so that nothing is imported to receive it."""
+    copy = types.FunctionType(function.__code__, {"__builtins__": __builtins__})
+    copy.__module__ = "__main__"
+    return copy
+
+
+# In another process ----------------------------------------------------------------
+
+_received: dict[int, Any] = {}
+
+
+def run(packed, parent, index):
+    """What becomes of one task of a packed experiment."""
+    number = zlib.crc32(packed)
+    if number not in _received:
+        if parent is not None and not _received:
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        _received.clear()
+        _received[number] = _unpacked(packed)
+    return _received[number].run(index)
+
+
+def _unpacked(packed):
+    config, own, experiment = pickle.loads(packed)
+    for name, value in config.items():
+        getattr(keras.config, f"set_{name}")(value)
+    for name, value in own.items():
+        package, _, name = name.rpartition(">")
+        keras.saving.register_keras_serializable(package, name)(value)
+    return experiment
+
+
+def _end_with(parent):
+    """Ends this process when its parent is gone: nobody waits for what it does."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

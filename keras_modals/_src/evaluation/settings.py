@@ -1,0 +1,74 @@
+"""What the runs of a comparison were trained with, by which a file knows its own."""
+
+import json
+import zlib
+from collections.abc import Mapping
+
+import keras
+
+from keras_modals._src.evaluation.runs import SETTINGS
+from keras_modals._src.evaluation.samples import checksum, is_dataset
+from keras_modals._src.evaluation.splits import is_split
+
+
+def settings_of(experiment, data, splits, labels, unlabeled):
+    """Dict of what makes runs those of this call and not of another."""
+    settings = {
+        "epochs": experiment.epochs,
+        "batch_size": experiment.batch_size,
+        "layer": experiment.layer,
+        "monitor": experiment.monitor,
+        "backend": keras.backend.backend(),
+    }
+    if labels is not None:
+        settings["labels"] = repr(labels)
+    if not is_split(data):
+        settings["splits"] = [float(share) for share in splits]
+    if not callable(data):
+        settings["data"] = _number_of(data)
+    if unlabeled is not None:
+        settings["unlabeled"] = _number_of(unlabeled)
+    if experiment.fit_arguments:
+        settings["fit"] = _plain(experiment.fit_arguments)
+    return settings
+
+
+def _number_of(data):
+    """A number for arrays; of datasets, which are not read for it, the kinds."""
+    parts = data.values() if isinstance(data, Mapping) else [data]
+    if any(map(is_dataset, parts)):
+        return [type(part).__name__ for part in parts]
+    return checksum(data)
+
+
+def _plain(value):
+    """A setting of `fit` as JSON; of objects, the kind."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    is_plain = isinstance(value, bool | int | float | str | None)
+    return value if is_plain else type(value).__name__
+
+
+def check_settings(file, dataset, settings):
+    """A number for the settings; refuses a file with runs of others."""
+    number = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
+    runs = file.read()
+    runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == SETTINGS)]
+    others = runs[runs["value"] != number]
+    if 0 < len(others) < len(runs):
+        method, seed = others.iloc[0][["method", "seed"]]
+        raise ValueError(
+            f"In the file, one run of '{dataset}' has a damaged value of its settings, "
+            "since others have those of this call. Delete the line, after which "
+            f"`compare` trains the run again. Received: path={file.path}, with the "
+            f"line '{dataset},{method},{seed},train,{SETTINGS},...'"
+        )
+    if len(others):
+        raise ValueError(
+            f"The file has runs of '{dataset}' that were trained with other settings. "
+            "Use another `path`, or another name for `dataset`. "
+            f"Received: path={file.path}, settings={settings}"
+        )
+    return number

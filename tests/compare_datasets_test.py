@@ -1,0 +1,215 @@
+"""`compare` with data that give their samples batch by batch."""
+
+import keras
+import numpy as np
+import pytest
+from compare_jobs_test import build, numbers
+from problems import FEATURES, NUM_CLASSES, compile_, make_data
+
+import keras_modals
+
+FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
+NAMES = ["none", "label smoothing", "latent mixing", "class weights"]
+#: These have arrays of their own.
+NEED_ARRAYS = ["input noise", "oversampling", "SMOTE"]
+
+
+class Batches(keras.utils.PyDataset):
+    """Of arrays, in their order."""
+
+    def __init__(self, x, y, size=20):
+        super().__init__()
+        self.x, self.y, self.size = x, y, size
+
+    def __len__(self):
+        return -(-len(self.y) // self.size)
+
+    def __getitem__(self, index):
+        rows = slice(index * self.size, (index + 1) * self.size)
+        return self.x[rows], self.y[rows]
+
+
+def tf_dataset(x, y):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(20)
+
+
+def torch_pairs(x, y):
+    import torch
+
+    return torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
+
+
+def loader(x, y):
+    import torch
+
+    return torch.utils.data.DataLoader(torch_pairs(x, y), batch_size=20)
+
+
+PARTS = {"train": slice(0, 100), "validation": slice(100, 140), "test": slice(140, 185)}
+
+
+@pytest.mark.parametrize("make", [Batches, tf_dataset, loader])
+def test_a_dataset_has_the_numbers_of_its_arrays(make, rng):
+    x, y = make_data(rng, 185)
+    arrays = {part: (x[rows], y[rows]) for part, rows in PARTS.items()}
+    datasets = {part: make(*pair) for part, pair in arrays.items()}
+    methods = [name for name in NAMES if make is not loader or "weights" not in name]
+    needs = [*NEED_ARRAYS, *(name for name in NAMES if name not in methods)]
+    expected, found = (
+        # Batches of arrays in their order as well.
+        keras_modals.compare(build, data, names, 2, shuffle=False, **FAST)
+        for data, names in ((arrays, methods), (datasets, [*methods, *needs]))
+    )
+    assert set(found.skipped) == set(needs)
+    assert "input noise: not applicable, needs arrays, not a dataset" in str(found)
+    assert found.summary().loc["data"].index.tolist() == methods
+    found, expected = numbers(found), numbers(expected)
+    found = found.drop(["test_samples", "settings"], level="metric")
+    np.testing.assert_allclose(found, expected[found.index], rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")
+def test_a_dataset_that_does_not_say_its_length(rng):
+    x, y = make_data(rng, 185)
+    data = {
+        part: tf_dataset(x[rows], y[rows]).filter(lambda x, y: True)
+        for part, rows in PARTS.items()
+    }
+    result = keras_modals.compare(build, data, NAMES, 1, **FAST)
+    assert list(result.skipped) == ["label smoothing"]
+    assert "says how long it is" in result.skipped["label smoothing"]
+    ratio = result.runs.query("metric == 'test_to_train'").value.unique()
+    np.testing.assert_allclose(ratio, 45 / 100)
+
+
+def test_seeds_know_the_same_test_samples_in_any_order(rng):
+    x, y = make_data(rng, 185)
+
+    def load(seed):
+        rows = np.random.default_rng(seed).permutation(45) + 140
+        data = {part: Batches(x[rows], y[rows]) for part, rows in PARTS.items()}
+        return {**data, "test": Batches(x[rows], y[rows])}
+
+    result = keras_modals.compare(build, load, ["none"], 2, **FAST)
+    assert result.runs.query("metric == 'test_samples'").value.nunique() == 1
+
+    def other(seed):
+        return {**load(seed), "test": Batches(x[140 + seed :], y[140 + seed :])}
+
+    result = keras_modals.compare(build, other, ["none"], 2, **FAST)
+    assert result.runs.query("metric == 'test_samples'").value.nunique() == 2
+
+
+@pytest.mark.parametrize("make", [Batches, loader])
+def test_a_dataset_is_split_by_index(make, rng):
+    y = np.repeat(np.arange(NUM_CLASSES), [100, 60, 40])
+    # Known by their numbers.
+    x = np.arange(200.0)[:, None] * np.ones(FEATURES, "float32")
+    order = rng.permutation(200)
+    x, y = x[order].astype("float32"), y[order]
+    seen = []
+
+    def look(trial, model):
+        parts = trial.train, trial.validation
+        seen.append(
+            [
+                [
+                    np.concatenate([np.asarray(each[i]) for each in part])
+                    for i in range(2)
+                ]
+                for part in parts
+            ]
+        )
+        return model
+
+    data = make(x, y) if make is loader else make(x, y, 10)
+    result = keras_modals.compare(build, data, {"look": look}, 2, **FAST)
+    assert result.skipped == {}
+    for train, validation in seen:
+        rows = [set(part[0][:, 0].astype(int)) for part in (train, validation)]
+        assert not rows[0] & rows[1]
+        assert [len(part) for part in rows] == [120, 40]
+        for inputs, targets in (train, validation):
+            np.testing.assert_array_equal(
+                targets, y[np.argsort(order)[inputs[:, 0].astype(int)]]
+            )
+        if make is loader:
+            assert np.bincount(train[1]).tolist() == [60, 36, 24]
+    assert seen[0][0][0].tolist() != seen[1][0][0].tolist()
+
+
+def test_a_split_dataset_keeps_the_shuffling_of_its_loader(rng):
+    import torch
+
+    pairs = torch_pairs(*make_data(rng, 100))
+    orders = []
+
+    def look(trial, model):
+        for part in (trial.train, trial.train, trial.validation, trial.validation):
+            orders.append([tuple(np.asarray(each[0])[:, 0]) for each in part])
+        return model
+
+    data = torch.utils.data.DataLoader(pairs, batch_size=10, shuffle=True)
+    keras_modals.compare(build, data, {"look": look}, 1, **FAST)
+    assert orders[0] != orders[1]
+    assert orders[2] == orders[3]
+
+
+def test_what_cannot_be_split_is_refused(rng):
+    data = tf_dataset(*make_data(rng, 60))
+    with pytest.raises(ValueError, match="made with `take` and `skip`"):
+        keras_modals.compare(build, data, **FAST)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="its strings and ragged tensors"
+)
+def test_strings_and_ragged_sequences_of_tensorflow(rng):
+    import tensorflow as tf
+
+    words = np.array(["one", "two", "three"])
+    y = np.arange(90) % 3
+
+    def build_strings():
+        inputs = keras.Input((), dtype="string")
+        lookup = keras.layers.StringLookup(vocabulary=words.tolist())
+        hidden = keras.layers.Embedding(4, 8)(lookup(inputs))
+        outputs = keras.layers.Dense(3, "softmax")(hidden)
+        return compile_(keras.Model(inputs, outputs))
+
+    def build_ragged():
+        inputs = keras.Input((None,), dtype="int32")
+        hidden = keras.layers.Embedding(9, 8, mask_zero=True)(inputs)
+        hidden = keras.layers.GlobalAveragePooling1D()(hidden)
+        return compile_(keras.Model(inputs, keras.layers.Dense(3, "softmax")(hidden)))
+
+    rows = [[label + 1] * length for label, length in zip(y, rng.integers(1, 6, 90))]
+    ragged = tf.ragged.constant(rows, dtype="int32")
+    ragged = tf.data.Dataset.from_tensor_slices((ragged, y)).batch(15)
+    ragged = ragged.map(lambda x, y: (x.to_tensor(), y))
+    strings = tf.data.Dataset.from_tensor_slices((words[y], y)).batch(15)
+    for make, data in ((build_strings, strings), (build_ragged, ragged)):
+        parts = {"train": data.skip(2), "validation": data.take(1), "test": data}
+        result = keras_modals.compare(
+            make, parts, ["none", "mixup", "latent mixing"], 1, **{**FAST, "epochs": 30}
+        )
+        assert result.skipped == {}
+        assert result.summary()["mean"].min() > 90
+
+
+def test_processes_are_given_functions_that_make_datasets(rng):
+    x, y = make_data(rng, 185)
+    arrays = {part: (x[rows], y[rows]) for part, rows in PARTS.items()}
+
+    def load(seed):
+        return {part: tf_dataset(*pair) for part, pair in arrays.items()}
+
+    one, two = (
+        keras_modals.compare(build, load, ["none"], 2, n_jobs=n_jobs, **FAST)
+        for n_jobs in (1, 2)
+    )
+    np.testing.assert_allclose(numbers(two), numbers(one), rtol=1e-5)
+    with pytest.raises(ValueError, match="make datasets, models and callbacks within"):
+        keras_modals.compare(build, load(0), ["none"], 2, n_jobs=2, **FAST)
