@@ -187,3 +187,45 @@ def test_a_killed_call_leaves_nobody_behind_and_goes_on(tmp_path):
     np.testing.assert_allclose(
         numbers(Comparison.read(path)), numbers(whole), rtol=1e-5
     )
+
+
+# Engines of others -----------------------------------------------------------------
+
+
+def test_dask(rng):
+    import distributed
+
+    data = make_data(rng)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config("dask"),
+    ):
+        found = keras_modals.compare(build, data, METHOD_NAMES, 1, n_jobs=2, **FAST)
+    expected = keras_modals.compare(build, data, METHOD_NAMES, 1, **FAST)
+    np.testing.assert_allclose(numbers(found), numbers(expected), rtol=1e-5)
+
+
+def test_ray(rng, monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray.util.joblib import register_ray
+
+    data = make_data(rng)
+    here = str(pathlib.Path(__file__).parent)
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": here}},
+    )
+    try:
+        register_ray()
+        with joblib.parallel_config("ray"):
+            found = keras_modals.compare(build, data, METHOD_NAMES, 1, n_jobs=2, **FAST)
+    finally:
+        ray.shutdown()
+    expected = keras_modals.compare(build, data, METHOD_NAMES, 1, **FAST)
+    np.testing.assert_allclose(numbers(found), numbers(expected), rtol=1e-5)

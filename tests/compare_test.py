@@ -898,15 +898,6 @@ def test_verdicts(changes, metric, verdict):
     assert verdict in str(result)
 
 
-def test_progress(rng, capsys):
-    data = make_data(rng)
-    arguments = {**FAST, "verbose": 2}
-    keras_modals.compare(build, data, {"nothing": do_nothing}, 1, **arguments)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("2/2 nothing, seed 0: validation accuracy")
-    assert lines[1].endswith("0 min left")
-
-
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="warned of by it")
 def test_tensorflow_does_not_warn_of_models_of_their_own(rng):
     logger, said = logging.getLogger("tensorflow"), []

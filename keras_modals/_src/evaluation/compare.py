@@ -68,16 +68,26 @@ def compare(
             dict with `"train"`, `"validation"` and `"test"`, each such a pair; or
             `fn(seed)` that returns one. `x` is an array or a structure of them, `y` an
             array. An array `"test_id"` beside them says by what to know test samples,
-            where their inputs are scaled or encoded anew for each seed.
+            where their inputs are scaled or encoded anew for each seed. In place of a
+            pair there may be a dataset of batches that `fit` takes, a
+            `tf.data.Dataset`, a `keras.utils.PyDataset` or a PyTorch `DataLoader`,
+            which is not read into memory. A `DataLoader` of samples with an index, and
+            a `PyDataset`, by its batches, can be split as well.
         methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
             `Method`s or to functions `fn(trial, model)` that train a model and return
             the one to test. `"none"` is what all others are compared with, and is
-            added where it is missing. Defaults to a few simple alternatives, the
-            defaults (`"latent mixing"`), a few recipes chosen by validation
-            (`"latent mixing tuned"`), and the search in one training.
+            added where it is missing. Defaults to `"label smoothing"`, `"mixup"`, the
+            package's defaults (`"latent mixing"`), and a few recipes chosen by
+            validation (`"latent mixing tuned"`): for each seed 12 trainings in all.
         seeds: Integer, how many, or a sequence of integers. Defaults to `5`, which
             tells large differences; what it calls noise may take more.
-        epochs, batch_size: Of each training. Default to `30` and `32`.
+        epochs, batch_size: Of each training. Default to `30` and `32`. Datasets have
+            batches of their own.
+        n_jobs: Integer, how many trainings run at once, each in a process; `-1` for as
+            many as there are cores. Defaults to `None`: one, in this process, or what a
+            `joblib.parallel_config` says, by whose backends Ray and Dask the processes
+            may be those of a cluster. `build_fn` and all else is sent to them: what
+            cannot be, such as a `tf.data.Dataset`, is made by a function of the seed.
         layer: Where to augment, a string as in `keras_modals.augment`. Defaults to
             `None`: where each method would, latent mixing at the places that are found,
             single operations at the head's input.
@@ -113,9 +123,12 @@ def compare(
             `dataset`, and so do those of another backend; that of a changed `build_fn`,
             method, `fn(seed)` or argument that is an object is up to you.
             Defaults to `None`, in memory.
-        verbose: `"auto"`, 0, 1 or 2: silent, a progress bar with the time left, or a
-            line for each run. `"auto"` is 1.
-        **fit_arguments: Further arguments of `fit`, such as `callbacks`.
+        verbose: `"auto"`, 0, 1 or 2: silent; a line with the time left, what runs and
+            what is ahead; or a line for each run. `"auto"` is 1. Before the first
+            training it says how many there are, and about how long they take.
+        **fit_arguments: Further arguments of `fit`. `callbacks` may be a function
+            `fn(run, seed)` that makes those of a training, as
+            `lambda run, seed: [keras.callbacks.TensorBoard(f"logs/{run}/{seed}")]`.
 
     Where all seeds have the same test samples, what is said is about these samples.
     Where each has its own, which share samples, the test is corrected for it. Settle
@@ -125,7 +138,8 @@ def compare(
 
     Returns:
         A `Comparison`. Printed, it is a table in words; `summary()` and
-        `to_dataframe()` are pandas DataFrames.
+        `to_dataframe()` are pandas DataFrames; `best_model()` is a trained model of the
+        method that is best on validation samples.
 
     Reference:
 

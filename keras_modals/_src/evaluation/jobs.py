@@ -16,6 +16,8 @@ import keras
 import numpy as np
 from joblib.parallel import get_active_backend
 
+from keras_modals._src.evaluation import child
+
 #: How often in a row processes may be killed before any has ended a training.
 MAX_LOSSES = 3
 #: Seconds after which a process of this machine that has nothing to do ends.
@@ -162,6 +164,8 @@ _received: dict[int, Any] = {}
 
 def run(packed, parent, index):
     """What becomes of one task of a packed experiment."""
+    if threading.current_thread() is not threading.main_thread():
+        return child.run(packed, index)
     number = zlib.crc32(packed)
     if number not in _received:
         if parent is not None and not _received:

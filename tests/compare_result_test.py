@@ -1,0 +1,193 @@
+"""What `compare` shows while it trains, and gives in the end."""
+
+import html
+import re
+
+import keras
+import numpy as np
+import pytest
+from compare_jobs_test import build
+from portable import array
+from problems import NUM_CLASSES, make_data
+
+import keras_modals
+from keras_modals._src.evaluation.compare import DEFAULT_METHODS
+from keras_modals.evaluation import METHODS, Comparison, Method
+
+FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
+
+
+def do_nothing(trial, model):
+    return model
+
+
+# While it trains ---------------------------------------------------------------
+
+
+def test_the_default_methods_take_twelve_trainings():
+    """What two methods share is trained once."""
+    assert sum(len(METHODS[name].grid) for name in DEFAULT_METHODS) == 13
+    assert {METHODS[name].trainings for name in DEFAULT_METHODS} == {1}
+
+
+def test_what_methods_share_is_trained_once(rng):
+    trained = []
+
+    def train(trial, model, scale=1.0):
+        trained.append((trial.seed, scale))
+        return model
+
+    methods = {
+        "plain": Method(train),
+        "tuned": Method(train, ({}, {"scale": 2.0})),
+        "other": Method(do_nothing),
+    }
+    result = keras_modals.compare(build, make_data(rng), methods, 2, **FAST)
+    assert trained == [(0, 1.0), (0, 2.0), (1, 1.0), (1, 2.0)]
+    assert result.summary()["runs"].tolist() == [2, 2, 2, 2]
+    scores = result.runs.query("split == 'test' and metric == 'log_loss'")
+    scores = scores.set_index(["method", "seed"])["value"]
+    assert scores["plain"].tolist() == scores["tuned"].tolist()
+
+
+def test_says_how_many_trainings_there_are_before_the_first(rng, capsys):
+    methods = {"a": Method(do_nothing, trainings=3), "b": do_nothing}
+    arguments = {**FAST, "verbose": 2}
+    keras_modals.compare(build, make_data(rng), methods, 2, **arguments)
+    first, *lines = capsys.readouterr().out.splitlines()
+    # One of `none`, three of `a`, one of `b`, which is `a`.
+    assert re.fullmatch(
+        r"8 trainings of 2 epochs, of 3 methods with 2 seeds: about \d+ s", first
+    )
+    assert len(lines) == 6
+    assert lines[0].startswith("1/6 none, seed 0: validation accuracy 0.")
+    assert lines[-1].endswith(" left")
+
+
+def test_says_what_runs_and_what_is_ahead(rng, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def ahead(trial, model):
+        # Of the validation samples all are right.
+        return METHODS["none"].train(trial, model)
+
+    methods = {"trained": ahead}
+    arguments = {**FAST, "verbose": 1, "epochs": 20}
+    keras_modals.compare(build, make_data(rng), methods, 1, **arguments)
+    shown = capsys.readouterr().out.split("\r")
+    assert any("0/2, now none (seed 0)" in line for line in shown)
+    assert re.search(r"1/2, \d+ s left, now trained \(seed 0\)", " ".join(shown))
+    assert "2/2, 0 s left, ahead on validation data: none" in shown[-1]
+    assert shown[-1].endswith("\n")
+
+
+def test_callbacks_are_made_for_each_training(rng):
+    made = []
+
+    def callbacks(run, seed):
+        made.append((run, seed))
+        return [keras.callbacks.History()]
+
+    keras_modals.compare(
+        build, make_data(rng), ["none", "SMOTE"], 2, callbacks=callbacks, **FAST
+    )
+    assert made == [("none", 0), ("SMOTE", 0), ("none", 1), ("SMOTE", 1)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_mlflow_shows_runs_apart(rng, tmp_path):
+    import mlflow.keras
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'runs.db'}")
+    mlflow.create_experiment("compare", artifact_location=(tmp_path / "a").as_uri())
+    mlflow.set_experiment("compare")
+
+    def callbacks(run, seed):
+        mlflow.end_run()
+        mlflow.start_run(run_name=f"{run}, seed {seed}")
+        return [mlflow.keras.MlflowCallback()]
+
+    keras_modals.compare(
+        build, make_data(rng), ["latent mixing"], 2, callbacks=callbacks, **FAST
+    )
+    mlflow.end_run()
+    runs = mlflow.search_runs()
+    names = {f"{name}, seed {s}" for name in ("none", "latent mixing") for s in (0, 1)}
+    assert set(runs["tags.mlflow.runName"]) == names
+    assert runs["metrics.val_accuracy"].between(0, 1).all()
+
+
+# In the end ----------------------------------------------------------------------
+
+
+def test_a_table_fits_a_terminal_and_a_notebook(rng):
+    def fail(trial, model):
+        raise RuntimeError("a < b " * 30)
+
+    long = "latent mixing, oversampling"
+    methods = {long: METHODS[long], "mixup": METHODS["mixup"], "fails": fail}
+    with pytest.warns(UserWarning, match="fails"):
+        result = keras_modals.compare(build, make_data(rng), methods, 2, **FAST)
+    text = str(result)
+    assert max(map(len, text.splitlines())) <= 100
+    assert repr(result) == text
+    assert re.search(r"mixup chose alpha=\S+, learning_rate=\S+(, \d of 2)?\n", text)
+    page = result._repr_html_()
+    assert page.count("<tr>") == 4
+    assert html.escape("RuntimeError: a < b a < b") in page
+    assert "a < b" not in page
+    mean = result.summary().loc[("data", "mixup"), "mean"]
+    assert f"{mean:.2f} ±" in text
+    assert f"{mean:.2f} ±" in page
+
+
+@pytest.mark.parametrize("path", [None, "runs.csv"])
+def test_the_best_model_is_that_which_validation_chose(path, rng, tmp_path):
+    path = path and tmp_path / path
+    x, y = make_data(rng, 200)
+    data = {"train": (x[:80], y[:80]), "validation": (x[80:140], y[80:140])}
+    data["test"] = x[140:], y[140:]
+    methods = {"untrained": do_nothing, "latent mixing": METHODS["latent mixing"]}
+    arguments = {**FAST, "epochs": 8, "path": path}
+    result = keras_modals.compare(build, data, methods, 3, **arguments)
+    scores = result.runs.query("split == 'validation' and metric == 'accuracy'")
+    scores = scores.set_index(["method", "seed"])["value"]
+    best = scores.groupby("method").mean().idxmax()
+    assert result.best_method() == best != "untrained"
+    model = result.best_model()
+    assert not isinstance(model, keras_modals.ModalsModel)
+    accuracy = model.evaluate(*data["validation"], verbose=0, return_dict=True)
+    assert accuracy["accuracy"] == pytest.approx(scores[best].max(), abs=1e-6)
+    stored = list(tmp_path.glob("*.keras"))
+    assert len(stored) == (path is not None)
+    if path is None:
+        return
+    # Another process trains nothing.
+    again = keras_modals.compare(
+        build, data, dict.fromkeys(methods, fails_if_called), 3, **arguments
+    )
+    loaded = again.best_model()
+    np.testing.assert_array_equal(
+        loaded.predict(x, verbose=0), model.predict(x, verbose=0)
+    )
+    for variable, other in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(array(variable), array(other))
+    with pytest.raises(ValueError, match="call `compare` again, with the same"):
+        Comparison.read(path).best_model()
+
+
+def fails_if_called(trial, model):
+    raise AssertionError
+
+
+def test_the_best_of_errors_is_the_least(rng):
+    x, y = make_data(rng)
+    arguments = {**FAST, "metric": "log_loss", "epochs": 8}
+    result = keras_modals.compare(
+        build, (x, y), {"untrained": do_nothing}, 2, **arguments
+    )
+    losses = result.runs.query("split == 'validation' and metric == 'log_loss'")
+    assert result.best_method() == losses.groupby("method")["value"].mean().idxmin()
+    outputs = result.best_model().predict(x, verbose=0)
+    assert outputs.shape == (len(x), NUM_CLASSES)
