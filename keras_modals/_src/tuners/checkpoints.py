@@ -6,6 +6,8 @@ import shutil
 
 import filelock
 
+from keras_modals._src.tuners.folder import trial_folder
+
 #: The weights that were scored.
 _SCORED = "checkpoint.weights.h5"
 #: Those that training goes on from, where these are other weights.
@@ -76,14 +78,14 @@ class CheckpointFolder:
                     shutil.copyfile(path, temporary)
 
     def keep_only(self, trial_ids):
-        keep = {self._path(trial_id).parent for trial_id in trial_ids}
+        keep = {f"trial_{trial_id}" for trial_id in trial_ids}
         for path in self._folder.glob("trial_*/checkpoint.*"):
-            if path.parent not in keep or ".tmp." in path.name:
+            if path.parent.name not in keep or ".tmp." in path.name:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
 
     def _path(self, trial_id, name=_SCORED):
-        return self._folder / f"trial_{trial_id}" / name
+        return trial_folder(self._folder, trial_id) / name
 
 
 @contextlib.contextmanager
