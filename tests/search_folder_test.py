@@ -125,7 +125,7 @@ def test_a_checkpoint_that_is_lost_is_named(tmp_path):
         checkpoints.load("0000", model)
     with pytest.raises(ValueError, match=r"trial_0001/checkpoint\.weights\.h5 cannot"):
         checkpoints.load("0001", model)
-    with pytest.raises(ValueError, match=r"trial_0001/checkpoint\.pickle cannot"):
+    with pytest.raises(ValueError, match=r"trial_0001/checkpoint\.json cannot"):
         checkpoints.load_record("0001")
 
 

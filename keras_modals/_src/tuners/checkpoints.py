@@ -1,7 +1,7 @@
 import contextlib
+import json
 import os
 import pathlib
-import pickle
 import shutil
 
 import filelock
@@ -13,7 +13,7 @@ _SCORED = "checkpoint.weights.h5"
 #: Those that training goes on from, where these are other weights.
 _TRAINING = "checkpoint.training.weights.h5"
 #: What else training goes on from.
-_RECORD = "checkpoint.pickle"
+_RECORD = "checkpoint.json"
 
 
 class CheckpointFolder:
@@ -39,10 +39,10 @@ class CheckpointFolder:
         self._save_weights(self._path(trial_id, _TRAINING), model)
 
     def save_record(self, trial_id, record):
-        """Saves a dict of what else training goes on from."""
+        """Saves what else training goes on from, a dict that JSON can hold."""
         path = self._path(trial_id, _RECORD)
         with _replaced(path) as temporary:
-            temporary.write_bytes(pickle.dumps(record))
+            temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def _save_weights(self, path, model):
         with _replaced(path) as temporary:
@@ -63,7 +63,7 @@ class CheckpointFolder:
         """The dict that was saved."""
         path = self._path(trial_id, _RECORD)
         with _named(path):
-            return pickle.loads(path.read_bytes())
+            return json.loads(path.read_text(encoding="utf-8"))
 
     def _load_weights(self, path, model):
         with _named(path):

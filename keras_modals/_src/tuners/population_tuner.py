@@ -61,8 +61,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     Every generation calls `on_train_begin` and `on_train_end` of a copy of each
     callback, which has its parent's attributes after `on_train_begin`: patience counts
     on, and so does what a callback of your own counts. Attributes that change must be
-    picklable, open files and parts of the model aside; a class leaves others out in its
-    `__getstate__`. Where a callback stops the training of a member, it has ended: in
+    numbers, strings, arrays, or lists, tuples, dicts and sets of them, open files and
+    parts of the model aside; a class leaves others out in its `__getstate__`. Where a callback stops the training of a member, it has ended: in
     later generations the member stays as it is, and so does one that copies it.
 
     Args:
