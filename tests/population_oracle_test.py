@@ -5,7 +5,6 @@ import threading
 import keras_tuner
 import numpy as np
 import pytest
-from filelock import Timeout
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_modals import PolicySchedule
@@ -311,16 +310,8 @@ def test_a_failure_deletes_nothing_that_another_worker_saves(tmp_path):
     oracle = make_oracle(tmp_path, size=3)
     saving, failing = oracle.create_trial("a"), oracle.create_trial("b")
     folder = CheckpointFolder(tmp_path / "search")
-    folder.lock()
     folder.save(saving.trial_id, FakeModel())
-    other = CheckpointFolder(tmp_path / "search")
-    with pytest.raises(Timeout):
-        other._lock.acquire(timeout=0.1)
-    finish(oracle, saving, 0.5)
-    folder.unlock()
-    other.lock()
     fail(oracle, failing)
-    other.unlock()
     assert folder._path(saving.trial_id).exists()
 
 
@@ -357,10 +348,8 @@ def test_disk_is_bounded_by_the_population(seed, workers, tmp_path):
     def score(entry):
         parent = entry.values[PARENT]
         assert not parent or folder._path(parent).exists()
-        folder.lock()
         folder.save(entry.trial_id, FakeModel())
         counts.append(len(list((tmp_path / "search").glob("trial_*/*.h5"))))
-        folder.unlock()
         return score_of(entry)
 
     simulate(oracle, np.random.default_rng(seed), workers, losses=0.1, score=score)

@@ -4,8 +4,6 @@ import os
 import pathlib
 import shutil
 
-import filelock
-
 from keras_modals._src.tuners.folder import trial_folder
 
 #: The weights that were scored.
@@ -19,16 +17,11 @@ _RECORD = "checkpoint.json"
 class CheckpointFolder:
     """What members are and start from, in one folder per trial.
 
-    A file is written whole or not at all. Who saves or deletes holds the lock, so that
-    no file is deleted that another process has saved and not yet reported.
+    A file is written whole or not at all.
     """
 
     def __init__(self, project_dir):
         self._folder = pathlib.Path(project_dir)
-        self._lock = filelock.FileLock(self._folder / "checkpoints.lock")
-
-    def lock(self):
-        self._lock.acquire()
 
     def save(self, trial_id, model):
         """Saves the weights of a member, those that were scored."""
@@ -47,9 +40,6 @@ class CheckpointFolder:
     def _save_weights(self, path, model):
         with _replaced(path) as temporary:
             model.save_weights(temporary, overwrite=True)
-
-    def unlock(self):
-        self._lock.release(force=True)
 
     def load(self, trial_id, model):
         """Loads the weights that were scored."""
@@ -80,7 +70,7 @@ class CheckpointFolder:
     def keep_only(self, trial_ids):
         keep = {f"trial_{trial_id}" for trial_id in trial_ids}
         for path in self._folder.glob("trial_*/checkpoint.*"):
-            if path.parent.name not in keep or ".tmp." in path.name:
+            if path.parent.name not in keep:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
 

@@ -350,15 +350,16 @@ class PopulationBasedOracle(StoredOracle):
     # Checkpoints and progress ---------------------------------------------
 
     def _needed(self):
-        """Ids of the trials that may still be started from, or asked for."""
+        """Ids of the trials that run, may be started from, or asked for."""
         generation, entries, is_over = self._current()
         best = (self._best(), self.best_at_the_end())
         needed = {entry.trial_id for entry in best if entry is not None}
         if is_over and not self.is_finished:
             # The next generation starts from some of this one only.
             return needed | {values[PARENT] for values in self._plan(generation + 1)}
-        ended = {entry.member: entry.trial_id for entry in entries if entry.ended}
-        needed.update(ended.values())
+        # Of those that run, another process may save a checkpoint now.
+        needed.update(entry.trial_id for entry in entries)
+        ended = {entry.member for entry in entries if entry.ended}
         for member, values in enumerate(self._plan(generation)):
             if member not in ended:
                 needed.add(values[PARENT])

@@ -1,6 +1,5 @@
 """Trains a population of models, with Keras Tuner."""
 
-import contextlib
 import os
 import time
 from functools import cached_property, partial
@@ -62,8 +61,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     callback, which has its parent's attributes after `on_train_begin`: patience counts
     on, and so does what a callback of your own counts. Attributes that change must be
     numbers, strings, arrays, or lists, tuples, dicts and sets of them, open files and
-    parts of the model aside; a class leaves others out in its `__getstate__`. Where a callback stops the training of a member, it has ended: in
-    later generations the member stays as it is, and so does one that copies it.
+    parts of the model aside; a class leaves others out in its `__getstate__`. Where a
+    callback stops the training of a member, it has ended: in later generations the
+    member stays as it is, and so does one that copies it.
 
     Args:
         hypermodel: A build function of `hp`, or `keras_tuner.HyperModel`.
@@ -213,13 +213,11 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         parent: Any = self.oracle.get_trial(entry.parent) if entry.parent else None
         record = self.checkpoints.load_record(parent.trial_id) if parent else {}
         if record.get("stopped"):
-            with self._reporting():
-                self.checkpoints.copy(parent.trial_id, trial.trial_id)
+            self.checkpoints.copy(parent.trial_id, trial.trial_id)
             return {**record["logs"], EPOCHS: 0}
         model, generation = self._train(trial, parent, record, fit_args, fit_kwargs)
         results = generation.results(self.population.objective.name)
-        with self._reporting():
-            generation.save(self.checkpoints, trial.trial_id, model)
+        generation.save(self.checkpoints, trial.trial_id, model)
         if generation.epochs != self.epochs_per_generation:
             results = {**results, EPOCHS: generation.epochs}
         return results
@@ -258,19 +256,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             )
         return model, generation
 
-    @contextlib.contextmanager
-    def _reporting(self):
-        """Locks checkpoints, until `on_trial_end`, for the one that reports a trial."""
-        self.checkpoints.lock()
-        try:
-            yield
-        except BaseException:
-            self.checkpoints.unlock()
-            raise
-
     def on_trial_end(self, trial):
-        # The chief deletes what is not needed any more: nobody must save meanwhile.
-        self.checkpoints.lock()
         try:
             if trial.message:
                 # A chief would not hear of it otherwise.
@@ -285,8 +271,6 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                 error.errno,
                 f"{error}. This followed on the failure of a member:\n{trial.message}",
             ) from error
-        finally:
-            self.checkpoints.unlock()
 
     @cached_property
     def checkpoints(self):
