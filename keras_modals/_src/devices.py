@@ -12,12 +12,6 @@ def visible_gpus():
 
     Returns:
         List of strings. Empty where there is no GPU of NVIDIA's.
-
-    Example:
-
-    >>> os.environ["CUDA_VISIBLE_DEVICES"] = "2,3"
-    >>> visible_gpus()
-    ['2', '3']
     """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:

@@ -172,8 +172,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             *fit_args, **fit_kwargs: What `fit` takes; `validation_data` or
                 `validation_split` is needed, `epochs` is not.
             workers: Integer, how many processes of this machine train at the same
-                time. With more than 1, the build function and the data are sent to
-                them: the data must be arrays, or else picklable. Defaults to `1`.
+                time, each on one GPU where there are several. With more than 1, the
+                build function and the data are sent to them: the data must be arrays,
+                or else picklable. Defaults to `1`.
             verbose: 0 is silent. Defaults to one line of progress.
         """
         check_fit_arguments(
@@ -354,6 +355,12 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def _see_results(self):
         """Reads, in a worker, what its chief has written, which may have ended."""
         if self._is_worker():
+            if not os.path.exists(self._get_tuner_fname()):
+                raise ValueError(
+                    "This worker does not see what its chief has written. Pass a "
+                    "`directory` that all processes share. Received: "
+                    f"directory={self.directory!r}"
+                )
             self.population.reload()
 
     def get_state(self):
