@@ -98,6 +98,16 @@ class Shrinks(keras.callbacks.Callback):
         self.model.set_weights([0.9 * w for w in self.model.get_weights()])
 
 
+class Relative(keras.callbacks.Callback):
+    """Sets a learning rate that is relative to the first."""
+
+    def on_train_begin(self, logs=None):
+        self.base = float(self.model.optimizer.learning_rate)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = self.base / (1 + epoch)
+
+
 class Slows(keras.callbacks.Callback):
     """Halves the learning rate every second epoch that it has seen."""
 
@@ -131,6 +141,7 @@ CASES = {
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.05 / (1 + epoch))
     ],
     "own state": lambda: [Slows()],
+    "state of the beginning": lambda: [Relative()],
 }
 
 
@@ -276,6 +287,9 @@ def test_functions_and_callbacks_are_the_same_ones():
     (callback,), _ = written([Holds(function)], change)
     callback.kept[0]()
     assert seen == [1]
+    held = {7: [function], "a": None}
+    (callback,), _ = written([Holds(held)], lambda c, model: c.value.update(b=1))
+    assert callback.value == {**held, "b": 1}
     callbacks = [Holds(), Holds()]
 
     def link(callback, model):
@@ -341,6 +355,24 @@ def test_a_monitor_goes_on(data):
     second = callback.frame[callback.frame["epoch"] == 2]
     # It is another model, of which the means are elsewhere.
     assert (second["drift"] > 0).all()
+
+
+class Numbers(Holds):
+    """A callback whose state is no dict."""
+
+    def __getstate__(self):
+        return [self.value]
+
+    def __setstate__(self, state):
+        (self.value,) = state
+
+
+def test_a_state_that_is_no_dict():
+    (callback,), model = written(
+        [Numbers(0)], lambda c, model: setattr(c, "value", np.arange(3))
+    )
+    assert callback.value.tolist() == [0, 1, 2]
+    assert callback.model is model
 
 
 class Counter:

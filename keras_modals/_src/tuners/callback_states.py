@@ -1,10 +1,8 @@
 """What callbacks know, as plain data that travels with the checkpoint of a member."""
 
-import contextlib
 import copy
 import hashlib
 import io
-import json
 import types
 
 import cloudpickle
@@ -28,6 +26,9 @@ _MADE_ANEW = {
         "_writers",
     ),
 }
+
+#: The name of a state that is no dict of attributes.
+_STATE = "__getstate__"
 
 #: What Keras's callbacks hold as soon as they know what is better.
 _COMPARISONS = {"less": keras.ops.less, "greater": keras.ops.greater}
@@ -78,7 +79,7 @@ def callback_list(callbacks):
 
 
 class CallbackStates:
-    """Writes and reads what callbacks know: the attributes that a training changes.
+    """Writes and reads what callbacks know: their attributes, as plain data.
 
     What belongs to the model, the callbacks themselves, and the functions that they
     were made with are written as references. A callback is known by its class, and its
@@ -97,7 +98,7 @@ class CallbackStates:
         self._functions = {
             f"function/{name}/{index}": function
             for name, callback in zip(self._names, callbacks, strict=True)
-            for index, function in enumerate(_functions_of(callback))
+            for index, function in enumerate(_functions_in(vars(callback)))
         }
 
     def begin(self, callbacks, model):
@@ -128,19 +129,26 @@ class CallbackStates:
             if callback is original:
                 # One that is its own copy is shared by all members.
                 continue
-            state = _get_state(callback)
-            if not isinstance(state, dict):
-                states[key] = {"state": _written(callback, "__getstate__", state, data)}
-                continue
-            written = {}
-            for name, value in state.items():
-                # A file is of this training only: the next one opens its own.
-                if not isinstance(value, io.IOBase) and (
-                    _digest(value, data) != before.get(name)
-                ):
-                    with contextlib.suppress(PartOfModelError):
-                        written[name] = _written(callback, name, value, data)
-            states[key] = {"attributes": written}
+            states[key] = {}
+            for name, value in _get_state(callback).items():
+                try:
+                    states[key][name] = data.write(value)
+                except (NotPlainError, RecursionError) as error:
+                    # Of this training only: the next one makes its own.
+                    if isinstance(error, PartOfModelError) or isinstance(
+                        value, io.IOBase
+                    ):
+                        continue
+                    if before.get(name) == _digest(value, data):
+                        continue
+                    raise keras_tuner.errors.FatalValueError(
+                        f"The callback `{type(callback).__name__}` cannot go on from "
+                        "generation to generation: a training has changed its "
+                        f"attribute `{name}`. Expected numbers, strings, arrays, or "
+                        "lists, tuples, dicts and sets of them. Leave the attribute "
+                        "out in a `__getstate__` of the class, and make it in "
+                        f"`on_train_begin`. Received: {error}"
+                    ) from error
         return states
 
     def read(self, states, callbacks, model):
@@ -151,11 +159,10 @@ class CallbackStates:
                 # Not part of the search before it was interrupted.
                 continue
             fresh = dict(vars(callback))
-            if "state" in states[name]:
-                state = data.read(states[name]["state"])
-            else:
-                attributes = states[name]["attributes"]
-                state = {n: data.read(v, fresh.get(n)) for n, v in attributes.items()}
+            written = states[name].items()
+            state = {key: data.read(value, fresh.get(key)) for key, value in written}
+            if set(state) == {_STATE}:
+                state = state[_STATE]
             if hasattr(callback, "__setstate__"):
                 callback.__setstate__(state)
             else:
@@ -190,7 +197,8 @@ def _layers(layer):
 
 def _get_state(callback):
     if type(callback).__getstate__ is not object.__getstate__:
-        return callback.__getstate__()
+        state = callback.__getstate__()
+        return state if isinstance(state, dict) else {_STATE: state}
     left_out = {"params"}
     for kind, names in _MADE_ANEW.items():
         if isinstance(callback, kind):
@@ -198,34 +206,13 @@ def _get_state(callback):
     return {n: value for n, value in vars(callback).items() if n not in left_out}
 
 
-def _written(callback, name, value, data):
-    try:
-        return data.write(value)
-    except PartOfModelError:
-        raise
-    except (NotPlainError, RecursionError) as error:
-        raise keras_tuner.errors.FatalValueError(
-            f"The callback `{type(callback).__name__}` cannot go on from generation to "
-            f"generation: a training has changed its attribute `{name}`. Expected "
-            "numbers, strings, arrays, or lists, tuples, dicts and sets of them. Leave "
-            "the attribute out in a `__getstate__` of the class, and make it in "
-            f"`on_train_begin`. Received: {error}"
-        ) from error
-
-
 def _digest(value, data):
-    """What differs where a value differs. Of what is no plain data it is made with a
-    pickle, which nobody reads, or is the identity."""
+    """What differs where a value does: of a pickle, which nobody reads, or its id."""
     file = io.BytesIO()
     try:
-        file.write(json.dumps(data.write(value)).encode())
-    except (NotPlainError, RecursionError):
-        if isinstance(value, types.FunctionType):
-            return id(value)
-        try:
-            _Pickler(file, data).dump(value)
-        except Exception:
-            return id(value)
+        _Pickler(file, data).dump(value)
+    except Exception:
+        return id(value)
     return hashlib.sha256(file.getbuffer()).digest()
 
 
@@ -245,8 +232,11 @@ class _Pickler(cloudpickle.Pickler):
             return type(thing).__name__
 
 
-def _functions_of(callback):
-    """The functions that a callback holds. They are never copied: those that close over
-    something of the user's would lose it."""
-    values = keras.tree.flatten(list(vars(callback).values()))
-    return [value for value in values if isinstance(value, types.FunctionType)]
+def _functions_in(value):
+    """The functions in a value. They are never copied: those that close over something
+    of the user's would lose it."""
+    if isinstance(value, types.FunctionType):
+        yield value
+    elif isinstance(value, dict | list | tuple | set):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _functions_in(each)
