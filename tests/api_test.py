@@ -117,8 +117,6 @@ NOT_FOR_USERS = {
         "best_at_the_end",
         "is_finished",
         "lineage",
-        "release",
-        "release_silent",
         "smoothed",
     },
     "PopulationBasedTuner": {"checkpoints", "models"},

@@ -1,6 +1,11 @@
 """What a member is, with callbacks: its score, its checkpoint, its next generation."""
 
+import copy
 import itertools
+import json
+import pathlib
+import pickle
+import re
 import threading
 
 import keras
@@ -8,11 +13,13 @@ import keras_tuner
 import numpy as np
 import pytest
 from population_tuner_test import make_tuner
-from problems import make_data, modals_model
+from problems import NUM_CLASSES, make_data, modals_model
 
+import keras_modals
 from keras_modals import Policy
 from keras_modals._src.tuners.callback_states import CallbackStates
 from keras_modals._src.tuners.entry import EPOCHS
+from keras_modals.evaluation import LatentMonitor
 from keras_modals.tuners import policy_space
 
 GENERATIONS, EPOCHS_EACH = 2, 3
@@ -91,6 +98,16 @@ class Shrinks(keras.callbacks.Callback):
         self.model.set_weights([0.9 * w for w in self.model.get_weights()])
 
 
+class Relative(keras.callbacks.Callback):
+    """Sets a learning rate that is relative to the first."""
+
+    def on_train_begin(self, logs=None):
+        self.base = float(self.model.optimizer.learning_rate)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = self.base / (1 + epoch)
+
+
 class Slows(keras.callbacks.Callback):
     """Halves the learning rate every second epoch that it has seen."""
 
@@ -124,6 +141,7 @@ CASES = {
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.05 / (1 + epoch))
     ],
     "own state": lambda: [Slows()],
+    "state of the beginning": lambda: [Relative()],
 }
 
 
@@ -220,31 +238,35 @@ class Holds(keras.callbacks.Callback):
         vars(self).update(attributes)
 
 
-def written(callbacks, begun=None):
+def written(callbacks, change):
     """What another process reads of callbacks' state, in copies of the originals."""
     model = builder(adam)(keras_tuner.HyperParameters())
     states = CallbackStates(callbacks)
-    copies = [Holds(callback.value) for callback in callbacks]
+    copies = begin(callbacks, model, epochs=3)
+    begun = states.begin(copies, model)
     for callback in copies:
-        callback.set_model(model)
-        callback.set_params({"epochs": 3})
-        begun(callback, model)
-    content = states.write(copies, model, states.attributes(callbacks))
+        change(callback, model)
+    content = json.dumps(states.write(copies, model, begun))
     other = builder(adam)(keras_tuner.HyperParameters())
-    fresh = [Holds(callback.value) for callback in callbacks]
-    for callback in fresh:
-        callback.set_model(other)
-        callback.set_params({"epochs": 5})
-    states.read(content, fresh, other)
+    fresh = begin(callbacks, other, epochs=5)
+    states.read(json.loads(content), fresh, other)
     return fresh, other
 
 
+def begin(callbacks, model, epochs):
+    copies = [copy.deepcopy(callback) for callback in callbacks]
+    for callback in copies:
+        callback.set_model(model)
+        callback.set_params({"epochs": epochs})
+    return copies
+
+
 def test_what_belongs_to_the_model_is_the_models():
-    def begin(callback, model):
+    def change(callback, model):
         callback.parts = [model.layers[1], model.optimizer, model.trainable_weights[0]]
         callback.numbers = np.arange(3)
 
-    (callback,), model = written([Holds()], begin)
+    (callback,), model = written([Holds()], change)
     assert callback.model is model
     assert callback.params == {"epochs": 5}
     assert callback.parts[0] is model.layers[1]
@@ -259,12 +281,15 @@ def test_functions_and_callbacks_are_the_same_ones():
     def function():
         seen.append(1)
 
-    def begin(callback, model):
+    def change(callback, model):
         callback.kept = [callback.value]
 
-    (callback,), _ = written([Holds(function)], begin)
+    (callback,), _ = written([Holds(function)], change)
     callback.kept[0]()
     assert seen == [1]
+    held = {7: [function], "a": None}
+    (callback,), _ = written([Holds(held)], lambda c, model: c.value.update(b=1))
+    assert callback.value == {**held, "b": 1}
     callbacks = [Holds(), Holds()]
 
     def link(callback, model):
@@ -274,18 +299,133 @@ def test_functions_and_callbacks_are_the_same_ones():
     assert (first.me, second.me) == (first, second)
 
 
+VALUES = [
+    (None, True, 3, -0.5, float("inf"), "schön"),
+    {"a": [1, (2, {3})], 7: frozenset({"b"}), (1, 2): {}},
+    np.array([[1.5, 2.5]], "float16"),
+    np.array(["2026-11-29"], "datetime64[D]"),
+    np.array(["ab", "c"]),
+    np.float32(0.1),
+    np.zeros((0, 3), "int8"),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+def test_what_is_written_is_what_is_read(value):
+    (callback,), _ = written([Holds()], lambda c, model: setattr(c, "value", value))
+    assert type(callback.value) is type(value)
+    np.testing.assert_equal(callback.value, value)
+    assert getattr(callback.value, "dtype", None) == getattr(value, "dtype", None)
+
+
+def test_tensors_are_written():
+    def change(callback, model):
+        callback.value = keras.ops.cast([1.5, 2.5], "bfloat16")
+
+    (callback,), _ = written([Holds()], change)
+    assert keras.ops.is_tensor(callback.value)
+    assert keras.backend.standardize_dtype(callback.value.dtype) == "bfloat16"
+    assert keras.ops.convert_to_numpy(callback.value).tolist() == [1.5, 2.5]
+
+
+def test_metrics_of_callbacks_are_written():
+    (callback,), _ = written(
+        [Holds(keras.metrics.Mean())], lambda c, model: c.value.update_state([1, 2])
+    )
+    assert float(callback.value.result()) == 1.5
+    assert int(callback.value.count) == 2
+
+
 def test_what_shares_variables_with_the_model_is_made_anew():
-    def begin(callback, model):
+    def change(callback, model):
         callback.encoder = [keras.Model(model.inputs, model.layers[1].output)]
         callback.count = 3
 
-    (callback,), _ = written([Holds()], begin)
+    (callback,), _ = written([Holds()], change)
     assert callback.count == 3
     assert not hasattr(callback, "encoder")
 
 
+def test_a_monitor_goes_on(data):
+    x, y = data["validation_data"]
+    monitor = LatentMonitor(x, y, {"gaussian_noise": 0.5})
+    (callback,), _ = written([monitor], lambda c, model: c.on_epoch_end(0))
+    assert callback.frame["epoch"].tolist() == [1] * NUM_CLASSES
+    callback.on_epoch_end(1)
+    second = callback.frame[callback.frame["epoch"] == 2]
+    # It is another model, of which the means are elsewhere.
+    assert (second["drift"] > 0).all()
+
+
+class Numbers(Holds):
+    """A callback whose state is no dict."""
+
+    def __getstate__(self):
+        return [self.value]
+
+    def __setstate__(self, state):
+        (self.value,) = state
+
+
+def test_a_state_that_is_no_dict():
+    (callback,), model = written(
+        [Numbers(0)], lambda c, model: setattr(c, "value", np.arange(3))
+    )
+    assert callback.value.tolist() == [0, 1, 2]
+    assert callback.model is model
+
+
+class Counter:
+    """An object that is no plain data."""
+
+    def __init__(self):
+        self.count = 0
+
+
+def test_an_object_may_stay_as_it_was_but_not_change():
+    def count(callback, model):
+        callback.value.count += 1
+
+    (callback,), _ = written([Holds(Counter())], lambda c, model: None)
+    assert callback.value.count == 0
+    with pytest.raises(ValueError, match=r"`value`.*a value of the class `Counter`"):
+        written([Holds(Counter())], count)
+    with pytest.raises(ValueError, match=r"`value`.*the class `Generator`"):
+        written(
+            [Holds(np.random.default_rng(0))], lambda c, model: c.value.normal(size=3)
+        )
+
+
+class Bomb:
+    """Goes off where it is unpickled."""
+
+    def __reduce__(self):
+        return exec, ("raise SystemExit('unpickled')",)
+
+
+def test_a_folder_of_somebody_elses_runs_nothing(tmp_path, data):
+    def interrupted(epoch, logs):
+        if epoch == EPOCHS_EACH:
+            raise KeyboardInterrupt
+
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, data, [stop])
+    for path in (tmp_path / "search").glob("trial_*/checkpoint.json"):
+        path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(RuntimeError, match=r"checkpoint\.json cannot be loaded"):
+        search(tmp_path, data, [])
+
+
+def test_only_a_worker_unpickles_what_its_parent_made():
+    package = pathlib.Path(keras_modals.__file__).parent
+    reads = re.compile(r"pickle\.loads?\(|Unpickler|allow_pickle=True|joblib")
+    found = [p.name for p in package.rglob("*.py") if reads.search(p.read_text())]
+    assert found == ["worker.py"]
+
+
 class Locks(keras.callbacks.Callback):
-    def on_train_begin(self, logs=None):
+    def on_epoch_begin(self, epoch, logs=None):
         self.lock = threading.Lock()
 
 
@@ -310,11 +450,8 @@ class Writes(keras.callbacks.Callback):
 
 
 def test_what_cannot_be_kept_is_refused_by_name(tmp_path, data):
-    Epochs.seen.clear()
     with pytest.raises(ValueError, match=r"`Locks` cannot go on .* attribute `lock`"):
-        search(tmp_path / "lock", data, [Locks(), Epochs()])
-    # Before anything is trained.
-    assert Epochs.seen == []
+        search(tmp_path / "lock", data, [Locks()])
     small = {"generations": 2, "epochs_per_generation": 1}
     search(tmp_path / "left out", data, [LeavesOut()], **small)
     search(tmp_path / "file", data, [Writes(tmp_path / "log")], **small)

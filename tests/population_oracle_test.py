@@ -1,18 +1,18 @@
 import io
 import json
+import threading
 
 import keras_tuner
 import numpy as np
 import pytest
-from filelock import Timeout
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_modals import PolicySchedule
 from keras_modals._src.policies import files
 from keras_modals._src.tuners.checkpoints import CheckpointFolder
-from keras_modals._src.tuners.cluster import MAX_LOSSES
 from keras_modals._src.tuners.entry import GENERATION, MEMBER, PARENT, Entry
 from keras_modals._src.tuners.policy_space import policy_from_values
+from keras_modals._src.tuners.population_oracle import MAX_LOSSES
 from keras_modals._src.tuners.progress import Progress
 from keras_modals._src.tuners.space import levels_of
 from keras_modals.population import pba_explore
@@ -66,7 +66,8 @@ def simulate(oracle, rng, workers=4, failures=0.0, losses=0.0, score=score_of):
             trial = running.pop(worker)
             chance = rng.random()
             if chance < losses:
-                oracle.release(worker)
+                # It is started again, and asks.
+                pass
             elif chance < losses + failures:
                 fail(oracle, trial)
             else:
@@ -212,30 +213,53 @@ def test_a_member_that_kills_its_workers_fails(tmp_path):
     oracle = make_oracle(tmp_path, size=2, generations=2)
     for _ in range(MAX_LOSSES):
         assert oracle.create_trial("a").trial_id == "0000"
-        assert oracle.release("a")
     assert oracle.create_trial("a").trial_id == "0001"
     assert oracle.trials["0000"].status == TrialStatus.FAILED
-    assert not oracle.release("never seen")
+    assert "3 workers were lost" in oracle.trials["0000"].message
 
 
-def test_a_silent_worker_loses_its_member(tmp_path):
+def test_what_has_ended_stays(tmp_path):
     oracle = make_oracle(tmp_path, size=2)
-    oracle.attendance.lease = 0.0
-    lost = oracle.create_trial("lost")
-    again = oracle.create_trial("other")
-    assert again.trial_id == lost.trial_id
-    # Whoever ends it first has done it; what comes later changes nothing.
-    finish(oracle, again, 0.5)
-    late = keras_tuner.engine.trial.Trial.from_state(lost.get_state())
-    late.status = TrialStatus.FAILED
-    oracle.end_trial(late)
+    trial = oracle.create_trial("a")
+    late = Trial.from_state(trial.get_state())
+    finish(oracle, trial, 0.5)
+    fail(oracle, late)
     assert oracle.trials["0000"].status == TrialStatus.COMPLETED
-    # A sign of life keeps the member.
-    oracle.attendance.lease = 3600.0
-    alive = oracle.create_trial("lost")
-    oracle.attendance._last_seen["lost"] = -1e9
-    oracle.get_trial(alive.trial_id)
-    assert oracle.create_trial("other").status == TrialStatus.IDLE
+    assert oracle.end_order == ["0000"]
+
+
+@pytest.mark.parametrize("trial_id", ["x/../../victim/made", "0001", "../0000"])
+def test_other_trials_than_its_own_are_refused(trial_id, tmp_path):
+    oracle = make_oracle(tmp_path / "searches", size=2, generations=2)
+    trial = oracle.create_trial("a")
+    stranger = Trial.from_state({**trial.get_state(), "trial_id": trial_id})
+    message = f"no such trial. .* Received: trial_id='{trial_id}'"
+    with pytest.raises(ValueError, match=message):
+        oracle.get_trial(trial_id)
+    with pytest.raises(ValueError, match=message):
+        finish(oracle, stranger, 99.0)
+    with pytest.raises(ValueError, match=message):
+        fail(oracle, stranger)
+    assert [path.name for path in tmp_path.iterdir()] == ["searches"]
+    made = tmp_path / "searches" / "search"
+    assert {path.name for path in made.iterdir()} == {"oracle.json", "trial_0000"}
+    # From another thread: the lock is open.
+    searching = threading.Thread(
+        target=simulate, args=(oracle, np.random.default_rng(0)), daemon=True
+    )
+    finish(oracle, trial, 0.5)
+    searching.start()
+    searching.join(60)
+    check_invariants(oracle)
+
+
+def test_a_worker_does_not_say_whose_child_a_member_is(tmp_path):
+    oracle = make_oracle(tmp_path, size=2)
+    trial = Trial.from_state(oracle.create_trial("a").get_state())
+    trial.hyperparameters.values.update({PARENT: "x/../../victim", MEMBER: 7})
+    finish(oracle, trial, 0.5)
+    (entry,) = oracle.entries()
+    assert (entry.parent, entry.member) == ("", 0)
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 7, 8, 9, 20, 39])
@@ -286,16 +310,8 @@ def test_a_failure_deletes_nothing_that_another_worker_saves(tmp_path):
     oracle = make_oracle(tmp_path, size=3)
     saving, failing = oracle.create_trial("a"), oracle.create_trial("b")
     folder = CheckpointFolder(tmp_path / "search")
-    folder.lock()
     folder.save(saving.trial_id, FakeModel())
-    other = CheckpointFolder(tmp_path / "search")
-    with pytest.raises(Timeout):
-        other._lock.acquire(timeout=0.1)
-    finish(oracle, saving, 0.5)
-    folder.unlock()
-    other.lock()
     fail(oracle, failing)
-    other.unlock()
     assert folder._path(saving.trial_id).exists()
 
 
@@ -313,23 +329,13 @@ def test_a_failure_of_the_last_generation_is_one(tmp_path):
 
 def test_what_a_lost_worker_reported_does_not_count(tmp_path):
     oracle = make_oracle(tmp_path, size=2)
-    lost = oracle.create_trial("lost")
+    lost = oracle.create_trial("a")
     oracle.update_trial(lost.trial_id, {"val_accuracy": 0.1})
-    oracle.release("lost")
-    again = oracle.create_trial("other")
+    again = oracle.create_trial("a")
     assert again.trial_id == lost.trial_id
     assert not again.metrics.exists("val_accuracy")
     finish(oracle, again, 0.7)
     assert oracle.trials[lost.trial_id].score == 0.7
-
-
-def test_silent_workers_are_forgotten(tmp_path):
-    oracle = make_oracle(tmp_path, size=2)
-    oracle.create_trial("silent")
-    oracle.attendance._last_seen["silent"] -= 2 * oracle.attendance.lease
-    oracle.release_silent()
-    assert not oracle.tuner_ids
-    assert not oracle.ongoing_trials
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -342,10 +348,8 @@ def test_disk_is_bounded_by_the_population(seed, workers, tmp_path):
     def score(entry):
         parent = entry.values[PARENT]
         assert not parent or folder._path(parent).exists()
-        folder.lock()
         folder.save(entry.trial_id, FakeModel())
         counts.append(len(list((tmp_path / "search").glob("trial_*/*.h5"))))
-        folder.unlock()
         return score_of(entry)
 
     simulate(oracle, np.random.default_rng(seed), workers, losses=0.1, score=score)

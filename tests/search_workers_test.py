@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 
+import grpc
 import pytest
+from keras_tuner.engine.trial import Trial
 from population_tuner_test import data, make_tuner, scores, search  # noqa: F401
 from problems import make_data
 
@@ -32,6 +34,8 @@ if __name__ == "__main__":
         shuffle=False,
         **{arguments!r}
     )
+    print(tuner.best_schedule().epochs, len(tuner.get_best_models()))
+    tuner.results_summary()
 """
 
 
@@ -95,6 +99,21 @@ def worker_processes(folder):
     return found
 
 
+def listening(*processes):
+    """The sockets of processes at which others could knock."""
+    found = set()
+    for process in processes:
+        for path in pathlib.Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(path))
+    sockets = []
+    for name in ("tcp", "tcp6"):
+        for line in pathlib.Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            sockets += [f"socket:[{fields[9]}]"] if fields[3] == "0A" else []
+    return found.intersection(sockets)
+
+
 @pytest.fixture
 def mark(tmp_path, monkeypatch):
     """Workers inherit the environment: it tells whose they are."""
@@ -117,11 +136,12 @@ def expected(tmp_path_factory):
 @pytest.mark.slow
 def test_workers_of_one_machine(mark, data, expected, capfd):  # noqa: F811
     tuner = make_tuner(mark)
-    killed = []
+    killed, ports = [], set()
 
     def kill_one():
         # In the middle of a trial of the second generation.
         wait_until(lambda: "trial_0005" in statuses(mark))
+        ports.update(listening(os.getpid(), *worker_processes(mark)))
         killed.append(worker_processes(mark)[0])
         os.kill(killed[0], signal.SIGKILL)
 
@@ -130,6 +150,8 @@ def test_workers_of_one_machine(mark, data, expected, capfd):  # noqa: F811
     search(tuner, data, workers=2, verbose=1)
     killer.join()
     assert killed
+    # Nobody else can take part.
+    assert not ports
     assert not worker_processes(mark)
     # The killed worker's member was done again; nothing differs.
     assert scores(tuner) == pytest.approx(expected, abs=1e-6)
@@ -193,50 +215,116 @@ def test_data_that_cannot_be_sent(tmp_path, data):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_chief_and_three_workers_of_a_cluster(mark, start, expected):
+def test_chief_and_workers_of_a_cluster(mark, start, expected):
     """Keras Tuner's own way: the same script everywhere, told apart by environment."""
     address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": "18291"}
 
     def launch(name):
         return start(mark, {**address, "KERASTUNER_TUNER_ID": name})
 
-    chief = launch("chief")
-    workers = [launch(f"worker{index}") for index in range(3)]
-    # The chief is killed and comes back; workers wait for it.
+    chief, lost, other = [launch(name) for name in ("chief", "worker0", "worker1")]
     wait_until(lambda: len(statuses(mark)) >= 5)
-    chief.kill()
-    chief.wait()
-    chief = launch("chief")
-    for process in [*workers, chief]:
+    lost.kill()
+    lost.wait()
+    # Started again under its name, it does its member again.
+    for process in [launch("worker0"), other, chief]:
         assert process.wait(240) == 0
     tuner = make_tuner(mark)
     assert scores(tuner) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_worker_that_is_faster_than_its_chief(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
-    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "18292")
-    monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker0")
+@pytest.fixture
+def cluster(monkeypatch):
+    """Makes this process the one of a name."""
+
+    def be(name, port):
+        monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+        monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(port))
+        monkeypatch.setenv("KERASTUNER_TUNER_ID", name)
+
+    return be
+
+
+def test_a_chief_refuses_trials_that_are_none(cluster, tmp_path, data):  # noqa: F811
+    small = {"population_size": 2, "generations": 2, "epochs_per_generation": 1}
+    folder = tmp_path / "searches"
+    cluster("chief", 18292)
+    chief = make_tuner(folder, **small)
+    serving = threading.Thread(target=search, args=(chief, data), daemon=True)
+    serving.start()
+    wait_until(lambda: (folder / "search" / "tuner.json").exists())
+    # Whoever it is has a worker's means to ask.
+    cluster("worker0", 18292)
+    worker = make_tuner(folder, **small)
+    made = {path.name for path in (folder / "search").iterdir()}
+    stranger = Trial(hyperparameters=worker.oracle.get_space(), status="INVALID")
+    stranger.trial_id = "x/../../victim/made"
+    message = r"no such trial.*victim/made"
+    with pytest.raises(grpc.RpcError, match=message):
+        worker.oracle.get_trial(stranger.trial_id)
+    with pytest.raises(grpc.RpcError, match=message):
+        worker.oracle.update_trial(stranger.trial_id, {"val_accuracy": 99.0})
+    with pytest.raises(grpc.RpcError, match=message):
+        worker.oracle.end_trial(stranger)
+    assert [path.name for path in tmp_path.iterdir()] == ["searches"]
+    assert {path.name for path in (folder / "search").iterdir()} == made
+    search(worker, data)
+    serving.join(60)
+    assert not serving.is_alive()
+    assert len(scores(chief)) == 4
+
+
+class FalseChief:
+    """Gives out a trial that would be written elsewhere."""
+
+    def __init__(self, tuner):
+        self.objective = tuner.population.objective
+        self.trial = tuner.population.create_trial("tuner0")
+        self.trial.trial_id = "x/../../victim/made"
+
+    def create_trial(self, tuner_id):
+        return self.trial
+
+
+def test_a_worker_refuses_ids_that_lead_elsewhere(tmp_path, data):  # noqa: F811
+    tuner = make_tuner(tmp_path / "searches", epochs_per_generation=1)
+    tuner.oracle = FalseChief(tuner)
+    with pytest.raises(ValueError, match=r"Invalid id .*victim/made"):
+        search(tuner, data)
+    assert [path.name for path in tmp_path.iterdir()] == ["searches"]
+
+
+def test_a_worker_deletes_nothing(cluster, tmp_path, data):  # noqa: F811
+    small = {"population_size": 2, "generations": 1, "epochs_per_generation": 1}
+    expected = scores(search(make_tuner(tmp_path, **small), data))
+    cluster("worker0", 18293)
+    make_tuner(tmp_path, overwrite=True, **small)
+    cluster("chief", 18293)
+    assert scores(make_tuner(tmp_path, **small)) == expected
+
+
+def test_a_worker_that_is_faster_than_its_chief(cluster, tmp_path):
+    cluster("worker0", 18294)
     make_tuner(tmp_path).save()
-    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+    cluster("chief", 18294)
     chief = make_tuner(tmp_path)
     assert chief.oracle.get_space().space
 
 
-class FinishesMeanwhile:
-    """A tuner whose population finishes, and chief ends, while its watcher sleeps."""
-
-    def __init__(self, answers):
-        self.population = self
-        self.answers = iter(answers)
-
-    @property
-    def is_finished(self):
-        return next(self.answers)
-
-
-def test_a_chief_that_ends_as_the_search_does_is_no_error():
-    server = threading.Thread(target=int)
-    local_workers._watch(FinishesMeanwhile([False, True, True]), {}, None, server)
-    with pytest.raises(RuntimeError, match="chief"):
-        local_workers._watch(FinishesMeanwhile([False, False]), {}, None, server)
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        ([], [None] * 3),
+        (["5"], [None] * 3),
+        (["3", "GPU-8d4f"], ["3", "GPU-8d4f", "3"]),
+    ],
+)
+def test_each_worker_has_one_gpu_where_there_are_several(gpus, expected, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    seen = [local_workers.worker_environment(i, 3, gpus) for i in range(3)]
+    assert [each.get("CUDA_VISIBLE_DEVICES") for each in seen] == expected
+    assert [each["KERASTUNER_TUNER_ID"] for each in seen] == [
+        "worker0",
+        "worker1",
+        "worker2",
+    ]

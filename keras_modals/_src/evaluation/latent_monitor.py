@@ -58,6 +58,21 @@ class LatentMonitor(keras.callbacks.Callback):
         self.frame = pd.DataFrame()
         self._centers = None
 
+    def __getstate__(self):
+        # Plain data, with which a member of a population goes on.
+        state = {n: value for n, value in vars(self).items() if n != "_probe"}
+        state["frame"] = self.frame.to_dict("list")
+        if self._centers is not None:
+            state["_centers"] = self._centers.reset_index().to_dict("list")
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if "frame" in state:
+            self.frame = pd.DataFrame(state["frame"])
+        if state.get("_centers") is not None:
+            self._centers = pd.DataFrame(state["_centers"]).set_index("label")
+
     def set_model(self, model):
         if not hasattr(model, "latent_augmentation"):
             raise ValueError(

@@ -1,18 +1,24 @@
-"""What callbacks know, as bytes that travel with the checkpoint of a member."""
+"""What callbacks know, as plain data that travels with the checkpoint of a member."""
 
-import contextlib
 import copy
+import hashlib
 import io
-import pickle
 import types
 
 import cloudpickle
 import keras
 import keras_tuner
 
+from keras_modals._src.tuners.plain_data import (
+    NotPlainError,
+    PartOfModelError,
+    PlainData,
+)
+
 #: Attributes that Keras's callbacks make anew when a training begins.
 _MADE_ANEW = {
     keras.callbacks.CSVLogger: ("append_header", "csv_file", "keys", "writer"),
+    keras.callbacks.ProgbarLogger: ("progbar",),
     keras.callbacks.TensorBoard: (
         "_batch_trace_context",
         "_prev_summary_state",
@@ -20,6 +26,20 @@ _MADE_ANEW = {
         "_writers",
     ),
 }
+
+#: The name of a state that is no dict of attributes.
+_STATE = "__getstate__"
+
+#: What Keras's callbacks hold as soon as they know what is better.
+_COMPARISONS = {"less": keras.ops.less, "greater": keras.ops.greater}
+
+_OF_KERAS = (
+    keras.Layer,
+    keras.Metric,
+    keras.Optimizer,
+    keras.Variable,
+    keras.callbacks.Callback,
+)
 
 
 def callback_list(callbacks):
@@ -59,7 +79,7 @@ def callback_list(callbacks):
 
 
 class CallbackStates:
-    """Writes and reads what callbacks know: their attributes.
+    """Writes and reads what callbacks know: their attributes, as plain data.
 
     What belongs to the model, the callbacks themselves, and the functions that they
     were made with are written as references. A callback is known by its class, and its
@@ -76,27 +96,32 @@ class CallbackStates:
             f"{kind}/{kinds[:index].count(kind)}" for index, kind in enumerate(kinds)
         ]
         self._functions = {
-            (name, index): function
+            f"function/{name}/{index}": function
             for name, callback in zip(self._names, callbacks, strict=True)
-            for index, function in enumerate(_functions_of(callback, callbacks))
+            for index, function in enumerate(_functions_in(vars(callback)))
         }
 
-    def attributes(self, callbacks):
-        """The callbacks' attributes as they are now, for `write` to compare with."""
-        return [dict(vars(callback)) for callback in callbacks]
+    def begin(self, callbacks, model):
+        """What the callbacks' attributes are as a training begins, for `write` to
+        compare with."""
+        data = self._data(callbacks, model)
+        return [
+            {name: _digest(value, data) for name, value in vars(callback).items()}
+            for callback in callbacks
+        ]
 
     def write(self, callbacks, model, begun):
-        """The state of `callbacks`, as bytes.
+        """The state of `callbacks`, as JSON can hold it.
 
         Args:
             callbacks: Copies of those that the search was given.
             model: The model that they are used with.
-            begun: What `attributes` was before the training.
+            begun: What `begin` returned.
 
         Raises:
-            ValueError: For an attribute that has changed and cannot be pickled.
+            ValueError: For an attribute that has changed and is no plain data.
         """
-        places = self._places(callbacks, model)
+        data = self._data(callbacks, model)
         states: dict = {}
         for key, callback, original, before in zip(
             self._names, callbacks, self._originals, begun, strict=True
@@ -104,38 +129,40 @@ class CallbackStates:
             if callback is original:
                 # One that is its own copy is shared by all members.
                 continue
-            state = states[key] = _get_state(callback)
-            if not isinstance(state, dict):
-                continue
-            for name, value in list(state.items()):
-                error = _error_of(value, places)
-                if error is None:
-                    continue
-                del state[name]
-                if not (
-                    value is before.get(name)
+            states[key] = {}
+            for name, value in _get_state(callback).items():
+                try:
+                    states[key][name] = data.write(value)
+                except (NotPlainError, RecursionError) as error:
                     # Of this training only: the next one makes its own.
-                    or isinstance(value, io.IOBase)
-                    or isinstance(error, _PartOfModelError)
-                ):
+                    if isinstance(error, PartOfModelError) or isinstance(
+                        value, io.IOBase
+                    ):
+                        continue
+                    if before.get(name) == _digest(value, data):
+                        continue
                     raise keras_tuner.errors.FatalValueError(
                         f"The callback `{type(callback).__name__}` cannot go on from "
-                        f"generation to generation: its attribute `{name}` cannot be "
-                        "pickled. Leave it out in a `__getstate__` of the class, and "
-                        f"make it in `on_train_begin`. Received: {error}"
-                    )
-        return _dump(states, places)
+                        "generation to generation: a training has changed its "
+                        f"attribute `{name}`. Expected numbers, strings, arrays, or "
+                        "lists, tuples, dicts and sets of them. Leave the attribute "
+                        "out in a `__getstate__` of the class, and make it in "
+                        f"`on_train_begin`. Received: {error}"
+                    ) from error
+        return states
 
-    def read(self, content, callbacks, model):
+    def read(self, states, callbacks, model):
         """Gives `callbacks` the state that `write` returned."""
-        places = self._places(callbacks, model)
-        states = _Unpickler(io.BytesIO(content), places).load()
+        data = self._data(callbacks, model)
         for name, callback in zip(self._names, callbacks, strict=True):
             if name not in states:
                 # Not part of the search before it was interrupted.
                 continue
-            state = states[name]
             fresh = dict(vars(callback))
+            written = states[name].items()
+            state = {key: data.read(value, fresh.get(key)) for key, value in written}
+            if set(state) == {_STATE}:
+                state = state[_STATE]
             if hasattr(callback, "__setstate__"):
                 callback.__setstate__(state)
             else:
@@ -144,8 +171,7 @@ class CallbackStates:
             now = {**fresh, **vars(callback), "params": fresh["params"]}
             vars(callback).update(now)
 
-    def _places(self, callbacks, model):
-        """Key to what is written as a reference."""
+    def _data(self, callbacks, model):
         optimizers = model.optimizers
         kinds = {
             "layer": list(_layers(model)),
@@ -155,15 +181,12 @@ class CallbackStates:
             "metric": model.metrics,
         }
         places = {
-            (kind, index): thing
+            f"{kind}/{index}": thing
             for kind, things in kinds.items()
             for index, thing in enumerate(things)
         }
-        return {
-            **places,
-            **dict(zip(self._names, callbacks, strict=True)),
-            **self._functions,
-        }
+        named = dict(zip(self._names, callbacks, strict=True))
+        return PlainData({**places, **named, **self._functions, **_COMPARISONS})
 
 
 def _layers(layer):
@@ -174,7 +197,8 @@ def _layers(layer):
 
 def _get_state(callback):
     if type(callback).__getstate__ is not object.__getstate__:
-        return callback.__getstate__()
+        state = callback.__getstate__()
+        return state if isinstance(state, dict) else {_STATE: state}
     left_out = {"params"}
     for kind, names in _MADE_ANEW.items():
         if isinstance(callback, kind):
@@ -182,72 +206,37 @@ def _get_state(callback):
     return {n: value for n, value in vars(callback).items() if n not in left_out}
 
 
-def _error_of(value, places):
-    try:
-        _dump(value, places)
-    except Exception as error:
-        return error
-    return None
-
-
-def _dump(value, places):
+def _digest(value, data):
+    """What differs where a value does: of a pickle, which nobody reads, or its id."""
     file = io.BytesIO()
-    _Pickler(file, places).dump(value)
-    return file.getvalue()
-
-
-class _PartOfModelError(pickle.PicklingError):
-    """A layer shares variables with the model, and is not one of its layers."""
+    try:
+        _Pickler(file, data).dump(value)
+    except Exception:
+        return id(value)
+    return hashlib.sha256(file.getbuffer()).digest()
 
 
 class _Pickler(cloudpickle.Pickler):
-    def __init__(self, file, places):
+    """Pickles for a comparison: what Keras makes is a reference, or its variables."""
+
+    def __init__(self, file, data):
         super().__init__(file)
-        self._keys = {id(thing): key for key, thing in places.items()}
+        self._data = data
 
     def persistent_id(self, thing):
-        key = self._keys.get(id(thing))
-        if key is None and isinstance(thing, keras.Layer) and self._shares(thing):
-            # Pickled, it would become another layer.
-            raise _PartOfModelError(thing.name)
-        return key
-
-    def _shares(self, layer):
-        return any(id(variable) in self._keys for variable in layer.variables)
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file, places):
-        super().__init__(file)
-        self._places = places
-
-    def persistent_load(self, key):
-        # Without those of a callback that is not part of the search any more.
-        return self._places.get(key)
-
-
-def _functions_of(callback, callbacks):
-    """The functions that a callback holds. They are never copied: those that close over
-    something of the user's would lose it."""
-    finder = _FunctionFinder(callbacks)
-    for value in vars(callback).values():
-        # What cannot be pickled may still never change.
-        with contextlib.suppress(Exception):
-            finder.dump(value)
-    return finder.functions
-
-
-class _FunctionFinder(cloudpickle.Pickler):
-    def __init__(self, callbacks):
-        super().__init__(io.BytesIO())
-        self._callbacks = callbacks
-        self.functions: list = []
-
-    def persistent_id(self, thing):
-        if any(thing is callback for callback in self._callbacks):
-            return "callback"
-        if not isinstance(thing, types.FunctionType):
+        if not isinstance(thing, _OF_KERAS):
             return None
-        if not any(thing is function for function in self.functions):
-            self.functions.append(thing)
-        return "function"
+        try:
+            return self._data.write(thing)
+        except NotPlainError:
+            return type(thing).__name__
+
+
+def _functions_in(value):
+    """The functions in a value. They are never copied: those that close over something
+    of the user's would lose it."""
+    if isinstance(value, types.FunctionType):
+        yield value
+    elif isinstance(value, dict | list | tuple | set):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _functions_in(each)

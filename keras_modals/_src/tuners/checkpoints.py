@@ -1,32 +1,27 @@
 import contextlib
+import json
 import os
 import pathlib
-import pickle
 import shutil
 
-import filelock
+from keras_modals._src.tuners.folder import trial_folder
 
 #: The weights that were scored.
 _SCORED = "checkpoint.weights.h5"
 #: Those that training goes on from, where these are other weights.
 _TRAINING = "checkpoint.training.weights.h5"
 #: What else training goes on from.
-_RECORD = "checkpoint.pickle"
+_RECORD = "checkpoint.json"
 
 
 class CheckpointFolder:
     """What members are and start from, in one folder per trial.
 
-    A file is written whole or not at all. Who saves or deletes holds the lock, so that
-    no file is deleted that another process has saved and not yet reported.
+    A file is written whole or not at all.
     """
 
     def __init__(self, project_dir):
         self._folder = pathlib.Path(project_dir)
-        self._lock = filelock.FileLock(self._folder / "checkpoints.lock")
-
-    def lock(self):
-        self._lock.acquire()
 
     def save(self, trial_id, model):
         """Saves the weights of a member, those that were scored."""
@@ -37,17 +32,14 @@ class CheckpointFolder:
         self._save_weights(self._path(trial_id, _TRAINING), model)
 
     def save_record(self, trial_id, record):
-        """Saves a dict of what else training goes on from."""
+        """Saves what else training goes on from, a dict that JSON can hold."""
         path = self._path(trial_id, _RECORD)
         with _replaced(path) as temporary:
-            temporary.write_bytes(pickle.dumps(record))
+            temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def _save_weights(self, path, model):
         with _replaced(path) as temporary:
             model.save_weights(temporary, overwrite=True)
-
-    def unlock(self):
-        self._lock.release(force=True)
 
     def load(self, trial_id, model):
         """Loads the weights that were scored."""
@@ -61,7 +53,7 @@ class CheckpointFolder:
         """The dict that was saved."""
         path = self._path(trial_id, _RECORD)
         with _named(path):
-            return pickle.loads(path.read_bytes())
+            return json.loads(path.read_text(encoding="utf-8"))
 
     def _load_weights(self, path, model):
         with _named(path):
@@ -76,14 +68,14 @@ class CheckpointFolder:
                     shutil.copyfile(path, temporary)
 
     def keep_only(self, trial_ids):
-        keep = {self._path(trial_id).parent for trial_id in trial_ids}
+        keep = {f"trial_{trial_id}" for trial_id in trial_ids}
         for path in self._folder.glob("trial_*/checkpoint.*"):
-            if path.parent not in keep or ".tmp." in path.name:
+            if path.parent.name not in keep:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
 
     def _path(self, trial_id, name=_SCORED):
-        return self._folder / f"trial_{trial_id}" / name
+        return trial_folder(self._folder, trial_id) / name
 
 
 @contextlib.contextmanager

@@ -53,6 +53,16 @@ def trial_name(index):
     return f"{index:04d}"
 
 
+def trial_folder(folder, trial_id):
+    """The folder of a trial. Refuses ids with which it would be elsewhere."""
+    if not re.fullmatch("[0-9]{4,}", trial_id):
+        raise ValueError(
+            "Invalid id of a trial. Expected digits, as `create_trial` returns. "
+            f"Received: trial_id={trial_id!r}"
+        )
+    return pathlib.Path(folder) / f"trial_{trial_id}"
+
+
 def read_trials(folder):
     """The trials in the folder, by their ids, in the order of these."""
     trials = {}

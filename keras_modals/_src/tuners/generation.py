@@ -17,7 +17,7 @@ class Generation:
         callbacks: The member's callbacks.
         states: The `CallbackStates` of the search.
         end: Integer, the epoch to end before.
-        begin_with: Optional bytes, what `states` wrote at the end of the last
+        begin_with: Optional dict, what `states` wrote at the end of the last
             generation.
 
     Attributes:
@@ -25,13 +25,13 @@ class Generation:
         logs: Dict, the logs of the last epoch. `None` if there was none.
         epochs: Integer, how many epochs there were.
         stopped: Whether something else has stopped the training for good.
-        callback_state: Bytes for `begin_with` of the next generation.
+        callback_state: Dict for `begin_with` of the next generation.
     """
 
     def __init__(self, callbacks, states, end, begin_with=None):
         self._members = callbacks
         self._states = states
-        self._begun = states.attributes(callbacks)
+        self._begun: list = []
         self._begin_with = begin_with
         self._end = end
         self._scored = self._values = None
@@ -43,11 +43,9 @@ class Generation:
         self.stopped = False
 
     def begin_training(self, model):
+        self._begun = self._states.begin(self._members, model)
         if self._begin_with is not None:
             self._states.read(self._begin_with, self._members, model)
-        else:
-            # Refuses what cannot be kept before it has cost a training.
-            self._states.write(self._members, model, self._begun)
 
     def begin_epoch(self):
         self.epochs += 1
@@ -93,7 +91,7 @@ class Generation:
         checkpoints.save(trial_id, model)
         record = {
             "callbacks": self.callback_state,
-            "logs": self.logs,
+            "logs": {n: float(value) for n, value in (self.logs or {}).items()},
             "stopped": self.stopped,
             "swaps": swaps,
         }

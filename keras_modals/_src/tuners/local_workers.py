@@ -1,29 +1,28 @@
-"""A search by several processes of one machine: Keras Tuner's chief and workers."""
+"""A search by several processes of one machine, which ask this one through pipes."""
 
 import contextlib
+import multiprocessing.connection
 import os
 import pathlib
-import socket
 import subprocess
 import sys
-import threading
-import time
+import tempfile
 
 import cloudpickle
-import keras_tuner
 
-#: How many workers may end before they have asked for work.
+from keras_modals._src.devices import visible_gpus
+
+#: How many workers may end before they have asked for anything.
 MAX_FALSE_STARTS = 2
-
-#: The file of what workers do, in the project's folder while they are there.
-TASK = "task.pickle"
 
 
 def search(tuner, workers, fit_args, fit_kwargs):
     """Runs `tuner.search` in `workers` processes, which end with it, however it ends.
 
-    This process is the chief: it holds the oracle and shows the progress. Workers'
-    output goes to `worker*.log` in the project's folder.
+    This process holds the oracle, answers the workers, and shows the progress. Workers'
+    output goes to `worker*.log` in the project's folder. What they say to each other,
+    and the task, is pickled: it goes through what they inherit, which has no name that
+    another user could open.
     """
     if "KERASTUNER_ORACLE_IP" in os.environ:
         raise ValueError(
@@ -31,55 +30,105 @@ def search(tuner, workers, fit_args, fit_kwargs):
             f"starts its workers by itself. Received: workers={workers}"
         )
     with contextlib.ExitStack() as stack:
-        task = pathlib.Path(tuner.project_dir) / TASK
-        stack.callback(task.unlink, missing_ok=True)
+        task = stack.enter_context(tempfile.TemporaryFile(dir=tuner.project_dir))
         _write_task(task, tuner, fit_args, fit_kwargs)
-        address = {
-            "KERASTUNER_ORACLE_IP": "127.0.0.1",
-            "KERASTUNER_ORACLE_PORT": str(_free_port()),
-        }
-        stack.enter_context(_environment({**address, "KERASTUNER_TUNER_ID": "chief"}))
-        server = threading.Thread(
-            target=keras_tuner.Tuner.search, args=(tuner,), daemon=True
-        )
-        server.start()
-        threads = str(max(1, (os.cpu_count() or 1) // workers))
-        processes: dict[str, subprocess.Popen] = {}
-        stack.callback(_end, processes)
+        # Where workers find that the search has begun.
+        tuner.save()
+        gpus = visible_gpus()
+        crew: list[_Worker] = []
+        stack.callback(_end, crew)
+        for index in range(workers):
+            environment = worker_environment(index, workers, gpus)
+            crew.append(_Worker(task, tuner.project_dir, environment))
+        _serve(tuner.population, crew)
 
-        def start(name):
-            processes[name] = _start(
-                name, task, pathlib.Path(tuner.project_dir), address, threads
+
+class _Worker:
+    """A process that trains members, and the pipe to it.
+
+    Attributes:
+        asked: Whether it has asked for anything.
+    """
+
+    def __init__(self, task, folder, environment):
+        self._arguments = task, folder, environment
+        name = environment["KERASTUNER_TUNER_ID"]
+        self.log = pathlib.Path(folder) / f"{name}.log"
+        self.start()
+
+    def start(self):
+        task, _, environment = self._arguments
+        self.asked = False
+        self.connection, theirs = multiprocessing.Pipe()
+        inherited = (theirs.fileno(), task.fileno())
+        with theirs, self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "keras_modals._src.tuners.worker",
+                    *map(str, inherited),
+                ],
+                env=environment,
+                pass_fds=inherited,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for this process, which ends them.
+                start_new_session=True,
             )
 
-        for index in range(workers):
-            start(f"worker{index}")
-        _watch(tuner, processes, start, server)
+    def answer(self, oracle):
+        """Answers one question, or waits for the end of a process that asks no more."""
+        try:
+            method, args, kwargs = self.connection.recv()
+        except (EOFError, OSError):
+            self.wait()
+            return
+        self.asked = True
+        answer = getattr(oracle, method)(*args, **kwargs)
+        # It may have been killed since it asked.
+        with contextlib.suppress(OSError):
+            self.connection.send(answer)
+
+    def wait(self):
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
-def _watch(tuner, processes, start, server):
+def _serve(oracle, crew):
+    """Answers workers until the search is over, and replaces those that are killed."""
     false_starts = 0
-    while not tuner.population.is_finished:
-        time.sleep(0.1)
-        # The chief also ends where the search has just finished.
-        if not server.is_alive() and not tuner.population.is_finished:
-            raise RuntimeError("The chief of the search has ended unexpectedly.")
-        for name, process in list(processes.items()):
-            if process.poll() is None or tuner.population.is_finished:
+    while not oracle.is_finished:
+        workers = {worker.connection: worker for worker in crew}
+        for connection in multiprocessing.connection.wait(list(workers), timeout=1.0):
+            workers[connection].answer(oracle)
+        for worker in crew:
+            code = worker.process.poll()
+            if code is None or oracle.is_finished:
                 continue
-            if not tuner.population.release(name):
-                false_starts += 1
+            false_starts += not worker.asked
             # Who was killed is replaced; an error would only come again.
-            if process.returncode > 0 or false_starts > MAX_FALSE_STARTS:
-                log = pathlib.Path(tuner.project_dir) / f"{name}.log"
+            if code > 0 or false_starts > MAX_FALSE_STARTS:
                 raise RuntimeError(
-                    f"A worker has failed. The end of {log}:\n"
-                    f"{log.read_text(errors='replace')[-2000:]}"
+                    f"A worker has failed. The end of {worker.log}:\n"
+                    f"{worker.log.read_text(errors='replace')[-2000:]}"
                 )
-            start(name)
+            worker.start()
 
 
-def _write_task(path, tuner, fit_args, fit_kwargs):
+def _end(crew):
+    for worker in crew:
+        worker.process.terminate()
+    for worker in crew:
+        worker.wait()
+        worker.connection.close()
+
+
+def _write_task(file, tuner, fit_args, fit_kwargs):
     arguments = {
         **tuner.arguments,
         "seed": tuner.population.seed,
@@ -89,65 +138,27 @@ def _write_task(path, tuner, fit_args, fit_kwargs):
         "tuner_id": None,
     }
     try:
-        content = cloudpickle.dumps((type(tuner), arguments, fit_args, fit_kwargs))
+        cloudpickle.dump((type(tuner), arguments, fit_args, fit_kwargs), file)
     except Exception as error:
         raise ValueError(
             "With `workers`, the build function and the data are sent to other "
             "processes, and must be picklable: pass arrays, or a "
             f"`keras.utils.PyDataset`. Received: {error}"
         ) from error
-    path.write_bytes(content)
+    file.flush()
 
 
-def _start(name, task, folder, address, threads):
+def worker_environment(index, workers, gpus):
+    """The environment of a worker: one GPU in turn where there are several, and its
+    share of the processor."""
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,
         **os.environ,
-        **address,
-        "KERASTUNER_TUNER_ID": name,
+        "KERASTUNER_TUNER_ID": f"worker{index}",
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }
-    with (folder / f"{name}.log").open("ab") as log:
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "keras_modals._src.tuners.worker",
-                str(task),
-                str(os.getpid()),
-            ],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # Ctrl-C is for this process, which ends them.
-            start_new_session=True,
-        )
-
-
-def _end(processes):
-    for process in processes.values():
-        process.terminate()
-    for process in processes.values():
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextlib.contextmanager
-def _environment(values):
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            os.environ.pop(name, None)
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    if len(gpus) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+    return environment

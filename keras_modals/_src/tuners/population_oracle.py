@@ -1,7 +1,8 @@
 """Which values the members of a population train with, for Keras Tuner."""
 
+import collections
 import contextlib
-import pathlib
+import functools
 import traceback
 
 import keras_tuner
@@ -16,8 +17,8 @@ from keras_modals._src.population.scores import lineage, smooth
 from keras_modals._src.population.start import check_arguments, check_seed, start_values
 from keras_modals._src.tuners.arguments import ORACLE_UNUSED, check_unused
 from keras_modals._src.tuners.checkpoints import CheckpointFolder
-from keras_modals._src.tuners.cluster import MAX_LOSSES
 from keras_modals._src.tuners.entry import (
+    BOOKKEEPING,
     ERROR,
     GENERATION,
     MEMBER,
@@ -25,8 +26,29 @@ from keras_modals._src.tuners.entry import (
     SEED,
     Entry,
 )
+from keras_modals._src.tuners.folder import trial_folder
 from keras_modals._src.tuners.space import explored_levels, first_values, random_values
 from keras_modals._src.tuners.stored_oracle import StoredOracle
+
+#: A trial with which so many workers were lost counts as failed.
+MAX_LOSSES = 3
+
+
+def _checks_trial(method):
+    """Refuses a trial that is none of the oracle's, before `method` takes the lock of
+    Keras Tuner, which an error would leave closed."""
+
+    @functools.wraps(method)
+    def checked(self, trial, *args, **kwargs):
+        trial_id = getattr(trial, "trial_id", trial)
+        if trial_id not in self.trials:
+            raise ValueError(
+                "The search has no such trial. Expected an id that `create_trial` "
+                f"returned. Received: trial_id={trial_id!r}"
+            )
+        return method(self, trial, *args, **kwargs)
+
+    return checked
 
 
 class PopulationBasedOracle(StoredOracle):
@@ -108,6 +130,7 @@ class PopulationBasedOracle(StoredOracle):
         self.initial = initial
         self.progress = None
         self.failure = None
+        self.losses: collections.Counter = collections.Counter()
         self._plans: dict[int, list] = {}
         # Progress is ours as well.
         self._display.verbose = 0
@@ -124,8 +147,8 @@ class PopulationBasedOracle(StoredOracle):
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):
-        self.attendance.see(tuner_id)
-        self.release_silent()
+        # A worker that asks while it has a trial was lost, and started again.
+        self._release(tuner_id)
         with self._failures_end_the_search():
             if not self.failure:
                 return super().create_trial(tuner_id)
@@ -213,14 +236,16 @@ class PopulationBasedOracle(StoredOracle):
         trial.score = float(history[-1].value[-1])
         trial.best_step = 0
 
+    @_checks_trial
     @keras_tuner.synchronized
     def end_trial(self, trial):
         if trial.trial_id in self.end_order:
-            # Of a worker that was taken for lost; another one has done its work.
             return
-        if trial.trial_id in self._retry_queue:
-            self._retry_queue.remove(trial.trial_id)
-        error = pathlib.Path(self._get_trial_dir(trial.trial_id)) / ERROR
+        # What a trial is to the population is not the worker's to say.
+        known = self.trials[trial.trial_id].hyperparameters.values
+        values = {name: known[name] for name in BOOKKEEPING}
+        trial.hyperparameters.values.update(values)
+        error = trial_folder(self._project_dir, trial.trial_id) / ERROR
         failed = trial.status != TrialStatus.COMPLETED
         if failed and trial.message is None and error.exists():
             trial.message = error.read_text(encoding="utf-8")
@@ -228,6 +253,7 @@ class PopulationBasedOracle(StoredOracle):
             super().end_trial(trial)
             self._after_trial(self.trials[trial.trial_id])
 
+    @_checks_trial
     @keras_tuner.synchronized
     def update_trial(self, trial_id, metrics, step=0):
         with self._failures_end_the_search():
@@ -248,41 +274,27 @@ class PopulationBasedOracle(StoredOracle):
                 f"{entries[-1].trial.message}"
             )
 
-    @keras_tuner.synchronized
+    @_checks_trial
     def get_trial(self, trial_id):
-        # Workers ask for their trial as a sign of life.
-        self.attendance.see_by_trial(trial_id)
         return super().get_trial(trial_id)
 
-    @keras_tuner.synchronized
-    def release_silent(self):
-        """Releases all workers that have given no sign of life for a while."""
-        for tuner_id in self.attendance.silent():
-            self.release(tuner_id)
-
-    @keras_tuner.synchronized
-    def release(self, tuner_id):
-        """Has a lost worker's member, if any, done again.
-
-        Returns:
-            Whether the worker had ever asked for work.
-        """
+    def _release(self, tuner_id):
+        """Has the trial of a lost worker, if it had one, run again."""
         trial = self.ongoing_trials.pop(tuner_id, None)
-        if trial is not None:
-            # What it may have reported is not of those who do it again.
-            trial.metrics = type(trial.metrics)()
-            if self.attendance.lose(trial.trial_id):
-                trial.status = TrialStatus.FAILED
-                trial.message = f"{MAX_LOSSES} workers were lost while they ran it"
-                self.end_order.append(trial.trial_id)
-                with self._failures_end_the_search():
-                    self._save_trial(trial)
-                    self._after_trial(trial)
-            else:
-                self._retry_queue.append(trial.trial_id)
-        known = tuner_id in self.tuner_ids
-        self.tuner_ids.discard(tuner_id)
-        return known
+        if trial is None:
+            return
+        # What was reported is not of those who run it again.
+        trial.metrics = type(trial.metrics)()
+        self.losses[trial.trial_id] += 1
+        if self.losses[trial.trial_id] < MAX_LOSSES:
+            self._retry_queue.append(trial.trial_id)
+            return
+        trial.status = TrialStatus.FAILED
+        trial.message = f"{MAX_LOSSES} workers were lost while they ran it"
+        self.end_order.append(trial.trial_id)
+        with self._failures_end_the_search():
+            self._save_trial(trial)
+            self._after_trial(trial)
 
     # Results --------------------------------------------------------------
 
@@ -338,15 +350,16 @@ class PopulationBasedOracle(StoredOracle):
     # Checkpoints and progress ---------------------------------------------
 
     def _needed(self):
-        """Ids of the trials that may still be started from, or asked for."""
+        """Ids of the trials that run, may be started from, or asked for."""
         generation, entries, is_over = self._current()
         best = (self._best(), self.best_at_the_end())
         needed = {entry.trial_id for entry in best if entry is not None}
         if is_over and not self.is_finished:
             # The next generation starts from some of this one only.
             return needed | {values[PARENT] for values in self._plan(generation + 1)}
-        ended = {entry.member: entry.trial_id for entry in entries if entry.ended}
-        needed.update(ended.values())
+        # Of those that run, another process may save a checkpoint now.
+        needed.update(entry.trial_id for entry in entries)
+        ended = {entry.member for entry in entries if entry.ended}
         for member, values in enumerate(self._plan(generation)):
             if member not in ended:
                 needed.add(values[PARENT])

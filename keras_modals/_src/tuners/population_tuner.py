@@ -1,8 +1,6 @@
 """Trains a population of models, with Keras Tuner."""
 
-import contextlib
 import os
-import pathlib
 import time
 from functools import cached_property, partial
 from typing import Any
@@ -24,12 +22,12 @@ from keras_modals._src.tuners.arguments import (
 )
 from keras_modals._src.tuners.callback_states import CallbackStates, callback_list
 from keras_modals._src.tuners.checkpoints import CheckpointFolder
-from keras_modals._src.tuners.cluster import PatientClient, signs_of_life, watch_workers
 from keras_modals._src.tuners.entry import EPOCHS, ERROR, Entry
 from keras_modals._src.tuners.folder import (
     clear_temporary_files,
     read_json,
     temporary_files,
+    trial_folder,
 )
 from keras_modals._src.tuners.generation import Generation
 from keras_modals._src.tuners.member_models import MemberModels
@@ -62,9 +60,10 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     Every generation calls `on_train_begin` and `on_train_end` of a copy of each
     callback, which has its parent's attributes after `on_train_begin`: patience counts
     on, and so does what a callback of your own counts. Attributes that change must be
-    picklable, open files and parts of the model aside; a class leaves others out in its
-    `__getstate__`. Where a callback stops the training of a member, it has ended: in
-    later generations the member stays as it is, and so does one that copies it.
+    numbers, strings, arrays, or lists, tuples, dicts and sets of them, open files and
+    parts of the model aside; a class leaves others out in its `__getstate__`. Where a
+    callback stops the training of a member, it has ended: in later generations the
+    member stays as it is, and so does one that copies it.
 
     Args:
         hypermodel: A build function of `hp`, or `keras_tuner.HyperModel`.
@@ -103,6 +102,8 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     """
 
     oracle: Any
+    # Set in the processes that `search(..., workers=n)` starts.
+    _is_local_worker = False
 
     def __init__(
         self,
@@ -157,9 +158,10 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             allow_new_entries=allow_new_entries,
         )
         self.population = oracle
+        if self._is_worker():
+            # That is the chief's to do.
+            kwargs["overwrite"] = False
         super().__init__(oracle, hypermodel, **kwargs)
-        if self.oracle is not oracle:
-            self.oracle = PatientClient(self.oracle)
 
     # Search ---------------------------------------------------------------
 
@@ -170,8 +172,9 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             *fit_args, **fit_kwargs: What `fit` takes; `validation_data` or
                 `validation_split` is needed, `epochs` is not.
             workers: Integer, how many processes of this machine train at the same
-                time. With more than 1, the build function and the data are sent to
-                them: the data must be arrays, or else picklable. Defaults to `1`.
+                time, each on one GPU where there are several. With more than 1, the
+                build function and the data are sent to them: the data must be arrays,
+                or else picklable. Defaults to `1`.
             verbose: 0 is silent. Defaults to one line of progress.
         """
         check_fit_arguments(
@@ -183,13 +186,13 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             # On a cluster, processes may be at work there.
             clear_temporary_files(self.project_dir)
         self.population.failure = None
+        self.population.losses.clear()
         total = self.population.generations * self.population.population_size
         self.population.progress = Progress(total) if verbose else None
         if workers > 1:
             local_workers.search(self, workers, fit_args, fit_kwargs)
         else:
-            with watch_workers(self.population):
-                super().search(*fit_args, **fit_kwargs)
+            super().search(*fit_args, **fit_kwargs)
         if self.population.failure:
             raise RuntimeError(f"The search has failed.\n{self.population.failure}")
 
@@ -208,19 +211,14 @@ class PopulationBasedTuner(keras_tuner.Tuner):
 
     def run_trial(self, trial, *fit_args, **fit_kwargs):
         entry = Entry(trial)
-        with signs_of_life(self.oracle, trial.trial_id):
-            parent: Any = None
-            if entry.parent:
-                parent = self.oracle.get_trial(entry.parent)
-            record = self.checkpoints.load_record(parent.trial_id) if parent else {}
-            if record.get("stopped"):
-                with self._reporting(trial):
-                    self.checkpoints.copy(parent.trial_id, trial.trial_id)
-                return {**record["logs"], EPOCHS: 0}
-            model, generation = self._train(trial, parent, record, fit_args, fit_kwargs)
-            results = generation.results(self.population.objective.name)
-            with self._reporting(trial):
-                generation.save(self.checkpoints, trial.trial_id, model)
+        parent: Any = self.oracle.get_trial(entry.parent) if entry.parent else None
+        record = self.checkpoints.load_record(parent.trial_id) if parent else {}
+        if record.get("stopped"):
+            self.checkpoints.copy(parent.trial_id, trial.trial_id)
+            return {**record["logs"], EPOCHS: 0}
+        model, generation = self._train(trial, parent, record, fit_args, fit_kwargs)
+        results = generation.results(self.population.objective.name)
+        generation.save(self.checkpoints, trial.trial_id, model)
         if generation.epochs != self.epochs_per_generation:
             results = {**results, EPOCHS: generation.epochs}
         return results
@@ -259,27 +257,11 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             )
         return model, generation
 
-    @contextlib.contextmanager
-    def _reporting(self, trial):
-        """Locks checkpoints, until `on_trial_end`, for the one that reports a trial."""
-        self.checkpoints.lock()
-        try:
-            if Entry(self.oracle.get_trial(trial.trial_id)).ended:
-                raise keras_tuner.errors.FailedTrialError(
-                    "This worker was taken for lost, and another one was faster."
-                )
-            yield
-        except BaseException:
-            self.checkpoints.unlock()
-            raise
-
     def on_trial_end(self, trial):
-        # The chief deletes what is not needed any more: nobody must save meanwhile.
-        self.checkpoints.lock()
         try:
             if trial.message:
                 # A chief would not hear of it otherwise.
-                path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / ERROR
+                path = trial_folder(self.project_dir, trial.trial_id) / ERROR
                 path.write_text(trial.message, encoding="utf-8")
             super().on_trial_end(trial)
         except OSError as error:
@@ -290,8 +272,6 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                 error.errno,
                 f"{error}. This followed on the failure of a member:\n{trial.message}",
             ) from error
-        finally:
-            self.checkpoints.unlock()
 
     @cached_property
     def checkpoints(self):
@@ -375,6 +355,12 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def _see_results(self):
         """Reads, in a worker, what its chief has written, which may have ended."""
         if self._is_worker():
+            if not os.path.exists(self._get_tuner_fname()):
+                raise ValueError(
+                    "This worker does not see what its chief has written. Pass a "
+                    "`directory` that all processes share. Received: "
+                    f"directory={self.directory!r}"
+                )
             self.population.reload()
 
     def get_state(self):
@@ -394,9 +380,12 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         with temporary_files(self.project_dir):
             super()._populate_initial_space()
 
+    def _is_worker(self):
+        return self._is_local_worker or super()._is_worker()
+
     def save(self):
-        if self.oracle is not self.population:
-            # A worker, which may be there before its chief.
+        if self._is_worker():
+            # It may be there before its chief.
             return
         # First: the tuner's file tells that there is an oracle's.
         self.population.save()

@@ -3,7 +3,6 @@ import pathlib
 import keras_tuner
 
 from keras_modals._src.policies.files import write_json
-from keras_modals._src.tuners.cluster import Attendance, is_chief
 from keras_modals._src.tuners.entry import Entry
 from keras_modals._src.tuners.folder import (
     missing,
@@ -24,15 +23,9 @@ class StoredOracle(keras_tuner.Oracle):
 
     Attributes:
         population_size: Positive integer.
-        attendance: The `Attendance` of its workers.
     """
 
     population_size: int
-    ongoing_trials: dict
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.attendance = Attendance(self)
 
     def entries(self, generation=None):
         """What has run or runs: all of it, or that of one generation."""
@@ -72,20 +65,11 @@ class StoredOracle(keras_tuner.Oracle):
         self._check_population()
         with readable(self._get_oracle_fname()):
             self.set_state(state)
-        ran_on = self.ongoing_trials
         self.ongoing_trials = {}
         self.start_order = list(self.trials)
         # A trial's own file is written before the oracle's: it is what counts.
         self.end_order = [e.trial_id for e in self.entries() if e.ended]
         unfinished = {e.trial_id for e in self.entries() if not e.ended}
-        if is_chief():
-            # Their workers may be waiting for the chief to come back.
-            for tuner_id, trial in ran_on.items():
-                if trial.trial_id in unfinished:
-                    self.ongoing_trials[tuner_id] = trial
-                    self.tuner_ids.add(tuner_id)
-                    self.attendance.see(tuner_id)
-                    unfinished.remove(trial.trial_id)
         for trial_id in unfinished:
             self.trials[trial_id].metrics = type(self.trials[trial_id].metrics)()
         self._retry_queue = sorted(unfinished, reverse=True)

@@ -1,30 +1,55 @@
 """One worker of `PopulationBasedTuner.search(..., workers=n)`."""
 
+import mmap
 import os
-import pathlib
+import select
 import sys
 import threading
-import time
+from multiprocessing.connection import Connection
 
 import cloudpickle
+import keras_tuner
+
+from keras_modals._src.tuners.population_tuner import PopulationBasedTuner
 
 
-def main(path, parent):
-    _end_with(int(parent))
-    task = pathlib.Path(path).read_bytes()
-    tuner_class, arguments, fit_args, fit_kwargs = cloudpickle.loads(task)
-    tuner_class(**arguments).search(*fit_args, verbose=0, **fit_kwargs)
+def main(connection, task):
+    """Runs a task for the process at the other end of a connection.
+
+    Args:
+        connection, task: File descriptors that this process has inherited.
+    """
+    connection = Connection(int(connection))
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+    content = mmap.mmap(int(task), 0, access=mmap.ACCESS_READ)
+    tuner_class, arguments, fit_args, fit_kwargs = cloudpickle.loads(content)
+    PopulationBasedTuner._is_local_worker = True
+    tuner = tuner_class(**arguments)
+    tuner.oracle = _OracleClient(connection, tuner.oracle.objective)
+    keras_tuner.Tuner.search(tuner, *fit_args, **fit_kwargs)
 
 
-def _end_with(parent):
-    """Ends this process when its parent is gone, even if that was killed."""
+class _OracleClient:
+    """The oracle of the process at the other end of a connection."""
 
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
+    def __init__(self, connection, objective):
+        self._connection = connection
+        self.objective = objective
 
-    threading.Thread(target=watch, daemon=True).start()
+    def __getattr__(self, method):
+        def ask(*args, **kwargs):
+            self._connection.send((method, args, kwargs))
+            return self._connection.recv()
+
+        return ask
+
+
+def _end_with(connection):
+    """Ends this process with the one that started it, even if that was killed."""
+    end = select.poll()
+    end.register(connection, 0)
+    end.poll()
+    os._exit(1)
 
 
 if __name__ == "__main__":
