@@ -11,7 +11,7 @@ from population_tuner_test import make_tuner
 from problems import make_data, modals_model
 
 from keras_modals import Policy
-from keras_modals._src.tuners.callback_states import CallbackStates
+from keras_modals._src.members.callback_states import CallbackStates
 from keras_modals._src.tuners.entry import EPOCHS
 from keras_modals.tuners import policy_space
 

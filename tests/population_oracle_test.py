@@ -287,7 +287,7 @@ def test_a_failure_deletes_nothing_that_another_worker_saves(tmp_path):
     saving, failing = oracle.create_trial("a"), oracle.create_trial("b")
     folder = CheckpointFolder(tmp_path / "search")
     folder.lock()
-    folder.save(saving.trial_id, FakeModel())
+    folder.of(saving.trial_id).save(FakeModel())
     other = CheckpointFolder(tmp_path / "search")
     with pytest.raises(Timeout):
         other._lock.acquire(timeout=0.1)
@@ -343,7 +343,7 @@ def test_disk_is_bounded_by_the_population(seed, workers, tmp_path):
         parent = entry.values[PARENT]
         assert not parent or folder._path(parent).exists()
         folder.lock()
-        folder.save(entry.trial_id, FakeModel())
+        folder.of(entry.trial_id).save(FakeModel())
         counts.append(len(list((tmp_path / "search").glob("trial_*/*.h5"))))
         folder.unlock()
         return score_of(entry)

@@ -42,6 +42,31 @@ def check_validation(fit_arguments):
         )
 
 
+def check_fit_arguments(arguments, generations, epochs_per_generation):
+    """Refuses arguments of `fit` with which members could not be scored."""
+    check_validation(arguments)
+    for name in ("epochs", "initial_epoch"):
+        if name in arguments:
+            raise ValueError(
+                "The epochs of a search are `generations` times "
+                f"`epochs_per_generation`. Received: {name}={arguments[name]}"
+            )
+    frequency = arguments.get("validation_freq", 1)
+    epochs = epochs_per_generation
+    ends = range(epochs, generations * epochs + 1, epochs)
+    if isinstance(frequency, int):
+        missing = [end for end in ends if end % frequency]
+    else:
+        missing = [end for end in ends if end not in frequency]
+    if missing:
+        raise ValueError(
+            "Invalid value received for argument `validation_freq`. Expected one "
+            "that validates the last epoch of every generation, for which members "
+            f"are scored. Received: validation_freq={frequency}, which leaves out "
+            f"epoch {missing[0]}"
+        )
+
+
 def start_values(size, initial, first, draw):
     """The values of a first generation.
 

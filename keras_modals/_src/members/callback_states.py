@@ -8,7 +8,6 @@ import types
 
 import cloudpickle
 import keras
-import keras_tuner
 
 #: Attributes that Keras's callbacks make anew when a training begins.
 _MADE_ANEW = {
@@ -20,6 +19,10 @@ _MADE_ANEW = {
         "_writers",
     ),
 }
+
+
+class CallbackError(ValueError):
+    """What a callback knows cannot be kept from generation to generation."""
 
 
 def callback_list(callbacks):
@@ -94,7 +97,7 @@ class CallbackStates:
             begun: What `attributes` was before the training.
 
         Raises:
-            ValueError: For an attribute that has changed and cannot be pickled.
+            CallbackError: For an attribute that has changed and cannot be pickled.
         """
         places = self._places(callbacks, model)
         states: dict = {}
@@ -118,7 +121,7 @@ class CallbackStates:
                     or isinstance(value, io.IOBase)
                     or isinstance(error, _PartOfModelError)
                 ):
-                    raise keras_tuner.errors.FatalValueError(
+                    raise CallbackError(
                         f"The callback `{type(callback).__name__}` cannot go on from "
                         f"generation to generation: its attribute `{name}` cannot be "
                         "pickled. Leave it out in a `__getstate__` of the class, and "
