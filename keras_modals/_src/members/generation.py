@@ -69,9 +69,15 @@ class Generation:
         """Gives the model back what its training goes on from."""
         _assign(_state(model), self._values)
 
-    def save(self, checkpoint, model):
+    def save(self, checkpoint, model, more=None):
         """Saves what training goes on from, and the weights that were scored, which the
-        model has then."""
+        model has then.
+
+        Args:
+            checkpoint: The `Checkpoint`.
+            model: The model that was trained.
+            more: Optional dict of what else its record is to have.
+        """
         self.go_on(model)
         swaps = self._swaps_weights(model)
         if swaps:
@@ -83,6 +89,7 @@ class Generation:
             "logs": self.logs,
             "stopped": self.stopped,
             "swaps": swaps,
+            **(more or {}),
         }
         checkpoint.save_record(record)
 
