@@ -52,7 +52,7 @@ CONFIG = {
 }
 
 
-def build(config):
+def build(config, **arguments):
     model = keras_modals.augment(
         plain_model(),
         policy=config["policy"],
@@ -64,8 +64,7 @@ def build(config):
         model,
         keras.optimizers.Adam(config["learning_rate"]),
         triplet_weight=config["triplet_weight"],
-        # A search compiles once and takes many steps.
-        run_eagerly=False,
+        **arguments,
     )
 
 
@@ -239,6 +238,7 @@ def logs_of(result):
     return {name: result[name] for name in result if name.endswith(("loss", "acy"))}
 
 
+@pytest.mark.backend
 def test_a_step_reports_the_last_epoch(make_member):
     member = make_member(smoothing=0.25)
     first, second = member.train(), member.train()
@@ -276,6 +276,7 @@ class Seen(keras.callbacks.Callback):
         )
 
 
+@pytest.mark.backend
 def test_a_state_goes_on_exactly(make_member, tmp_path):
     averages = keras.callbacks.SwapEMAWeights()
 
@@ -327,11 +328,12 @@ def test_members_begin_by_their_seeds(make_member):
     np.testing.assert_array_equal(kernel(member), first)
 
 
+@pytest.mark.backend
 def test_values_are_assigned_and_nothing_is_traced_again(make_member, tmp_path):
     traces = []
 
     def counted(config):
-        model = build(config)
+        model = build(config, run_eagerly=False)
         step = model.train_step
         model.train_step = lambda *args: traces.append(1) or step(*args)
         return model
@@ -367,10 +369,21 @@ def test_values_are_assigned_and_nothing_is_traced_again(make_member, tmp_path):
     assert len(traces) == (3 * count if BACKEND == "torch" else count)
 
 
-def test_what_cannot_be_assigned_needs_another_process(make_member):
-    member = make_member({**CONFIG, "units": 4})
-    assert member.reset({**CONFIG, "units": 4, "dropout": 0.3})
-    assert not member.reset({**CONFIG, "units": 8})
+def test_what_cannot_be_assigned_needs_another_model(make_member):
+    def sized(config):
+        inputs = keras.Input((8,))
+        hidden = keras.layers.Dense(config["units"], "relu", name="hidden")(inputs)
+        outputs = keras.layers.Dense(3, "softmax")(hidden)
+        return compile_(keras_modals.augment(keras.Model(inputs, outputs)))
+
+    config = {"units": 4}
+    member = make_member(config, build=sized)
+    model = member._reused.model
+    assert member.reset({"units": 4, "seed": 1})
+    assert member._reused.model is model
+    assert member.reset({"units": 5})
+    member.train()
+    assert kernel(member).shape == (8, 5)
 
 
 def test_what_training_has_lowered_stays(make_member, tmp_path):
@@ -428,6 +441,28 @@ def test_refuses_arguments_of_fit(arguments, message):
 def test_refuses_plain_models(make_member):
     with pytest.raises(TypeError, match="must return a compiled"):
         make_member(build=lambda config: plain_model())
+
+
+def test_the_code_of_the_page_runs_up_to_the_search(tmp_path, monkeypatch):
+    module = "ray.tune.trainable.trainable"
+    monkeypatch.setattr(f"{module}.DEFAULT_STORAGE_PATH", str(tmp_path))
+    page = pathlib.Path(__file__).parents[1] / "docs" / "ray.md"
+    code = page.read_text().split("```python\n")[1].split("```")[0]
+    code, search = code.split("best = tuner.fit()")
+    assert "PolicySchedule.from_ray(best)" in search
+    here = f'name="search", storage_path={str(tmp_path)!r}'
+    names: dict = {}
+    exec(code.replace('name="search"', here), names)
+    config = {"dropout": 0.1, "policy": Policy.zero(repeats=1).get_config()}
+    member = names["trainable"](config)
+    reported = member.train()
+    member.save(str(tmp_path / "best"))
+    result = as_result(tmp_path / "best", config)
+    model = load_model(names["build"], result)
+    x, y = names["x_val"], names["y_val"]
+    accuracy = model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
+    assert accuracy == pytest.approx(reported["val_accuracy"], abs=1e-6)
+    assert PolicySchedule.from_ray(result).epochs == 3
 
 
 # Schedules --------------------------------------------------------------

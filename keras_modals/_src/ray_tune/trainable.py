@@ -4,6 +4,7 @@ import copy
 import math
 import pathlib
 from functools import partial
+from typing import Any
 
 import numpy as np
 from ray import tune
@@ -24,6 +25,7 @@ from keras_modals._src.population.scores import smooth
 from keras_modals._src.population.start import check_fit_arguments
 from keras_modals._src.ray_tune.scheduler import SEED
 from keras_modals._src.ray_tune.space import POLICY
+from keras_modals._src.session import forget_models
 
 
 def trainable(
@@ -36,9 +38,9 @@ def trainable(
 ):
     """What `ray.tune.Tuner` trains: a `ModalsModel`, some epochs in each step.
 
-    A model is built and compiled once per process. From then on trials' weights are
-    loaded and their values assigned, if `TuneConfig` says `reuse_actors=True`; a trial
-    whose values cannot be assigned gets a process of its own.
+    With `reuse_actors=True` in `TuneConfig`, a model is built and compiled once per
+    process. From then on trials' weights are loaded and their values assigned. Values
+    that cannot be assigned need a new model whenever they differ.
 
     A step reports the logs of its last epoch, the validation logs also smoothed along
     the lineage, as `smoothed_val_loss`, and the `epochs` so far. A loss that is not a
@@ -135,13 +137,16 @@ class ModalsTrainable(tune.Trainable):
         self._smoothing = smoothing
         assignable = {name: partial(assign_value, name) for name in BOUNDS}
         self._assign = {POLICY: _assign_policy, **assignable, **assign}
-        self._unassignable = self._fixed(config)
-        self._reused = ReusedModel(self._build)
-        self._forget()
+        self._reused: Any = None
+        self._key: dict = {}
+        self.reset_config(config)
 
     def reset_config(self, new_config):
-        if self._fixed(new_config) != self._unassignable:
-            return False
+        key = {n: v for n, v in new_config.items() if n not in (*self._assign, SEED)}
+        if self._reused is None or key != self._key:
+            self._reused = None
+            forget_models()
+            self._reused, self._key = ReusedModel(self._build), key
         self._forget()
         return True
 
@@ -182,10 +187,6 @@ class ModalsTrainable(tune.Trainable):
         load(model)
         # What is as it was stays as training left it, a learning rate for one.
         self._assign_values({n: v for n, v in values.items() if v != before.get(n)})
-
-    def _fixed(self, config):
-        """What of a config cannot be assigned."""
-        return {n: v for n, v in config.items() if n not in (*self._assign, SEED)}
 
     def _values(self):
         """What of the config can be assigned."""
