@@ -140,6 +140,13 @@ class PolicySchedule:
 
         Raises:
             ValueError: For anything that has no such checkpoint.
+
+        Example:
+
+        ```python
+        best = tuner.fit().get_best_result()
+        schedule = keras_modals.PolicySchedule.from_ray(best)
+        ```
         """
         checkpoint = getattr(result, "checkpoint", None)
         if checkpoint is None:

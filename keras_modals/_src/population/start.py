@@ -12,9 +12,17 @@ INITIAL = ("zero", "policy", "random")
 def check_arguments(population_size, smoothing, quantile, initial):
     """Checks what all searches of a population are told."""
     check_integer("population_size", population_size, 1)
-    _check_float("smoothing", smoothing, 0 <= smoothing < 1, "[0, 1)")
-    _check_float("quantile", quantile, 0 < quantile <= 0.5, "(0, 0.5]")
+    check_smoothing(smoothing)
+    check_quantile(quantile)
     check_choice("initial", initial, INITIAL)
+
+
+def check_smoothing(smoothing):
+    _check_float("smoothing", smoothing, 0 <= smoothing < 1, "[0, 1)")
+
+
+def check_quantile(quantile):
+    _check_float("quantile", quantile, 0 < quantile <= 0.5, "(0, 0.5]")
 
 
 def _check_float(name, value, is_valid, interval):

@@ -6,7 +6,7 @@ from ray.tune.result import TRAINING_ITERATION
 
 from keras_modals._src.arguments import shown
 from keras_modals._src.population.explore import pba_explore
-from keras_modals._src.population.start import check_arguments, check_seed
+from keras_modals._src.population.start import check_quantile, check_seed
 from keras_modals._src.ray_tune.space import POLICY, domains, levels_of, replaced
 
 SEED = "seed"
@@ -73,7 +73,7 @@ class PopulationBasedTraining(schedulers.PopulationBasedTraining):
         metric=None,
         mode=None,
     ):
-        check_arguments(1, 0.0, quantile, "zero")
+        check_quantile(quantile)
         if not isinstance(space, dict) or not any(domains(space)):
             raise ValueError(
                 "Invalid value received for argument `space`. Expected a dict of what "
@@ -92,8 +92,8 @@ class PopulationBasedTraining(schedulers.PopulationBasedTraining):
             synch=True,
         )
 
-    # Ray's own loses count of generations after `Tuner.restore`, and waits for ever; so
-    # it does for a trial that has failed for good.
+    # Ray's own loses count of generations after `Tuner.restore`. It waits for ever,
+    # then and for a trial that has failed for good.
 
     def on_trial_add(self, tune_controller, trial):
         self._complete(trial)

@@ -22,7 +22,7 @@ from keras_modals._src.policies.policy_schedule import (
     policy_from_config,
 )
 from keras_modals._src.population.scores import smooth
-from keras_modals._src.population.start import check_fit_arguments
+from keras_modals._src.population.start import check_fit_arguments, check_smoothing
 from keras_modals._src.ray_tune.scheduler import SEED
 from keras_modals._src.ray_tune.space import POLICY
 from keras_modals._src.session import forget_models
@@ -87,6 +87,7 @@ def trainable(
     ```
     """
     check_integer("epochs_per_generation", epochs_per_generation, 1)
+    check_smoothing(smoothing)
     check_fit_arguments(fit_kwargs, 1, epochs_per_generation)
     callback_list(fit_kwargs.get("callbacks"))
     return tune.with_parameters(
