@@ -32,6 +32,7 @@ from keras_modals._src.version import __version__
 if TYPE_CHECKING:
     from keras_modals import evaluation as evaluation
     from keras_modals import plots as plots
+    from keras_modals import ray as ray
     from keras_modals import tuners as tuners
     from keras_modals.evaluation import compare as compare
 
@@ -72,6 +73,7 @@ _EXTRAS = {
     "compare": ("evaluation", "compare"),
     "evaluation": ("evaluation", "compare"),
     "plots": ("plots", "plot"),
+    "ray": ("ray", "ray"),
     "tuners": ("tuners", "tuner"),
 }
 

@@ -240,7 +240,7 @@ def test_what_is_not_for_users_exists():
 
 
 def test_dir_shows_what_is_loaded_on_first_use():
-    assert {"compare", "evaluation", "plots", "tuners"} <= set(dir(keras_modals))
+    assert {"compare", "evaluation", "plots", "ray", "tuners"} <= set(dir(keras_modals))
     assert set(keras_modals.__all__) <= set(dir(keras_modals))
     # `from keras_modals import *` works without extras.
     assert not set(keras_modals._EXTRAS) & set(keras_modals.__all__)

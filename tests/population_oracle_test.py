@@ -310,7 +310,7 @@ def test_a_failure_deletes_nothing_that_another_worker_saves(tmp_path):
     oracle = make_oracle(tmp_path, size=3)
     saving, failing = oracle.create_trial("a"), oracle.create_trial("b")
     folder = CheckpointFolder(tmp_path / "search")
-    folder.save(saving.trial_id, FakeModel())
+    folder.of(saving.trial_id).save(FakeModel())
     fail(oracle, failing)
     assert folder._path(saving.trial_id).exists()
 
@@ -348,7 +348,7 @@ def test_disk_is_bounded_by_the_population(seed, workers, tmp_path):
     def score(entry):
         parent = entry.values[PARENT]
         assert not parent or folder._path(parent).exists()
-        folder.save(entry.trial_id, FakeModel())
+        folder.of(entry.trial_id).save(FakeModel())
         counts.append(len(list((tmp_path / "search").glob("trial_*/*.h5"))))
         return score_of(entry)
 

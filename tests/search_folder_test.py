@@ -117,16 +117,16 @@ def test_a_whole_folder_goes_on(folder):
 def test_a_checkpoint_that_is_lost_is_named(tmp_path):
     checkpoints = CheckpointFolder(tmp_path)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    checkpoints.save("0000", model)
-    checkpoints.load("0000", model)
+    checkpoints.of("0000").save(model)
+    checkpoints.of("0000").load(model)
     path = tmp_path / "trial_0000" / "checkpoint.weights.h5"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match=str(path)):
-        checkpoints.load("0000", model)
+        checkpoints.of("0000").load(model)
     with pytest.raises(ValueError, match=r"trial_0001/checkpoint\.weights\.h5 cannot"):
-        checkpoints.load("0001", model)
+        checkpoints.of("0001").load(model)
     with pytest.raises(ValueError, match=r"trial_0001/checkpoint\.json cannot"):
-        checkpoints.load_record("0001")
+        checkpoints.of("0001").load_record()
 
 
 def no_space(*args, **kwargs):

@@ -1,4 +1,5 @@
 import numbers
+import os
 from collections import namedtuple
 from collections.abc import Mapping
 
@@ -9,6 +10,9 @@ from keras_modals._src.policies.policy import Policy
 Segment = namedtuple("Segment", ["epochs", "policy", "values"])
 
 MOST_EPOCHS = 10**9
+
+#: The file of a member's schedule, in a checkpoint of Ray Tune.
+SCHEDULE_FILE = "schedule.json"
 
 
 class PolicySchedule:
@@ -121,6 +125,46 @@ class PolicySchedule:
         """Reads what `save` wrote. A file that is broken raises, with its line."""
         return files.load(path, "PolicySchedule", cls.from_config)
 
+    @classmethod
+    def from_ray(cls, result):
+        """The policies that a trial of Ray Tune was trained with, by itself and by
+        those that it goes on from.
+
+        Args:
+            result: A `ray.tune.Result` of a `keras_modals.ray.trainable`, such as
+                `tuner.fit().get_best_result()`. Its checkpoint has the schedule as
+                JSON.
+
+        Returns:
+            A `PolicySchedule`.
+
+        Raises:
+            ValueError: For anything that has no such checkpoint.
+
+        Example:
+
+        ```python
+        best = tuner.fit().get_best_result()
+        schedule = keras_modals.PolicySchedule.from_ray(best)
+        ```
+        """
+        checkpoint = getattr(result, "checkpoint", None)
+        if checkpoint is None:
+            raise ValueError(
+                "Expected the `ray.tune.Result` of a trial with a checkpoint, such as "
+                "`tuner.fit().get_best_result()`. "
+                f"Received: result={shown(result)}"
+            )
+        with checkpoint.as_directory() as folder:
+            path = os.path.join(folder, SCHEDULE_FILE)
+            if not os.path.exists(path):
+                raise ValueError(
+                    "The checkpoint of the trial has no schedule: train a "
+                    "`keras_modals.ray.trainable` with a policy in its config. "
+                    f"Received: result={shown(result)}"
+                )
+            return cls.load(path)
+
     def get_config(self):
         return {
             "segments": [
@@ -144,7 +188,7 @@ class PolicySchedule:
             with files.located("segments", index):
                 files.check_keys(entry, ("epochs", "policy"), ("values",))
                 with files.located("policy"):
-                    policy = _policy_from(entry["policy"])
+                    policy = policy_from_config(entry["policy"])
                 with files.located("values"):
                     values = entry.get("values", {})
                     files.check_keys(values, (), BOUNDS)
@@ -225,7 +269,8 @@ def _config_of(policy):
     return policy.get_config()
 
 
-def _policy_from(config):
+def policy_from_config(config):
+    """A policy, or from a list of configs a tuple of them."""
     if not isinstance(config, list):
         return Policy.from_config(config)
     policies = []

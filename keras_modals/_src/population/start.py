@@ -12,9 +12,17 @@ INITIAL = ("zero", "policy", "random")
 def check_arguments(population_size, smoothing, quantile, initial):
     """Checks what all searches of a population are told."""
     check_integer("population_size", population_size, 1)
-    _check_float("smoothing", smoothing, 0 <= smoothing < 1, "[0, 1)")
-    _check_float("quantile", quantile, 0 < quantile <= 0.5, "(0, 0.5]")
+    check_smoothing(smoothing)
+    check_quantile(quantile)
     check_choice("initial", initial, INITIAL)
+
+
+def check_smoothing(smoothing):
+    _check_float("smoothing", smoothing, 0 <= smoothing < 1, "[0, 1)")
+
+
+def check_quantile(quantile):
+    _check_float("quantile", quantile, 0 < quantile <= 0.5, "(0, 0.5]")
 
 
 def _check_float(name, value, is_valid, interval):
@@ -39,6 +47,31 @@ def check_validation(fit_arguments):
         raise ValueError(
             "A search scores members on validation data. Pass `validation_data` or a "
             f"positive `validation_split`. Received: {sorted(fit_arguments)}"
+        )
+
+
+def check_fit_arguments(arguments, generations, epochs_per_generation):
+    """Refuses arguments of `fit` with which members could not be scored."""
+    check_validation(arguments)
+    for name in ("epochs", "initial_epoch"):
+        if name in arguments:
+            raise ValueError(
+                "The epochs of a search are `generations` times "
+                f"`epochs_per_generation`. Received: {name}={arguments[name]}"
+            )
+    frequency = arguments.get("validation_freq", 1)
+    epochs = epochs_per_generation
+    ends = range(epochs, generations * epochs + 1, epochs)
+    if isinstance(frequency, int):
+        missing = [end for end in ends if end % frequency]
+    else:
+        missing = [end for end in ends if end not in frequency]
+    if missing:
+        raise ValueError(
+            "Invalid value received for argument `validation_freq`. Expected one "
+            "that validates the last epoch of every generation, for which members "
+            f"are scored. Received: validation_freq={frequency}, which leaves out "
+            f"epoch {missing[0]}"
         )
 
 

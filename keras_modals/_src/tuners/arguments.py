@@ -1,6 +1,4 @@
-"""Arguments of Keras Tuner's and of `fit` that a search of a population refuses."""
-
-from keras_modals._src.population.start import check_validation
+"""Arguments of Keras Tuner's that a search of a population refuses."""
 
 #: Arguments of `keras_tuner.Oracle` that would do nothing, and what does it.
 ORACLE_UNUSED = {
@@ -42,28 +40,3 @@ def check_unused(unused, arguments):
                 f"Argument `{name}` has no effect on a search of a population. "
                 f"{instead}. Received: {name}={value}"
             )
-
-
-def check_fit_arguments(arguments, generations, epochs_per_generation):
-    """Refuses arguments of `fit` with which members could not be scored."""
-    check_validation(arguments)
-    for name in ("epochs", "initial_epoch"):
-        if name in arguments:
-            raise ValueError(
-                "The epochs of a search are `generations` times "
-                f"`epochs_per_generation`. Received: {name}={arguments[name]}"
-            )
-    frequency = arguments.get("validation_freq", 1)
-    epochs = epochs_per_generation
-    ends = range(epochs, generations * epochs + 1, epochs)
-    if isinstance(frequency, int):
-        missing = [end for end in ends if end % frequency]
-    else:
-        missing = [end for end in ends if end not in frequency]
-    if missing:
-        raise ValueError(
-            "Invalid value received for argument `validation_freq`. Expected one "
-            "that validates the last epoch of every generation, for which members "
-            f"are scored. Received: validation_freq={frequency}, which leaves out "
-            f"epoch {missing[0]}"
-        )

@@ -1,16 +1,14 @@
 """The models in which members train."""
 
-import random
+from functools import partial
 
-import keras
 import keras_tuner
 
 from keras_modals._src.arguments import BOUNDS
-from keras_modals._src.models.modals_model import ModalsModel
+from keras_modals._src.members.reused_model import ReusedModel, built
 from keras_modals._src.session import forget_models
 from keras_modals._src.tuners.entry import BOOKKEEPING, Entry
 from keras_modals._src.tuners.folder import temporary_files
-from keras_modals._src.tuners.generation import optimizer_variables
 from keras_modals._src.tuners.policy_space import PREFIX, policy_from_values
 
 
@@ -29,8 +27,7 @@ class MemberModels:
         self._assign = assign
         self._checkpoints = checkpoints
         self._folder = folder
-        self._model = self._key = None
-        self._initial_state: list = []
+        self._reused = self._key = None
 
     def begin(self, trial, parent, record):
         """The model of this process, as the trial's member starts.
@@ -46,14 +43,11 @@ class MemberModels:
             for name, value in entry.values.items()
             if not (name in BOOKKEEPING or self._is_assigned(name))
         }
-        if self._model is None or key != self._key:
-            self._model = None
+        if self._reused is None or key != self._key:
+            self._reused = None
             forget_models()
-            self._model, self._key = self._build(hp), key
-            self._initial_state = [
-                (variable, keras.ops.convert_to_numpy(variable))
-                for variable in optimizer_variables(self._model)
-            ]
+            self._reused, self._key = ReusedModel(partial(self._build, hp)), key
+        model = self._reused.model
         names = set(entry.values)
         if parent:
             before = parent.hyperparameters.values
@@ -61,31 +55,22 @@ class MemberModels:
             # What is as it was stays as training left it, a learning rate for one. The
             # policy is all in the checkpoint.
             same = {n for n in names - changed if not n.startswith(PREFIX)}
-            self._assign_values(self._model, entry.values, same)
-            load = self._checkpoints.load
-            if record["swaps"]:
-                load = self._checkpoints.load_training
-            load(parent.trial_id, self._model)
+            self._assign_values(model, entry.values, same)
+            checkpoint = self._checkpoints.of(parent.trial_id)
+            load = checkpoint.load_training if record["swaps"] else checkpoint.load
+            load(model)
             names = changed
         else:
-            for variable, value in self._initial_state:
-                variable.assign(value)
-            # Not `keras.utils.set_random_seed`: with it, TensorFlow forgets what it
-            # has prepared, which costs most of a second per trial.
-            random.seed(entry.seed)
-            fresh = self._build(hp)
-            self._model.set_weights(fresh.get_weights())
-            for term, other in zip(self._model.terms, fresh.terms, strict=True):
-                term.take_state(other)
-        self._assign_values(self._model, entry.values, names)
-        return self._model
+            self._reused.begin_anew(partial(self._build, hp), entry.seed)
+        self._assign_values(model, entry.values, names)
+        return model
 
     def load(self, trial):
         """A model of its own, as it was scored in a trial."""
         model = self._build(trial.hyperparameters)
         values = trial.hyperparameters.values
         self._assign_values(model, values, set(values))
-        self._checkpoints.load(trial.trial_id, model)
+        self._checkpoints.of(trial.trial_id).load(model)
         return model
 
     def _is_assigned(self, name):
@@ -99,13 +84,10 @@ class MemberModels:
                 hp.values[parameter.name] = max(parameter.values)
         with temporary_files(self._folder):
             model = self._hypermodel.build(hp)
-        if not isinstance(model, ModalsModel) or not model.compiled:
-            raise keras_tuner.errors.FatalTypeError(
-                "The build function must return a compiled `keras_modals.ModalsModel`. "
-                f"Received: {model}"
-            )
-        model.optimizer.build(model.trainable_variables)
-        return model
+        try:
+            return built(model)
+        except TypeError as error:
+            raise keras_tuner.errors.FatalTypeError(str(error)) from error
 
     def _assign_values(self, model, values, names):
         """Assigns the values of `names`."""

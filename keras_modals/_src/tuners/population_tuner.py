@@ -10,17 +10,19 @@ import keras_tuner
 import numpy as np
 
 from keras_modals._src.arguments import BOUNDS, check_integer
+from keras_modals._src.members.callback_states import (
+    CallbackError,
+    CallbackStates,
+    callback_list,
+)
+from keras_modals._src.members.generation import Generation
 from keras_modals._src.models.assignment import assign_value
 from keras_modals._src.policies.files import write_json
 from keras_modals._src.population.explore import pba_explore
 from keras_modals._src.population.results import Step, print_results, schedule_of
+from keras_modals._src.population.start import check_fit_arguments
 from keras_modals._src.tuners import local_workers
-from keras_modals._src.tuners.arguments import (
-    TUNER_UNUSED,
-    check_fit_arguments,
-    check_unused,
-)
-from keras_modals._src.tuners.callback_states import CallbackStates, callback_list
+from keras_modals._src.tuners.arguments import TUNER_UNUSED, check_unused
 from keras_modals._src.tuners.checkpoints import CheckpointFolder
 from keras_modals._src.tuners.entry import EPOCHS, ERROR, Entry
 from keras_modals._src.tuners.folder import (
@@ -29,7 +31,6 @@ from keras_modals._src.tuners.folder import (
     temporary_files,
     trial_folder,
 )
-from keras_modals._src.tuners.generation import Generation
 from keras_modals._src.tuners.member_models import MemberModels
 from keras_modals._src.tuners.population_oracle import PopulationBasedOracle
 from keras_modals._src.tuners.progress import Progress
@@ -212,13 +213,13 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def run_trial(self, trial, *fit_args, **fit_kwargs):
         entry = Entry(trial)
         parent: Any = self.oracle.get_trial(entry.parent) if entry.parent else None
-        record = self.checkpoints.load_record(parent.trial_id) if parent else {}
+        record = self.checkpoints.of(entry.parent).load_record() if parent else {}
         if record.get("stopped"):
             self.checkpoints.copy(parent.trial_id, trial.trial_id)
             return {**record["logs"], EPOCHS: 0}
         model, generation = self._train(trial, parent, record, fit_args, fit_kwargs)
-        results = generation.results(self.population.objective.name)
-        generation.save(self.checkpoints, trial.trial_id, model)
+        results = _results(generation, self.population.objective.name)
+        generation.save(self.checkpoints.of(trial.trial_id), model)
         if generation.epochs != self.epochs_per_generation:
             results = {**results, EPOCHS: generation.epochs}
         return results
@@ -236,19 +237,22 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             end=start + self.epochs_per_generation,
             begin_with=record.get("callbacks"),
         )
-        history = self.hypermodel.fit(
-            trial.hyperparameters,
-            model,
-            *fit_args,
-            **{
-                **fit_kwargs,
-                "initial_epoch": start,
-                # Callbacks may ask: it is one training, of which this is a part.
-                "epochs": self.population.generations * self.epochs_per_generation,
-                "callbacks": generation.callbacks,
-                "verbose": 0,
-            },
-        )
+        try:
+            history = self.hypermodel.fit(
+                trial.hyperparameters,
+                model,
+                *fit_args,
+                **{
+                    **fit_kwargs,
+                    "initial_epoch": start,
+                    # Callbacks may ask: it is one training, of which this is a part.
+                    "epochs": self.population.generations * self.epochs_per_generation,
+                    "callbacks": generation.callbacks,
+                    "verbose": 0,
+                },
+            )
+        except CallbackError as error:
+            raise keras_tuner.errors.FatalValueError(str(error)) from error
         if generation.logs is None or not isinstance(history, keras.callbacks.History):
             raise keras_tuner.errors.FatalTypeError(
                 "`HyperModel.fit` must pass its `callbacks` to `model.fit`, and return "
@@ -394,3 +398,20 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     def _get_tuner_fname(self):
         # One for all processes, so that any of them can go on with the search.
         return os.path.join(self.project_dir, "tuner.json")
+
+
+def _results(generation, objective):
+    """The logs that a member is scored by, which have the objective."""
+    logs = generation.logs or {}
+    if objective not in logs:
+        raise keras_tuner.errors.FatalValueError(
+            "A member is scored with the logs of its last epoch, and the objective is "
+            "not in them. Expected an `objective` that is, and, where a callback stops "
+            "a training, `validation_freq=1`. Received: "
+            f"objective={objective!r}, logs of {sorted(logs)}"
+        )
+    if not np.isfinite(logs[objective]):
+        raise keras_tuner.errors.FailedTrialError(
+            f"The score is not a number. Received: {logs}"
+        )
+    return logs

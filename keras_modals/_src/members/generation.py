@@ -1,7 +1,6 @@
 """One generation of a member, as a part of one long training."""
 
 import keras
-import keras_tuner
 import numpy as np
 
 
@@ -64,38 +63,33 @@ class Generation:
         self._values = _values(_state(model))
         self.callback_state = self._states.write(self._members, model, self._begun)
 
-    def results(self, objective):
-        """The logs that the member is scored by, which have the objective."""
-        logs = self.logs or {}
-        if objective not in logs:
-            raise keras_tuner.errors.FatalValueError(
-                "A member is scored with the logs of its last epoch, and the "
-                "objective is not in them. Expected an `objective` that is, and, where "
-                "a callback stops a training, `validation_freq=1`. Received: "
-                f"objective={objective!r}, logs of {sorted(logs)}"
-            )
-        if not np.isfinite(logs[objective]):
-            raise keras_tuner.errors.FailedTrialError(
-                f"The score is not a number. Received: {logs}"
-            )
-        return logs
-
-    def save(self, checkpoints, trial_id, model):
-        """Saves what training goes on from, and the weights that were scored, which the
-        model has then."""
+    def go_on(self, model):
+        """Gives the model back what its training goes on from."""
         _assign(_state(model), self._values)
+
+    def save(self, checkpoint, model, more=None):
+        """Saves what training goes on from, and the weights that were scored, which the
+        model has then.
+
+        Args:
+            checkpoint: The `Checkpoint`.
+            model: The model that was trained.
+            more: Optional dict of what else its record is to have.
+        """
+        self.go_on(model)
         swaps = self._swaps_weights(model)
         if swaps:
-            checkpoints.save_training(trial_id, model)
+            checkpoint.save_training(model)
             _assign(model.weights, self._scored)
-        checkpoints.save(trial_id, model)
+        checkpoint.save(model)
         record = {
             "callbacks": self.callback_state,
             "logs": {n: float(value) for n, value in (self.logs or {}).items()},
             "stopped": self.stopped,
             "swaps": swaps,
+            **(more or {}),
         }
-        checkpoints.save_record(trial_id, record)
+        checkpoint.save_record(record)
 
     def _swaps_weights(self, model):
         """Whether the weights that were scored are others than the model's."""

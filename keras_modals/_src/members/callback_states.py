@@ -7,9 +7,8 @@ import types
 
 import cloudpickle
 import keras
-import keras_tuner
 
-from keras_modals._src.tuners.plain_data import (
+from keras_modals._src.members.plain_data import (
     NotPlainError,
     PartOfModelError,
     PlainData,
@@ -40,6 +39,10 @@ _OF_KERAS = (
     keras.Variable,
     keras.callbacks.Callback,
 )
+
+
+class CallbackError(ValueError):
+    """What a callback knows cannot be kept from generation to generation."""
 
 
 def callback_list(callbacks):
@@ -119,7 +122,7 @@ class CallbackStates:
             begun: What `begin` returned.
 
         Raises:
-            ValueError: For an attribute that has changed and is no plain data.
+            CallbackError: For an attribute that has changed and is no plain data.
         """
         data = self._data(callbacks, model)
         states: dict = {}
@@ -141,7 +144,7 @@ class CallbackStates:
                         continue
                     if before.get(name) == _digest(value, data):
                         continue
-                    raise keras_tuner.errors.FatalValueError(
+                    raise CallbackError(
                         f"The callback `{type(callback).__name__}` cannot go on from "
                         "generation to generation: a training has changed its "
                         f"attribute `{name}`. Expected numbers, strings, arrays, or "

@@ -1,0 +1,78 @@
+import contextlib
+import json
+import os
+import pathlib
+
+#: The weights that were scored.
+SCORED = "checkpoint.weights.h5"
+#: Those that training goes on from, where these are other weights.
+TRAINING = "checkpoint.training.weights.h5"
+#: What else training goes on from.
+RECORD = "checkpoint.json"
+
+
+class Checkpoint:
+    """What a member is and starts from, in a folder.
+
+    A file is written whole or not at all.
+    """
+
+    def __init__(self, folder):
+        self._folder = pathlib.Path(folder)
+
+    def save(self, model):
+        """Saves the weights of a member, those that were scored."""
+        self._save_weights(SCORED, model)
+
+    def save_training(self, model):
+        """Saves weights that training goes on from, where they are others."""
+        self._save_weights(TRAINING, model)
+
+    def save_record(self, record):
+        """Saves what else training goes on from, a dict that JSON can hold."""
+        with replaced(self._folder / RECORD) as temporary:
+            temporary.write_text(json.dumps(record), encoding="utf-8")
+
+    def _save_weights(self, name, model):
+        with replaced(self._folder / name) as temporary:
+            model.save_weights(temporary, overwrite=True)
+
+    def load(self, model):
+        """Loads the weights that were scored."""
+        self._load_weights(SCORED, model)
+
+    def load_training(self, model):
+        """Loads the weights that training goes on from where they are others."""
+        self._load_weights(TRAINING, model)
+
+    def load_record(self):
+        """The dict that was saved."""
+        path = self._folder / RECORD
+        with named(path):
+            return json.loads(path.read_text(encoding="utf-8"))
+
+    def _load_weights(self, name, model):
+        path = self._folder / name
+        with named(path):
+            model.load_weights(path)
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """A path to write to, which then takes the place of `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name.replace("checkpoint.", "checkpoint.tmp.", 1))
+    yield temporary
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def named(path):
+    """Names the file in the error of one that cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"The checkpoint {path} cannot be loaded. Restore it, or begin anew. "
+            f"Received: {error}"
+        ) from error
