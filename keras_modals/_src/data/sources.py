@@ -16,7 +16,7 @@ class ArraySource:
     """
 
     def __init__(self, arrays, shuffle, seed):
-        self._arrays = keras.tree.map_structure(_to_numpy, arrays)
+        self._arrays = keras.tree.map_structure(to_numpy, arrays)
         counts = {len(each) for each in keras.tree.flatten(self._arrays)}
         if len(counts) != 1 or 0 in counts:
             raise ValueError(
@@ -82,7 +82,7 @@ class StreamSource:
                 "again, such as a `keras.utils.PyDataset`. Received: one that is at "
                 f"its end, {self._stream!r}"
             )
-        return keras.tree.map_structure(_to_numpy, batch)
+        return keras.tree.map_structure(to_numpy, batch)
 
     def samples(self, count):
         """The inputs of the next samples, so many."""
@@ -118,7 +118,7 @@ def _batches_of(stream):
     stream.on_epoch_end()
 
 
-def _to_numpy(array):
+def to_numpy(array):
     """An array or tensor as one of NumPy; `None` as it is."""
     if array is None or isinstance(array, np.ndarray):
         return array

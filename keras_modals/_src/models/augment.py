@@ -3,6 +3,7 @@ from functools import partial
 
 import keras
 
+from keras_modals._src.data.preprocessed import preprocessor_of
 from keras_modals._src.labels import labels_of
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.latent_dropout import LatentDropout
@@ -150,6 +151,7 @@ def augment(
         warmup_steps=warmup_steps,
         label_output=label_output,
     )
+    result.preprocessor = preprocessor_of(model)
     result.found_places = [_described(place, graph) for place, _ in used]
     if not model.trainable:
         result.trainable = False
@@ -212,7 +214,7 @@ def overridden(model):
             break
         names.update(name for name in vars(base) if not name.startswith("_"))
         names.update({"__call__"} & vars(base).keys())
-    known = set(dir(keras.Model)) - set(_HARMLESS)
+    known = {*dir(keras.Model), "preprocess_samples"} - set(_HARMLESS)
     return sorted(names & known)
 
 

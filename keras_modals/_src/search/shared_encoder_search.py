@@ -180,6 +180,7 @@ class SharedEncoderSearch(ModalsModel):
             clean_view=template.clean_view,
             warmup_steps=template.warmup_steps,
         )
+        self.preprocessor = template.preprocessor
         self._template = Untracked(template)
         self.heads = heads
         self._label_position = label_position
