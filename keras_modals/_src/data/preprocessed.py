@@ -13,13 +13,6 @@ import numpy as np
 from keras_modals._src.data.sources import to_numpy
 
 
-def preprocessor_of(model):
-    """The preprocessor that a model applies to its data, `None` where there is none."""
-    # What other models have under this name may be a layer of their graph.
-    is_task = hasattr(model, "preprocess_samples")
-    return getattr(model, "preprocessor", None) if is_task else None
-
-
 def preprocess(preprocessor):
     """`fn(x, y=None, sample_weight=None)` that preprocesses a batch, and packs it."""
     call = getattr(preprocessor, "call", preprocessor)

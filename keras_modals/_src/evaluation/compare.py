@@ -20,8 +20,8 @@ from keras_modals._src.evaluation.checks import (
 )
 from keras_modals._src.evaluation.comparison import BASELINE, Comparison
 from keras_modals._src.evaluation.compiled import (
+    accuracy_log,
     knows_own_objects,
-    logs_accuracy,
     takes_logits,
 )
 from keras_modals._src.evaluation.errors import NotApplicableError
@@ -39,6 +39,7 @@ from keras_modals._src.evaluation.splits import (
     checksum,
     is_split,
     make_loader,
+    takes_strings,
 )
 from keras_modals._src.evaluation.trial import Trial
 from keras_modals._src.models.augment import WORDS
@@ -121,8 +122,8 @@ def compare(
         monitor: Name of the log by whose best epoch a training's weights are restored,
             or `None` to keep the last. Less is better where the name ends with `"loss"`
             or `"error"`, or is that of an error in Keras, as `"val_mae"`. Defaults to
-            `"auto"`: `"val_accuracy"` of classes, where the model is compiled with it,
-            else `"val_loss"`, whatever `metric` is.
+            `"auto"`: of classes the accuracy that the model is compiled with, such as
+            `"val_accuracy"`, if any, else `"val_loss"`, whatever `metric` is.
         splits: The shares of validation and test samples. Only for `(x, y)`.
         unlabeled: Samples without labels, an array or a structure of them like `x`, for
             the methods that learn from such: `"latent mixing, unlabeled"`,
@@ -182,7 +183,7 @@ def compare(
         if value is not None:
             check_name(argument, value)
     check_name("dataset", dataset)
-    check_data(data, splits)
+    data = check_data(data, splits)
     check_fit_arguments(fit_arguments, data)
     starts: dict[int, int] = {}
     model = _build(build_fn, seeds[0], starts)
@@ -193,9 +194,9 @@ def compare(
     metric = kind.metric if metric is None else metric
     check_choice("metric", metric, tuple(kind.scores))
     if monitor == "auto":
-        has_accuracy = kind.has_accuracy and logs_accuracy(model)
-        monitor = "val_accuracy" if has_accuracy else "val_loss"
-    load = make_loader(data, splits, kind, unlabeled)
+        accuracy = accuracy_log(model) if kind.has_accuracy else None
+        monitor = f"val_{accuracy or 'loss'}"
+    load = make_loader(data, splits, kind, unlabeled, strings=takes_strings(model))
     settings = {"epochs": epochs, "batch_size": batch_size}
     settings |= {"layer": layer, "monitor": monitor}
     settings["backend"] = keras.backend.backend()

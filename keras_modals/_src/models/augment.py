@@ -3,13 +3,13 @@ from functools import partial
 
 import keras
 
-from keras_modals._src.data.preprocessed import preprocessor_of
 from keras_modals._src.labels import labels_of
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.latent_dropout import LatentDropout
 from keras_modals._src.layers.policy_layer import DEFAULT_POLICY
 from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.models.graph import Graph, find_layers, plain
+from keras_modals._src.models.hub_task import config_of_task, preprocessor_of
 from keras_modals._src.models.insertion import insert
 from keras_modals._src.models.modals_model import ModalsModel
 from keras_modals._src.models.places import Found, find_places, leading_to
@@ -152,6 +152,7 @@ def augment(
         label_output=label_output,
     )
     result.preprocessor = preprocessor_of(model)
+    result.task_config = config_of_task(model)
     result.found_places = [_described(place, graph) for place, _ in used]
     if not model.trainable:
         result.trainable = False

@@ -17,6 +17,7 @@ from keras_modals._src.models.copying import copy_graph
 from keras_modals._src.models.fit_progress import FitProgress
 from keras_modals._src.models.functional_like import functional_like
 from keras_modals._src.models.graph import find_layers
+from keras_modals._src.models.hub_task import task_like
 from keras_modals._src.models.label_report import LabelReport, fit_arguments
 from keras_modals._src.models.preprocessing_model import PreprocessingModel
 from keras_modals._src.models.task import task_of
@@ -602,7 +603,15 @@ class ModalsModel(PreprocessingModel):
         """The trained model as a plain `keras.Model`, without `LatentAugmentation`.
 
         Its file loads where keras_modals is not installed. Weights are copied.
+
+        Of a KerasHub task, it is a task of the same class, with the preprocessor. Where
+        its class cannot be made from its config, a warning says it, and the model is a
+        Functional one, which takes what the preprocessor makes:
+        `plain.predict(model.preprocessor(x))`.
         """
+        task = self.task_config and task_like(self, self.task_config)
+        if task is not None:
+            return task
 
         def skip_augmentation(layer, *args, **kwargs):
             if isinstance(layer, (LatentAugmentation, MixedMask)):

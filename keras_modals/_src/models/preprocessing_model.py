@@ -27,15 +27,18 @@ class PreprocessingModel(keras.Model):
             `keras.utils.pack_x_y_sample_weight` does; or that takes `x` alone. It is no
             layer of the model's graph. `None` for data that are inputs already. Can be
             assigned.
+        task_config: The config of the KerasHub task that the model was made of, `None`
+            for no such.
     """
 
     preprocessor: Any = None
+    task_config: Any = None
     #: The preprocessed data on which a `fit` that runs evaluates.
     _validation: Any = None
 
     def __setattr__(self, name, value):
-        if name in ("preprocessor", "_validation"):
-            # Past Keras, which would take it for a layer of the model.
+        if name in ("preprocessor", "task_config", "_validation"):
+            # Past Keras, which would take them for parts of the model.
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -98,13 +101,17 @@ class PreprocessingModel(keras.Model):
             config["preprocessor"] = keras.saving.serialize_keras_object(
                 self.preprocessor
             )
+        if self.task_config is not None:
+            config["task_config"] = self.task_config
         return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
         preprocessor = config.pop("preprocessor", None)
+        task_config = config.pop("task_config", None)
         model = super().from_config(config, custom_objects)
+        model.task_config = task_config
         if preprocessor is not None:
             model.preprocessor = keras.saving.deserialize_keras_object(
                 preprocessor, custom_objects

@@ -54,6 +54,7 @@ def copy_modals_model(model, warmup_steps=None):
         warmup_steps=model.warmup_steps if warmup_steps is None else warmup_steps,
     )
     result.preprocessor = model.preprocessor
+    result.task_config = model.task_config
     return result
 
 

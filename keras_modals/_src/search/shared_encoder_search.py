@@ -366,6 +366,7 @@ class SharedEncoderSearch(ModalsModel):
         is a fresh one.
         """
         model = copy_modals_model(self._template.value, warmup_steps=0)
+        model.preprocessor = self.preprocessor
         for target, value in self.heads.member_weights(0, model):
             target.assign(value)
         layer, members = model.latent_augmentation, self.latent_augmentation
