@@ -48,6 +48,9 @@ def augment(
     of the model, drawn anew. `ModalsModel.places_summary` says where these are, and why
     they were chosen.
 
+    Of a KerasHub task, the result has the preprocessor: it takes the same strings, or
+    images.
+
     Layers are made anew from their configs and compared with the original ones. If a
     layer with weights cannot be made so, the result shares the layers of `model`, and a
     warning says it. A model whose class overrides what Keras does in training is
