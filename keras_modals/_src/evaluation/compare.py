@@ -91,8 +91,9 @@ def compare(
             samples, with every class, or what corresponds to it, in proportion; or a
             dict with `"train"`, `"validation"` and `"test"`, each such a pair; or
             `fn(seed)` that returns one. `x` is an array or a structure of them, `y` an
-            array; of strings, for a KerasHub task, `x` may be a list. An array `"test_id"` beside them says by what to know test samples,
-            where their inputs are scaled or encoded anew for each seed.
+            array. Strings, for a KerasHub task, may be a list. An array `"test_id"`
+            beside them says by what to know test samples, where their inputs are scaled
+            or encoded anew for each seed.
         methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
             `Method`s or to functions `fn(trial, model)` that train a model and return
             the one to test. `"none"` is what all others are compared with, and is

@@ -68,11 +68,11 @@ class ModalsModel(PreprocessingModel):
     layers after the augmentation add with `add_loss` they compute for all views: a
     mean over rows stays what it is, a sum grows with `num_views`.
 
-    Where `preprocessor` is not `None`, it makes inputs of the data that `fit`, `evaluate`
-    and `predict` are given, as in KerasHub: arrays keep their order, unless `fit` is
-    given `shuffle=True`. It is a layer, or another callable, that takes a batch
-    `(x, y=..., sample_weight=...)` and returns it packed, or takes `x` alone. Can be
-    assigned; `augment` takes that of a KerasHub task.
+    Where `preprocessor` is not `None`, it makes inputs of the data that `fit`,
+    `evaluate` and `predict` are given, as in KerasHub: arrays keep their order, unless
+    `fit` is given `shuffle=True`. It is a layer, or another callable, that takes a
+    batch `(x, y=..., sample_weight=...)` and returns it packed, or takes `x` alone. Can
+    be assigned; `augment` takes that of a KerasHub task.
 
     Args:
         inputs: Input tensor, or structure of them, as in `keras.Model`.
