@@ -8,7 +8,7 @@ import keras_hub
 import keras_tuner
 import numpy as np
 import pytest
-from portable import array
+from portable import BACKEND, array
 
 import keras_modals
 from keras_modals._src.evaluation.compiled import accuracy_log, recompile
@@ -53,6 +53,8 @@ def compile_(model, **loss):
         keras.optimizers.Adam(1e-2),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True, **loss),
         metrics=[keras.metrics.SparseCategoricalAccuracy()],
+        # To build graphs would take most of the time.
+        run_eagerly=BACKEND == "tensorflow",
     )
     return model
 

@@ -10,6 +10,7 @@ import inspect
 import keras
 import numpy as np
 
+from keras_modals._src.arguments import shown
 from keras_modals._src.data.sources import to_numpy
 
 
@@ -44,7 +45,7 @@ def preprocessed(preprocessor, arguments):
         arguments: Dict of the arguments, by name.
     """
     batch_size = arguments.get("batch_size")
-    if not is_stream(arguments.get("x")):
+    if not _is_stream(arguments.get("x")):
         samples, arguments = _samples(arguments)
         arguments["x"] = samples.batch(batch_size or 32)
     return {**arguments, "x": _mapped(preprocessor, arguments["x"])}
@@ -57,7 +58,7 @@ def preprocessed_fit(preprocessor, arguments):
     batch_size = arguments.get("batch_size") or 32
     validation = arguments.pop("validation_data", None)
     validation_size = arguments.pop("validation_batch_size", None) or batch_size
-    if not is_stream(arguments.get("x")):
+    if not _is_stream(arguments.get("x")):
         samples, arguments = _samples(arguments)
         share = arguments.pop("validation_split", None)
         if share and validation is None:
@@ -75,7 +76,7 @@ def preprocessed_fit(preprocessor, arguments):
     return arguments
 
 
-def is_stream(x):
+def _is_stream(x):
     """Whether data come in batches."""
     import tensorflow as tf
 
@@ -94,7 +95,7 @@ def _samples(arguments):
         raise ValueError(
             "What is preprocessed must be arrays, lists or tensors with one entry for "
             "each sample, a `tf.data.Dataset`, or a `keras.utils.PyDataset`. "
-            f"Received: x={parts[0]!r}"
+            f"Received: x={shown(parts[0])}"
         )
     return tf.data.Dataset.from_tensor_slices(arrays), others
 

@@ -56,9 +56,11 @@ def texts_as_arrays(structure):
 def takes_strings(model):
     """Whether a model may take strings as inputs, or a preprocessor makes its inputs
     of them."""
-    inputs = getattr(model, "inputs", None) or ()
-    is_known = preprocessor_of(model) is None and inputs
-    return not is_known or any(tensor.dtype == "string" for tensor in inputs)
+    inputs = getattr(model, "inputs", None)
+    if preprocessor_of(model) is not None or not inputs:
+        # A subclassed model does not say what it takes.
+        return True
+    return any(tensor.dtype == "string" for tensor in inputs)
 
 
 def make_loader(data, splits, kind, unlabeled=None, *, strings=False):

@@ -15,7 +15,7 @@ def preprocessor_of(model):
     """The preprocessor that a model applies to its data, `None` where there is none."""
     # What other models have under this name may be a layer of their graph.
     prepares = isinstance(model, PreprocessingModel) or _is_task(model)
-    return model.preprocessor if prepares else None
+    return getattr(model, "preprocessor", None) if prepares else None
 
 
 def _is_task(model):
@@ -32,7 +32,8 @@ def config_of_task(model):
     except (NotImplementedError, TypeError, ValueError):
         return None
     config.pop("compile_config", None)
-    config["config"]["preprocessor"] = None
+    if "preprocessor" in config["config"]:
+        config["config"]["preprocessor"] = None
     return config
 
 
