@@ -13,6 +13,7 @@ from keras_modals._src.evaluation.compiled import (
 )
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.models.augment import augment
+from keras_modals._src.models.hub_task import preprocessor_of
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.search.member_graph import START
 from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch
@@ -109,6 +110,8 @@ def population_search(trial, model, population_size=8, space=_searched):
             clone = keras.models.clone_model(model)
             clone.set_weights(model.get_weights())
             member = augmented(trial, clone, **space(hp))
+            # A clone of a task is no task.
+            member.preprocessor = preprocessor_of(model)
             member.compile_from_config(compiling)
         return member
 

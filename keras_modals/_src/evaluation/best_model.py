@@ -5,7 +5,11 @@ import zlib
 
 import keras
 
-from keras_modals._src.evaluation.compiled import compile_settings, knows_own_objects
+from keras_modals._src.evaluation.compiled import (
+    compile_settings,
+    compile_with,
+    knows_own_objects,
+)
 from keras_modals._src.models.modals_model import ModalsModel
 
 
@@ -39,7 +43,7 @@ class BestModel:
             best = self._experiment.train(index)
             if isinstance(best, ModalsModel):
                 best = best.inference_model()
-                best.compile_from_config(compile_settings(model))
+                compile_with(best, compile_settings(model))
             if file is not None:
                 best.save(file)
         return best

@@ -12,7 +12,7 @@ from keras_modals._src.evaluation.checks import (
     resolve,
 )
 from keras_modals._src.evaluation.comparison import Comparison
-from keras_modals._src.evaluation.compiled import logs_accuracy
+from keras_modals._src.evaluation.compiled import accuracy_log
 from keras_modals._src.evaluation.experiment import Experiment, Task, build
 from keras_modals._src.evaluation.jobs import check_jobs, outcomes
 from keras_modals._src.evaluation.kinds import kind_of_model
@@ -20,7 +20,7 @@ from keras_modals._src.evaluation.progress import Progress
 from keras_modals._src.evaluation.run_queue import RunQueue
 from keras_modals._src.evaluation.runs import SETTINGS, RunFile
 from keras_modals._src.evaluation.settings import check_settings, settings_of
-from keras_modals._src.evaluation.splits import check_data, make_loader
+from keras_modals._src.evaluation.splits import check_data, make_loader, takes_strings
 from keras_modals._src.models.augment import WORDS
 
 DEFAULT_METHODS = (
@@ -67,12 +67,13 @@ def compare(
             samples, with every class, or what corresponds to it, in proportion; or a
             dict with `"train"`, `"validation"` and `"test"`, each such a pair; or
             `fn(seed)` that returns one. `x` is an array or a structure of them, `y` an
-            array. An array `"test_id"` beside them says by what to know test samples,
-            where their inputs are scaled or encoded anew for each seed. In place of a
-            pair there may be a dataset of batches that `fit` takes, a
-            `tf.data.Dataset`, a `keras.utils.PyDataset` or a PyTorch `DataLoader`,
-            which is not read into memory. A `DataLoader` of samples with an index, and
-            a `PyDataset`, by its batches, can be split as well.
+            array. Strings, for a KerasHub task, may be a list. An array `"test_id"`
+            beside them says by what to know test samples, where their inputs are scaled
+            or encoded anew for each seed. In place of a pair there may be a dataset of
+            batches that `fit` takes, a `tf.data.Dataset`, a `keras.utils.PyDataset` or
+            a PyTorch `DataLoader`, which is not read into memory. A `DataLoader` of
+            samples with an index, and a `PyDataset`, by its batches, can be split as
+            well.
         methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
             `Method`s or to functions `fn(trial, model)` that train a model and return
             the one to test. `"none"` is what all others are compared with, and is
@@ -108,8 +109,8 @@ def compare(
         monitor: Name of the log by whose best epoch a training's weights are restored,
             or `None` to keep the last. Less is better where the name ends with `"loss"`
             or `"error"`, or is that of an error in Keras, as `"val_mae"`. Defaults to
-            `"auto"`: `"val_accuracy"` of classes, where the model is compiled with it,
-            else `"val_loss"`, whatever `metric` is.
+            `"auto"`: of classes the accuracy that the model is compiled with, such as
+            `"val_accuracy"`, if any, else `"val_loss"`, whatever `metric` is.
         splits: The shares of validation and test samples. Only for `(x, y)`.
         unlabeled: Samples without labels, an array or a structure of them like `x`, for
             the methods that learn from such: `"latent mixing, unlabeled"`,
@@ -174,7 +175,7 @@ def compare(
         if value is not None:
             check_name(argument, value)
     check_name("dataset", dataset)
-    check_data(data, splits)
+    data = check_data(data, splits)
     check_fit_arguments(fit_arguments, data)
     starts: dict[int, int] = {}
     model = build(build_fn, seeds[0], starts)
@@ -185,8 +186,8 @@ def compare(
     metric = kind.metric if metric is None else metric
     check_choice("metric", metric, tuple(kind.scores))
     if monitor == "auto":
-        has_accuracy = kind.has_accuracy and logs_accuracy(model)
-        monitor = "val_accuracy" if has_accuracy else "val_loss"
+        accuracy = accuracy_log(model) if kind.has_accuracy else None
+        monitor = f"val_{accuracy or 'loss'}"
     tasks = [
         Task(seed, name, setting)
         for seed in seeds
@@ -197,7 +198,7 @@ def compare(
         build_fn=build_fn,
         methods=methods,
         tasks=tasks,
-        load=make_loader(data, splits, kind, unlabeled),
+        load=make_loader(data, splits, kind, unlabeled, strings=takes_strings(model)),
         kind=kind,
         epochs=epochs,
         batch_size=batch_size,

@@ -35,7 +35,14 @@ def compile_settings(model):
 
 def recompile(model, **changes):
     """Compiles a model as it was, but for what is changed."""
-    model.compile_from_config({**compile_settings(model), **changes})
+    compile_with(model, {**compile_settings(model), **changes})
+
+
+def compile_with(model, settings):
+    """Compiles a model with what `compile_settings` returned."""
+    # Not `compile_from_config`, which a class with a `compile` of its own may not have.
+    model.compile(**keras.saving.deserialize_keras_object(settings))
+    model.optimizer.build(model.trainable_variables)
 
 
 def knows_own_objects(model):
@@ -60,14 +67,41 @@ def takes_logits(loss):
     return settings_of_loss(only_loss(loss)).get("from_logits", False)
 
 
-def logs_accuracy(model):
-    """Whether the logs of a model have an `accuracy`, or may have."""
+#: What Keras logs accuracies as, unless they have a name of their own.
+_ACCURACIES = {
+    "Accuracy": "accuracy",
+    "BinaryAccuracy": "binary_accuracy",
+    "CategoricalAccuracy": "categorical_accuracy",
+    "SparseCategoricalAccuracy": "sparse_categorical_accuracy",
+}
+
+
+def accuracy_log(model):
+    """The name of the accuracy in the logs of a model, `None` where it has none;
+    `"accuracy"` where its metrics cannot be read."""
     try:
         settings = model.get_compile_config()
     except (AttributeError, NotImplementedError, OSError, TypeError, ValueError):
-        return True
-    names = keras.tree.flatten(
-        [settings.get("metrics"), settings.get("weighted_metrics")]
-    )
-    # Of a metric that is an object, the name is in its config.
-    return "accuracy" in names
+        return "accuracy"
+    metrics = [settings.get("metrics"), settings.get("weighted_metrics")]
+    if "accuracy" in keras.tree.flatten(metrics):
+        # Of a metric that is an object, the name is in its config.
+        return "accuracy"
+    return next(_accuracies(metrics), None)
+
+
+def _accuracies(metrics):
+    """Names of the accuracies in a structure of metrics, as they are in a config."""
+    if isinstance(metrics, str):
+        if metrics in ("acc", *_ACCURACIES.values()):
+            yield metrics
+    elif isinstance(metrics, dict) and "class_name" in metrics:
+        if metrics["class_name"] in _ACCURACIES:
+            yield metrics["config"]["name"]
+        elif isinstance(metrics["config"], str):
+            # A function.
+            yield from _accuracies(metrics["config"])
+    elif isinstance(metrics, dict | list | tuple):
+        entries = metrics.values() if isinstance(metrics, dict) else metrics
+        for entry in entries:
+            yield from _accuracies(entry)

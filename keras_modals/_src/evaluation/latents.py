@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from keras_modals._src.data.preprocessed import preprocessed
 from keras_modals._src.evaluation.compiled import takes_logits
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.models.copying import copy_values, split
@@ -84,6 +85,9 @@ class LatentProbe:
             if copy.variables:
                 layer = self.model.get_layer(copy.name)
                 copy_values(copy.variables, layer.variables)
+        if self.model.preprocessor is not None:
+            arguments = {"x": x, "batch_size": self.batch_size}
+            x = preprocessed(self.model.preprocessor, arguments)["x"]
         latents, *others = keras.tree.flatten(self._predict(self.encoder, x))
         labels = self.layer.labels.groups_of_array(y)
         frames = []

@@ -12,6 +12,7 @@ from keras_modals._src.evaluation.samples import (
     take,
 )
 from keras_modals._src.models.graph import plain
+from keras_modals._src.models.hub_task import preprocessor_of
 
 
 def none(trial, model):
@@ -38,6 +39,8 @@ def label_smoothing(trial, model, smoothing):
 
 def input_noise(trial, model, deviation):
     """Gaussian noise on inputs, in units of the standard deviation of all of them."""
+    if preprocessor_of(model) is not None:
+        raise NotApplicableError("needs inputs that no preprocessor makes")
     scales = keras.tree.map_structure(_deviation, trial.continuous_inputs)
     inputs = keras.tree.map_structure(
         lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),

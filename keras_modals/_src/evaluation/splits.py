@@ -15,26 +15,64 @@ from keras_modals._src.evaluation.samples import (
     split_dataset,
     take,
 )
+from keras_modals._src.models.hub_task import preprocessor_of
 
 PARTS = ("train", "validation", "test")
 UNLABELED = "unlabeled"
+#: The parts that have inputs.
+_INPUTS = (*PARTS, UNLABELED)
 
 
 def check_data(data, splits):
-    """Refuses what cannot be data, before anything is known of the labels."""
+    """Refuses what cannot be data, before anything is known of the model. Returns the
+    data with arrays in place of lists of strings."""
     if is_dataset(data):
         _check_splits(splits)
         _check_can_be_split(data)
-    elif callable(data):
+        return data
+    if callable(data):
         check_data_fn(data)
-    elif isinstance(data, Mapping):
+        return lambda seed: _with_texts(data(seed))
+    data = _with_texts(data)
+    if isinstance(data, Mapping):
         _check_parts(data)
     else:
         _check_splits(splits)
         _check_pair("data", data)
+    return data
 
 
-def make_loader(data, splits, kind, unlabeled=None):
+def _with_texts(data):
+    """A pair, or a dict of parts, with arrays in place of lists of strings."""
+    if isinstance(data, Mapping):
+        parts = {part: texts_as_arrays(data[part]) for part in data if part in _INPUTS}
+        return {**data, **parts}
+    return texts_as_arrays(data)
+
+
+def texts_as_arrays(structure):
+    """A structure with arrays of objects in place of lists of strings."""
+
+    def convert(entry):
+        is_texts = isinstance(entry, list) and bool(entry)
+        if is_texts and all(isinstance(each, str | bytes) for each in entry):
+            return np.array(entry, dtype=object)
+        return None
+
+    return keras.tree.traverse(convert, structure)
+
+
+def takes_strings(model):
+    """Whether a model may take strings as inputs, or a preprocessor makes its inputs
+    of them."""
+    inputs = getattr(model, "inputs", None)
+    if preprocessor_of(model) is not None or not inputs:
+        # A subclassed model does not say what it takes.
+        return True
+    return any(tensor.dtype == "string" for tensor in inputs)
+
+
+def make_loader(data, splits, kind, unlabeled=None, *, strings=False):
     """`fn(seed)` that returns a dict of the three parts, and maybe `"test_id"` and
     `"unlabeled"`.
 
@@ -43,8 +81,9 @@ def make_loader(data, splits, kind, unlabeled=None):
         kind: The `Kind` of the labels, which checks and splits them.
         unlabeled: Samples without labels, the same for all seeds; `None` for those of
             the parts.
+        strings: Boolean, whether the model takes strings.
     """
-    more = {} if unlabeled is None else {UNLABELED: unlabeled}
+    more = {} if unlabeled is None else {UNLABELED: texts_as_arrays(unlabeled)}
     if is_dataset(data):
 
         def split_batches(seed):
@@ -53,11 +92,13 @@ def make_loader(data, splits, kind, unlabeled=None):
 
         return split_batches
     if callable(data):
-        return lambda seed: _check_targets(_with(data(seed), more), kind)
+        return lambda seed: _check_loaded(_with(data(seed), more), kind, strings)
     if isinstance(data, Mapping):
-        parts = _check_targets({**data, **more}, kind)
+        parts = _check_loaded({**data, **more}, kind, strings)
         return lambda seed: parts
     kind.check(data[1])
+    if not strings:
+        _check_numbers("data", data[0])
 
     def split(seed):
         indices = kind.split(data[1], splits, seed)
@@ -68,7 +109,7 @@ def make_loader(data, splits, kind, unlabeled=None):
         return {**parts, **more}
 
     if more:
-        _check_parts(split(0))
+        _check_loaded(split(0), kind, strings)
     return split
 
 
@@ -76,12 +117,16 @@ def _with(parts, more):
     return {**parts, **more} if isinstance(parts, Mapping) else parts
 
 
-def _check_targets(parts, kind):
+def _check_loaded(parts, kind, strings):
     _check_parts(parts)
     for part in PARTS:
         samples = parts[part]
         # Of a dataset the rest is checked when it is scored.
         kind.check(first_targets(samples) if is_dataset(samples) else samples[1])
+    for part in _INPUTS:
+        samples = parts.get(part)
+        if not (strings or samples is None or is_dataset(samples)):
+            _check_numbers(f"data[{part!r}]", samples)
     return parts
 
 
@@ -220,16 +265,31 @@ def _is_ragged(leaf):
     return not isinstance(array.flat[0], str | bytes) and np.ndim(array.flat[0]) > 0
 
 
+def _are_strings(array):
+    """Whether an array has strings, which may be objects."""
+    is_object = array.dtype.kind == "O" and bool(array.size)
+    return array.dtype.kind in "US" or (
+        is_object and isinstance(array.flat[0], str | bytes)
+    )
+
+
 def _check_dtype(name, array):
-    """Strings may be objects, which TensorFlow takes."""
-    is_object = array.dtype.kind == "O"
-    has_strings = is_object and array.size and isinstance(array.flat[0], str | bytes)
-    if array.dtype.kind in "USMm" or (is_object and not has_strings):
-        raise ValueError(
-            "Invalid value received for argument `data`. Expected inputs that are "
-            "numbers: write `x.astype('float32')`, or encode what are words or dates. "
-            f"Received: {name} with inputs of dtype {array.dtype}"
-        )
+    if array.dtype.kind in "MmO" and not _are_strings(array):
+        _refuse_dtype(name, array)
+
+
+def _check_numbers(name, structure):
+    for array in map(np.asarray, keras.tree.flatten(structure)):
+        if _are_strings(array):
+            _refuse_dtype(name, array)
+
+
+def _refuse_dtype(name, array):
+    raise ValueError(
+        "Invalid value received for argument `data`. Expected inputs that are "
+        "numbers: write `x.astype('float32')`, or encode what are words or dates. "
+        f"Received: {name} with inputs of dtype {array.dtype}"
+    )
 
 
 def is_split(data):

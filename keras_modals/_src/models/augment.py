@@ -9,6 +9,7 @@ from keras_modals._src.layers.latent_dropout import LatentDropout
 from keras_modals._src.layers.policy_layer import DEFAULT_POLICY
 from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.models.graph import Graph, find_layers, plain
+from keras_modals._src.models.hub_task import config_of_task, preprocessor_of
 from keras_modals._src.models.insertion import insert
 from keras_modals._src.models.modals_model import ModalsModel
 from keras_modals._src.models.places import Found, find_places, leading_to
@@ -46,6 +47,9 @@ def augment(
     batch's rows are mixed with other rows, their labels alike, at one of several places
     of the model, drawn anew. `ModalsModel.places_summary` says where these are, and why
     they were chosen.
+
+    Of a KerasHub task, the result has the preprocessor: it takes the same strings, or
+    images.
 
     Layers are made anew from their configs and compared with the original ones. If a
     layer with weights cannot be made so, the result shares the layers of `model`, and a
@@ -150,6 +154,8 @@ def augment(
         warmup_steps=warmup_steps,
         label_output=label_output,
     )
+    result.preprocessor = preprocessor_of(model)
+    result.task_config = config_of_task(model)
     result.found_places = [_described(place, graph) for place, _ in used]
     if not model.trainable:
         result.trainable = False
@@ -212,7 +218,7 @@ def overridden(model):
             break
         names.update(name for name in vars(base) if not name.startswith("_"))
         names.update({"__call__"} & vars(base).keys())
-    known = set(dir(keras.Model)) - set(_HARMLESS)
+    known = {*dir(keras.Model), "preprocess_samples"} - set(_HARMLESS)
     return sorted(names & known)
 
 

@@ -128,6 +128,9 @@ class Graph:
             if own is tensor:
                 return other
         operation = self.producer(tensor)
+        if isinstance(operation, keras.Model):
+            # Its output is that of its own graph; what takes it knows that of the call.
+            return self._input_of_taker(tensor)
         places = [each for each in self.calls if each.operation is operation]
         index = [output is tensor for output in places[0].outputs].index(True)
         try:
@@ -138,6 +141,16 @@ class Graph:
                 "past the `LatentAugmentation`. Such a graph cannot be split: use the "
                 "layer once."
             ) from None
+
+    def _input_of_taker(self, tensor):
+        """The model's own tensor for one that an operation, no model, takes."""
+        call, index = next(
+            (call, index)
+            for call in self.calls
+            for index, own in enumerate(call.inputs)
+            if own is tensor and not isinstance(call.operation, keras.Model)
+        )
+        return keras.tree.flatten(call.operation.input)[index]
 
 
 class _StandIn(keras.Operation):

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_modals._src.arguments import check_bounds, check_integer
 from keras_modals._src.data.joined import JoinedData
+from keras_modals._src.data.preprocessed import as_arrays
 from keras_modals._src.labels import IGNORED
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.mixed_mask import MixedMask
@@ -16,7 +17,9 @@ from keras_modals._src.models.copying import copy_graph
 from keras_modals._src.models.fit_progress import FitProgress
 from keras_modals._src.models.functional_like import functional_like
 from keras_modals._src.models.graph import find_layers
+from keras_modals._src.models.hub_task import task_like
 from keras_modals._src.models.label_report import LabelReport, fit_arguments
+from keras_modals._src.models.preprocessing_model import PreprocessingModel
 from keras_modals._src.models.task import task_of
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.rows import RowMap
@@ -40,7 +43,7 @@ from keras_modals._src.training.outputs import (
 
 
 @keras.saving.register_keras_serializable("keras_modals")
-class ModalsModel(keras.Model):
+class ModalsModel(PreprocessingModel):
     """A Functional model that trains with its `LatentAugmentation` layers.
 
     In `fit`, the layers' labels are those of the batch; the head learns from augmented
@@ -64,6 +67,12 @@ class ModalsModel(keras.Model):
     predictions are mixed, and of others one of the two is drawn by their shares. What
     layers after the augmentation add with `add_loss` they compute for all views: a
     mean over rows stays what it is, a sum grows with `num_views`.
+
+    Where `preprocessor` is not `None`, it makes inputs of the data that `fit`,
+    `evaluate` and `predict` are given, as in KerasHub: arrays keep their order, unless
+    `fit` is given `shuffle=True`. It is a layer, or another callable, that takes a
+    batch `(x, y=..., sample_weight=...)` and returns it packed, or takes `x` alone. Can
+    be assigned; `augment` takes that of a KerasHub task.
 
     Args:
         inputs: Input tensor, or structure of them, as in `keras.Model`.
@@ -493,11 +502,22 @@ class ModalsModel(keras.Model):
                 f"Received: x={x!r}"
             )
         own = [LabelReport(self), FitProgress(self, x)]
-        return super().fit(**fit_arguments(self, own, x, y, *args, **kwargs))
+        arguments = fit_arguments(self, own, x, y, *args, **kwargs)
+        validation = arguments.get("validation_data")
+        if self.preprocessor is not None and isinstance(validation, (tuple, list)):
+            # Keras will evaluate on a stream of these.
+            self._check_evaluated(keras.utils.unpack_x_y_sample_weight(validation)[1])
+        return super().fit(**arguments)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.evaluate`. Samples to evaluate on have labels."""
+        self._check_evaluated(y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def _check_evaluated(self, y):
+        """Refuses arrays of labels in which some are missing."""
         if self.reads_unlabeled and y is not None:
+            y = self._given_labels(y)
             targets = self.output_map.target_names(y)
             targets = self.output_map.labels(by_output(y, targets))
             lacking = self.latent_augmentation.labels.lacks_label(targets)
@@ -507,7 +527,6 @@ class ModalsModel(keras.Model):
                     "leave the others out, also of `validation_data`. Received: "
                     "targets that say that there is no label"
                 )
-        return super().evaluate(x, y, *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(x, y)
@@ -515,8 +534,11 @@ class ModalsModel(keras.Model):
 
     def _check_labels(self, x, y):
         """Refuses arrays of labels that the layer cannot use, or none to an array."""
+        y = self._given_labels(y)
         if y is None:
-            if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
+            is_array = all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x))
+            # A preprocessor may make labels.
+            if is_array and self.preprocessor is None:
                 raise ValueError(NO_LABELS)
             if self.compiled:
                 labels = self.latent_augmentation.labels
@@ -535,6 +557,10 @@ class ModalsModel(keras.Model):
             check_leaves_out(self, targets, output[self.output_map.label])
             targets = labels.labeled(targets)
         labels.check(targets, self._may_be_unlabeled)
+
+    def _given_labels(self, y):
+        """Targets as arrays, with a preprocessor, which takes lists as well."""
+        return y if self.preprocessor is None else as_arrays(y)
 
     # Saving ---------------------------------------------------------------
 
@@ -583,7 +609,15 @@ class ModalsModel(keras.Model):
         """The trained model as a plain `keras.Model`, without `LatentAugmentation`.
 
         Its file loads where keras_modals is not installed. Weights are copied.
+
+        Of a KerasHub task, it is a task of the same class, with the preprocessor. Where
+        its class cannot be made from its config, a warning says it, and the model is a
+        Functional one, which takes what the preprocessor makes:
+        `plain.predict(model.preprocessor(x))`.
         """
+        task = self.task_config and task_like(self, self.task_config)
+        if task is not None:
+            return task
 
         def skip_augmentation(layer, *args, **kwargs):
             if isinstance(layer, (LatentAugmentation, MixedMask)):

@@ -44,7 +44,7 @@ def as_modals_model(model):
 def copy_modals_model(model, warmup_steps=None):
     """A copy of a `ModalsModel`, not compiled, maybe with another warm-up."""
     copy = copy_model(model)
-    return ModalsModel(
+    result = ModalsModel(
         copy.input,
         copy.output,
         name=model.name,
@@ -53,6 +53,9 @@ def copy_modals_model(model, warmup_steps=None):
         clean_view=model.clean_view,
         warmup_steps=model.warmup_steps if warmup_steps is None else warmup_steps,
     )
+    result.preprocessor = model.preprocessor
+    result.task_config = model.task_config
+    return result
 
 
 def check_no_mask_past(template):

@@ -180,6 +180,7 @@ class SharedEncoderSearch(ModalsModel):
             clean_view=template.clean_view,
             warmup_steps=template.warmup_steps,
         )
+        self.preprocessor = template.preprocessor
         self._template = Untracked(template)
         self.heads = heads
         self._label_position = label_position
@@ -365,6 +366,7 @@ class SharedEncoderSearch(ModalsModel):
         is a fresh one.
         """
         model = copy_modals_model(self._template.value, warmup_steps=0)
+        model.preprocessor = self.preprocessor
         for target, value in self.heads.member_weights(0, model):
             target.assign(value)
         layer, members = model.latent_augmentation, self.latent_augmentation
