@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from compare_jobs_test import build, numbers
 from problems import FEATURES, NUM_CLASSES, compile_, make_data
@@ -213,3 +214,55 @@ def test_processes_are_given_functions_that_make_datasets(rng):
     np.testing.assert_allclose(numbers(two), numbers(one), rtol=1e-5)
     with pytest.raises(ValueError, match="make datasets, models and callbacks within"):
         keras_modals.compare(build, load(0), ["none"], 2, n_jobs=2, **FAST)
+
+
+# Tables -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["array", "series", "parts"])
+def test_names_of_classes_are_numbered_in_their_order(kind, rng):
+    x, y = make_data(rng, 90)
+    x = pd.DataFrame(x, columns=[f"column {i}" for i in range(FEATURES)])
+    names = np.array(["sick", "healthy", "unknown"])[y]
+    # By the order of the names.
+    codes = np.array([1, 0, 2])[y]
+    given = {"array": names, "series": pd.Series(names), "parts": names.astype(object)}
+    data, expected = (x, given[kind]), (x, codes)
+    if kind == "parts":
+        data, expected = (
+            {part: (x[rows], labels[rows]) for part, rows in ROWS.items()}
+            for labels in (given[kind], codes)
+        )
+    methods = ["none", "latent mixing"]
+    found, coded = (
+        keras_modals.compare(build, each, methods, 1, **FAST)
+        for each in (data, expected)
+    )
+    assert found.class_names == ["healthy", "sick", "unknown"]
+    assert coded.class_names is None
+    np.testing.assert_array_equal(numbers(found), numbers(coded))
+
+
+ROWS = {"train": slice(0, 50), "validation": slice(50, 70), "test": slice(70, 90)}
+
+
+def test_a_table_with_words_says_what_to_write(rng):
+    x = pd.DataFrame(make_data(rng, 90)[0]).assign(town="here")
+    with pytest.raises(ValueError, match=r"column of a DataFrame, pass `dict\(x\)`"):
+        keras_modals.compare(build, (x, np.arange(90) % 3), ["none"], 1, **FAST)
+
+
+def test_columns_of_a_table_are_inputs(rng):
+    x = pd.DataFrame({"a": rng.normal(size=90), "b": rng.integers(0, 5, 90)})
+
+    def build_columns():
+        inputs = {name: keras.Input((1,), name=name) for name in ("a", "b")}
+        hidden = keras.layers.Concatenate()(list(inputs.values()))
+        hidden = keras.layers.Dense(4, "relu")(hidden)
+        outputs = keras.layers.Dense(3, "softmax")(hidden)
+        return compile_(keras.Model(inputs, outputs))
+
+    data = dict(x), pd.Series(np.arange(90) % 3)
+    methods = ["none", "mixup", "latent mixing"]
+    result = keras_modals.compare(build_columns, data, methods, 1, **FAST)
+    assert result.skipped == {}

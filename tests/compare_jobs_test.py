@@ -15,6 +15,7 @@ import pytest
 from problems import FEATURES, NUM_CLASSES, compile_, make_data, plain_model
 
 import keras_modals
+from keras_modals._src.evaluation import jobs
 from keras_modals.evaluation import METHODS, Comparison
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
@@ -229,3 +230,23 @@ def test_ray(rng, monkeypatch):
         ray.shutdown()
     expected = keras_modals.compare(build, data, METHOD_NAMES, 1, **FAST)
     np.testing.assert_allclose(numbers(found), numbers(expected), rtol=1e-5)
+
+
+def test_each_process_has_a_gpu_of_its_own(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "visible_gpus", lambda: ["3", "5"])
+
+    def look(trial, model):
+        gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+        (tmp_path / f"{gpu} {os.getpid()}").touch()
+        # Until the other process has begun as well.
+        end = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        return model
+
+    # No process that has imported Keras before is taken again.
+    joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
+    methods = {"none": look}
+    keras_modals.compare(build, make_data(rng), methods, 4, n_jobs=2, **FAST)
+    names = sorted(path.name.split()[0] for path in tmp_path.iterdir())
+    assert names == ["3", "5"]

@@ -955,7 +955,10 @@ class Batches(keras.utils.PyDataset):
         ({"data": np.zeros(3)}, "argument `data`"),
         ({"data": {"train": (np.zeros(3), np.zeros(3))}}, "must have.*validation"),
         ({"data": (np.zeros((4, 8)), np.zeros(3))}, "\\[4\\] inputs and 3 targets"),
-        ({"data": (np.zeros((2, 8)), np.array(["a", "b"]))}, "Labels must be numbers"),
+        (
+            {"data": lambda seed: dict.fromkeys(PARTS, (X[:2], np.array(["a", "b"])))},
+            "Labels must be numbers",
+        ),
         ({"data": (np.zeros((2, 8)), np.array([0.5, 1]))}, r"Values\(\)`.*0\.5"),
         ({"data": (np.zeros((2, 8)), np.array([[0.5], [1]]))}, r"Values\(\)`.*0\.5"),
         ({"data": {**SPLIT, "test_id": np.arange(2)}}, "2 entries for 3 samples"),

@@ -11,6 +11,7 @@ from keras_modals._src.evaluation.checks import (
     check_seeds,
     resolve,
 )
+from keras_modals._src.evaluation.class_names import with_numbers
 from keras_modals._src.evaluation.comparison import Comparison
 from keras_modals._src.evaluation.compiled import accuracy_log
 from keras_modals._src.evaluation.experiment import Experiment, Task, build
@@ -67,9 +68,10 @@ def compare(
             samples, with every class, or what corresponds to it, in proportion; or a
             dict with `"train"`, `"validation"` and `"test"`, each such a pair; or
             `fn(seed)` that returns one. `x` is an array or a structure of them, `y` an
-            array. Strings, for a KerasHub task, may be a list. An array `"test_id"`
-            beside them says by what to know test samples, where their inputs are scaled
-            or encoded anew for each seed. In place of a pair there may be a dataset of
+            array; names of classes are numbered in their sorted order, in which the
+            result has them as `class_names`. Strings, for a KerasHub task, may be a
+            list. An array `"test_id"` beside them says by what to know test samples,
+            where their inputs are scaled or encoded anew for each seed. In place of a pair there may be a dataset of
             batches that `fit` takes, a `tf.data.Dataset`, a `keras.utils.PyDataset` or
             a PyTorch `DataLoader`, which is not read into memory. A `DataLoader` of
             samples with an index, and a `PyDataset`, by its batches, can be split as
@@ -176,6 +178,7 @@ def compare(
             check_name(argument, value)
     check_name("dataset", dataset)
     data = check_data(data, splits)
+    data, class_names = with_numbers(data)
     check_fit_arguments(fit_arguments, data)
     starts: dict[int, int] = {}
     model = build(build_fn, seeds[0], starts)
@@ -220,7 +223,7 @@ def compare(
     finished = file.finished(dataset, _needed(metric))
     table = _asked_for(file.read(), dataset, finished, tasks, methods)
     best = BestModel(experiment, path, number)
-    return Comparison(table, metric, queue.skipped, train=best)
+    return Comparison(table, metric, queue.skipped, train=best, class_names=class_names)
 
 
 def _needed(metric):

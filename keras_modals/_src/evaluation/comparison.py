@@ -25,13 +25,24 @@ class Comparison:
         chosen_by: The metric by whose validation value a setting is chosen, seed by
             seed. Defaults to `None`: `metric`.
         train: `fn(run, seed)` that returns the model of a run, trained.
+        class_names: List of strings, the classes of the model's outputs, where labels
+            were names.
     """
 
-    def __init__(self, runs, metric=None, skipped=None, chosen_by=None, train=None):
+    def __init__(
+        self,
+        runs,
+        metric=None,
+        skipped=None,
+        chosen_by=None,
+        train=None,
+        class_names=None,
+    ):
         self.runs = runs
         self.metric = metric or _usual_metric(runs)
         self.skipped = skipped or {}
         self.chosen_by = chosen_by
+        self.class_names = class_names
         self._train = train
 
     @classmethod

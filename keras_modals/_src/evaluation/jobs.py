@@ -3,6 +3,7 @@
 import itertools
 import os
 import pickle
+import tempfile
 import threading
 import time
 import types
@@ -16,6 +17,7 @@ import keras
 import numpy as np
 from joblib.parallel import get_active_backend
 
+from keras_modals._src.devices import visible_gpus
 from keras_modals._src.evaluation import child
 
 #: How often in a row processes may be killed before any has ended a training.
@@ -58,15 +60,24 @@ def outcomes(experiment, tasks, n_jobs):
         for index in tasks:
             yield index, experiment.run(index)
         return
-    packed, environment = _packed(experiment), _environment(n_jobs)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (
+            _packed(experiment),
+            _environment(n_jobs),
+            _slots(folder, n_jobs),
+            os.getpid() if _is_local() else None,
+        )
+        yield from _outcomes(arguments, tasks, n_jobs)
+
+
+def _outcomes(arguments, tasks, n_jobs):
     call = joblib.delayed(_by_value(_work))
-    parent = os.getpid() if _is_local() else None
     running: list[int] = []
 
     def calls():
         for index in tasks:
             running.append(index)
-            yield call(packed, environment, parent, index)
+            yield call(*arguments, index)
 
     losses = 0
     while True:
@@ -140,11 +151,36 @@ def _environment(n_jobs):
     return {**own, "KERAS_BACKEND": keras.backend.backend()}
 
 
-def _work(packed, environment, parent, index):
+def _slots(folder, n_jobs):
+    """Pairs of a file and a GPU, one for each process where there are several GPUs: who
+    locks the file has the GPU, until its process ends."""
+    gpus = visible_gpus() if _is_local() else []
+    if len(gpus) < 2:
+        return []
+    return [
+        (os.path.join(folder, f"{slot}.lock"), gpus[slot % len(gpus)])
+        for slot in range(n_jobs)
+    ]
+
+
+def _work(packed, environment, slots, parent, index):
     """In a process that may not have imported Keras yet."""
     import os
+    import sys
 
-    os.environ.update(environment)
+    if "keras" not in sys.modules:
+        os.environ.update(environment)
+        for path, gpu in slots:
+            import fcntl
+
+            file = os.open(path, os.O_CREAT | os.O_RDWR)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(file)
+                continue
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            break
     from keras_modals._src.evaluation import jobs
 
     return index, jobs.run(packed, parent, index)

@@ -287,7 +287,8 @@ def _check_numbers(name, structure):
 def _refuse_dtype(name, array):
     raise ValueError(
         "Invalid value received for argument `data`. Expected inputs that are "
-        "numbers: write `x.astype('float32')`, or encode what are words or dates. "
+        "numbers: write `x.astype('float32')`, or encode what are words or dates; for "
+        "a model with an input for each column of a DataFrame, pass `dict(x)`. "
         f"Received: {name} with inputs of dtype {array.dtype}"
     )
 

@@ -1,0 +1,49 @@
+"""Labels that are names."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from keras_modals._src.evaluation.samples import is_dataset
+
+_PARTS = ("train", "validation", "test")
+
+
+def with_numbers(data):
+    """Data with numbers in place of the names of classes, which are numbered in their
+    sorted order.
+
+    Args:
+        data: A pair `(x, y)`, or a dict of such and others; other data stay as they
+            are.
+
+    Returns:
+        The data, and the list of names, `None` where labels are no names.
+    """
+    pairs = data if isinstance(data, Mapping) else {"all": data}
+    names = {
+        part: np.asarray(pair[1])
+        for part, pair in pairs.items()
+        if part in (*_PARTS, "all") and _has_names(pair)
+    }
+    if not names:
+        return data, None
+    classes = np.unique(np.concatenate(list(names.values())))
+    numbers = {
+        part: (pairs[part][0], np.searchsorted(classes, labels))
+        for part, labels in names.items()
+    }
+    coded = {**data, **numbers} if isinstance(data, Mapping) else numbers["all"]
+    return coded, classes.tolist()
+
+
+def _has_names(pair):
+    if is_dataset(pair) or not isinstance(pair, tuple | list) or len(pair) != 2:
+        return False
+    if not hasattr(pair[1], "shape"):
+        return False
+    labels = np.asarray(pair[1])
+    return labels.ndim == 1 and (
+        labels.dtype.kind == "U"
+        or (labels.dtype.kind == "O" and all(isinstance(each, str) for each in labels))
+    )
