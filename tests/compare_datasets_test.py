@@ -8,6 +8,7 @@ from compare_jobs_test import build, numbers
 from problems import FEATURES, NUM_CLASSES, compile_, make_data
 
 import keras_modals
+from keras_modals.evaluation import METHODS
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 NAMES = ["none", "label smoothing", "latent mixing", "class weights"]
@@ -266,3 +267,70 @@ def test_columns_of_a_table_are_inputs(rng):
     methods = ["none", "mixup", "latent mixing"]
     result = keras_modals.compare(build_columns, data, methods, 1, **FAST)
     assert result.skipped == {}
+
+
+# Several outputs ---------------------------------------------------------------------
+
+
+def build_two(run_eagerly=True):
+    inputs = keras.Input((FEATURES,))
+    hidden = keras.layers.Dense(16, "relu")(inputs)
+    size = keras.layers.Dense(1, name="size")(hidden)
+    kind = keras.layers.Dense(NUM_CLASSES, "softmax", name="kind")(hidden)
+    model = keras.Model(inputs, {"size": size, "kind": kind})
+    model.compile(
+        "adam",
+        loss={"size": "mse", "kind": "sparse_categorical_crossentropy"},
+        metrics={"kind": ["accuracy"]},
+        run_eagerly=run_eagerly,
+    )
+    return model
+
+
+@pytest.mark.parametrize("make", [None, tf_dataset])
+def test_one_of_several_outputs_is_compared(make, rng):
+    x, y = make_data(rng, 185)
+    targets = {"size": x[:, :1], "kind": y}
+    methods = ["none", "latent mixing", "mixup", "label smoothing", "class weights"]
+    data = {
+        part: (x[rows], {name: each[rows] for name, each in targets.items()})
+        for part, rows in PARTS.items()
+    }
+    if make:
+        data = {part: make(*pair) for part, pair in data.items()}
+    models = []
+
+    def keep(trial, model):
+        models.append(METHODS["none"].train(trial, model))
+        return models[-1]
+
+    methods = {"keep": keep, **{name: METHODS[name] for name in methods}}
+    result = keras_modals.compare(
+        build_two, data, methods, 1, label_output="kind", **{**FAST, "epochs": 5}
+    )
+    assert set(result.skipped) == {"label smoothing", "class weights"}
+    assert "needs a model with one output" in result.skipped["class weights"]
+    outputs = models[0].predict(x[140:], verbose=0)
+    score = result.runs.query("method == 'keep' and split == 'test'")
+    score = score.set_index("metric")["value"]["accuracy"]
+    right = np.mean(outputs["kind"].argmax(-1) == y[140:])
+    # As a file has it.
+    assert score == pytest.approx(right, abs=1e-6)
+    numbers_of = keras_modals.compare(
+        build_two, data, ["none"], 1, label_output="size", **FAST
+    )
+    assert numbers_of.metric == "r2"
+
+
+def test_outputs_are_asked_for_by_name(rng):
+    x, y = make_data(rng, 60)
+    data = x, {"size": x[:, :1], "kind": y}
+    with pytest.raises(ValueError, match=r"with `label_output`.*\['size', 'kind'\]"):
+        keras_modals.compare(build_two, data, **FAST)
+    with pytest.raises(ValueError, match=r"\['size', 'kind'\].*label_output='colour'"):
+        keras_modals.compare(build_two, data, label_output="colour", **FAST)
+    # Classes in proportion.
+    result = keras_modals.compare(
+        build_two, data, ["none"], 1, label_output="kind", **FAST
+    )
+    assert result.metric == "accuracy"

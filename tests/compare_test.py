@@ -14,10 +14,10 @@ from scipy import sparse, stats
 
 import keras_modals
 from keras_modals import Policy
+from keras_modals._src.evaluation.data_checks import PARTS
 from keras_modals._src.evaluation.kinds import kind_of
 from keras_modals._src.evaluation.mixing import BetaMixing
 from keras_modals._src.evaluation.runs import COLUMNS, RunFile
-from keras_modals._src.evaluation.splits import PARTS
 from keras_modals._src.evaluation.statistics import holm
 from keras_modals._src.labels import Classes
 from keras_modals.evaluation import METHODS, Comparison, Method, Trial
@@ -1010,7 +1010,7 @@ class Batches(keras.utils.PyDataset):
         ({"data": (sparse.csr_matrix(X), Y)}, r"x.toarray\(\)`.*sparse .*\(40, 8\)"),
         ({"data": (X, sparse.csr_matrix(X))}, "targets a sparse matrix of shape"),
         ({"data": (X, Y.tolist())}, r"np.asarray\(y\)`.*targets a list of 40"),
-        ({"data": (X, [Y, Y])}, "one array.*one output.*targets .<ndarray"),
+        ({"data": (X, [Y, Y])}, "one array.*each output.*targets .<ndarray"),
         ({"data": (UNEQUAL, Y)}, r"pad_sequences\(x\)`. Received: .*a list of 40"),
         ({"data": (list(X), Y)}, r"np.stack\(x\)`.* Received: .*a list of 40"),
         ({"data": (X.tolist(), Y)}, r"np.stack\(x\)`.* Received: .*a list of 40"),

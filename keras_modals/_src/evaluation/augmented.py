@@ -50,8 +50,14 @@ def augmented(trial, model, operation=None, magnitude=None, **arguments):
     layer = "auto" if "policy" not in arguments else "head"
     layer = trial.layer or arguments.pop("layer", layer)
     arguments.pop("layer", None)
+    output = trial.kind.output
     model = augment(
-        model, layer, labels=trial.kind.labels, seed=trial.seed, **arguments
+        model,
+        layer,
+        label_output=None if output.is_only else output.name,
+        labels=trial.kind.labels,
+        seed=trial.seed,
+        **arguments,
     )
     check_compiled(model)
     if weights:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from keras_modals._src.evaluation.data_checks import PARTS
 from keras_modals._src.evaluation.samples import is_dataset
-
-_PARTS = ("train", "validation", "test")
 
 
 def with_numbers(data):
@@ -24,7 +23,7 @@ def with_numbers(data):
     names = {
         part: np.asarray(pair[1])
         for part, pair in pairs.items()
-        if part in (*_PARTS, "all") and _has_names(pair)
+        if part in (*PARTS, "all") and _has_names(pair)
     }
     if not names:
         return data, None

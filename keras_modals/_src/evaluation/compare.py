@@ -14,6 +14,7 @@ from keras_modals._src.evaluation.checks import (
 from keras_modals._src.evaluation.class_names import with_numbers
 from keras_modals._src.evaluation.comparison import Comparison
 from keras_modals._src.evaluation.compiled import accuracy_log
+from keras_modals._src.evaluation.data_checks import check_data
 from keras_modals._src.evaluation.experiment import Experiment, Task, build
 from keras_modals._src.evaluation.jobs import check_jobs, outcomes
 from keras_modals._src.evaluation.kinds import kind_of_model
@@ -21,7 +22,7 @@ from keras_modals._src.evaluation.progress import Progress
 from keras_modals._src.evaluation.run_queue import RunQueue
 from keras_modals._src.evaluation.runs import SETTINGS, RunFile
 from keras_modals._src.evaluation.settings import check_settings, settings_of
-from keras_modals._src.evaluation.splits import check_data, make_loader, takes_strings
+from keras_modals._src.evaluation.splits import make_loader, takes_strings
 from keras_modals._src.models.augment import WORDS
 
 DEFAULT_METHODS = (
@@ -44,6 +45,7 @@ def compare(
     n_jobs=None,
     layer=None,
     labels=None,
+    label_output=None,
     metric=None,
     monitor="auto",
     splits=(0.2, 0.2),
@@ -61,7 +63,7 @@ def compare(
     number of methods, tells a difference from noise.
 
     Args:
-        build_fn: `fn()` that returns a compiled Keras model with one output, as
+        build_fn: `fn()` that returns a compiled Keras model, as
             `keras_modals.augment` takes it. Called for each training, and once before:
             a new model each time, with pretrained layers loaded anew.
         data: `(x, y)`, which each seed splits into training, validation and test
@@ -71,11 +73,11 @@ def compare(
             array; names of classes are numbered in their sorted order, in which the
             result has them as `class_names`. Strings, for a KerasHub task, may be a
             list. An array `"test_id"` beside them says by what to know test samples,
-            where their inputs are scaled or encoded anew for each seed. In place of a pair there may be a dataset of
-            batches that `fit` takes, a `tf.data.Dataset`, a `keras.utils.PyDataset` or
-            a PyTorch `DataLoader`, which is not read into memory. A `DataLoader` of
-            samples with an index, and a `PyDataset`, by its batches, can be split as
-            well.
+            where their inputs are scaled or encoded anew for each seed. In place of a
+            pair there may be a dataset of batches that `fit` takes, a
+            `tf.data.Dataset`, a `keras.utils.PyDataset` or a PyTorch `DataLoader`,
+            which is not read into memory. A `DataLoader` of samples with an index, and
+            a `PyDataset`, by its batches, can be split as well.
         methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
             `Method`s or to functions `fn(trial, model)` that train a model and return
             the one to test. `"none"` is what all others are compared with, and is
@@ -96,6 +98,9 @@ def compare(
             single operations at the head's input.
         labels: What `y` is, such as `keras_modals.Values()` for a regression. Defaults
             to what the model's output and loss tell, as in `keras_modals.augment`.
+        label_output: The name of the output that is compared, where the model has
+            several. Targets are then in a dict or list, as `fit` takes them, and the
+            others are trained beside it.
         metric: What is compared, of the scores that labels of this kind have; all are
             stored. Defaults to `None`, the first of them.
 
@@ -185,12 +190,13 @@ def compare(
     if layer not in (None, *WORDS):
         # Refused before anything is trained.
         model.get_layer(layer)
-    kind = kind_of_model(model, labels)
+    kind = kind_of_model(model, labels, label_output)
     metric = kind.metric if metric is None else metric
     check_choice("metric", metric, tuple(kind.scores))
     if monitor == "auto":
-        accuracy = accuracy_log(model) if kind.has_accuracy else None
-        monitor = f"val_{accuracy or 'loss'}"
+        output = kind.output
+        accuracy = accuracy_log(model, output) if kind.has_accuracy else None
+        monitor = f"val_{output.log(accuracy or 'loss')}"
     tasks = [
         Task(seed, name, setting)
         for seed in seeds

@@ -62,9 +62,10 @@ def name_of_loss(loss):
     return getattr(loss, "name", getattr(loss, "__name__", loss))
 
 
-def takes_logits(loss):
-    """Whether the loss of a model with one output takes logits."""
-    return settings_of_loss(only_loss(loss)).get("from_logits", False)
+def takes_logits(losses):
+    """Whether some of the losses of an output take logits."""
+    losses = map(keras.losses.get, losses)
+    return any(settings_of_loss(loss).get("from_logits", False) for loss in losses)
 
 
 #: What Keras logs accuracies as, unless they have a name of their own.
@@ -76,14 +77,17 @@ _ACCURACIES = {
 }
 
 
-def accuracy_log(model):
-    """The name of the accuracy in the logs of a model, `None` where it has none;
-    `"accuracy"` where its metrics cannot be read."""
+def accuracy_log(model, output):
+    """The name of the accuracy of a `LabelOutput` in the logs of a model, `None` where
+    it has none; `"accuracy"` where its metrics cannot be read."""
     try:
         settings = model.get_compile_config()
     except (AttributeError, NotImplementedError, OSError, TypeError, ValueError):
         return "accuracy"
-    metrics = [settings.get("metrics"), settings.get("weighted_metrics")]
+    metrics = [
+        each if output.is_only or not each else output.of(each)
+        for each in (settings.get("metrics"), settings.get("weighted_metrics"))
+    ]
     if "accuracy" in keras.tree.flatten(metrics):
         # Of a metric that is an object, the name is in its config.
         return "accuracy"

@@ -13,11 +13,11 @@ from keras_modals._src.data.sources import length_of
 from keras_modals._src.evaluation.checks import run_name
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals._src.evaluation.compiled import knows_own_objects, takes_logits
+from keras_modals._src.evaluation.data_checks import UNLABELED
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.evaluation.methods import Method
 from keras_modals._src.evaluation.runs import TEST_SAMPLES, TEST_TO_TRAIN
 from keras_modals._src.evaluation.samples import checksum, count_of, predicted, take
-from keras_modals._src.evaluation.splits import UNLABELED
 from keras_modals._src.evaluation.trial import Trial
 from keras_modals._src.session import forget_models
 
@@ -121,16 +121,17 @@ class Experiment:
 
     def _values(self, task, trial, model):
         """Scores of one training, and the seconds that it took."""
-        parts = self.parts(task.seed)
+        parts, output = self.parts(task.seed), self.kind.output
         start = time.perf_counter()
         trained = self._trained(task, trial, model)
+        from_logits = takes_logits(output.losses(model))
         values = {("train", "seconds"): time.perf_counter() - start}
         for split in ("validation", "test"):
-            targets, outputs, number = predicted(trained, parts[split])
-            scores = self.kind.all_scores(targets, outputs, takes_logits(model.loss))
+            targets, outputs, number = predicted(trained, parts[split], output)
+            scores = self.kind.all_scores(targets, outputs, from_logits)
             values |= {(split, name): score for name, score in scores.items()}
         # Of the test samples, which come last.
-        values["test", TEST_TO_TRAIN] = len(targets) / count_of(parts["train"])
+        values["test", TEST_TO_TRAIN] = len(targets) / count_of(parts["train"], output)
         known = parts.get("test_id")
         values["test", TEST_SAMPLES] = number if known is None else checksum(known)
         return values
@@ -143,7 +144,7 @@ class Experiment:
             some = (trial.train,)
             size = {"steps_per_epoch": min(_TIMED_STEPS, length)}
         else:
-            samples = len(trial.train[1])
+            samples = count_of(trial.train, self.kind.output)
             length = -(-samples // self.batch_size)
             timed = min(samples, _TIMED_STEPS * self.batch_size)
             some = take(tuple(trial.train), np.arange(timed))

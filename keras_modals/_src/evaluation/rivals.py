@@ -20,6 +20,7 @@ def none(trial, model):
 
 
 def label_smoothing(trial, model, smoothing):
+    trial.kind.output.check_is_only()
     trial.kind.compile_for_shares(model)
 
     def soft(part, smoothing=0.0):
@@ -39,6 +40,7 @@ def label_smoothing(trial, model, smoothing):
 
 def input_noise(trial, model, deviation):
     """Gaussian noise on inputs, in units of the standard deviation of all of them."""
+    trial.kind.output.check_is_only()
     if preprocessor_of(model) is not None:
         raise NotApplicableError("needs inputs that no preprocessor makes")
     scales = keras.tree.map_structure(_deviation, trial.continuous_inputs)
@@ -65,6 +67,7 @@ def _deviation(array):
 
 def class_weights(trial, model):
     """Weighs what is rare more in the loss."""
+    trial.kind.output.check_is_only()
     if is_loader(trial.train):
         raise NotApplicableError("needs data other than a `DataLoader`")
     return trial.fit(model, **trial.kind.weights(trial.targets))
@@ -73,12 +76,14 @@ def class_weights(trial, model):
 def oversampling(trial, model):
     """Repeats samples that have what is rare."""
     rng = np.random.default_rng(trial.seed)
-    chosen = trial.kind.repeated(trial.arrays[1], rng)
-    return trial.fit(model, *take(trial.arrays, chosen))
+    x, y = trial.arrays
+    chosen = trial.kind.repeated(trial.targets, rng)
+    return trial.fit(model, *take((x, y), chosen))
 
 
 def smote(trial, model):
     """Adds points between neighbours of rare classes (Chawla et al., 2002)."""
+    trial.kind.output.check_is_only()
     from imblearn.over_sampling import SMOTE
 
     x, labels = trial.continuous_inputs, trial.labels

@@ -32,45 +32,41 @@ def shuffles_itself(dataset):
 
 
 def first_targets(dataset):
-    """The targets of its first batch, NumPy; `None` where there are none."""
+    """The targets of its first batch."""
     for batch in batches_of(dataset):
-        return to_numpy(keras.utils.unpack_x_y_sample_weight(batch)[1])
+        return keras.utils.unpack_x_y_sample_weight(batch)[1]
     raise ValueError(f"The dataset has no batches. Received: {dataset!r}")
 
 
-def targets_of(samples):
-    """All targets, NumPy, which a pass over a dataset collects."""
+def targets_of(samples, output):
+    """All targets of a `LabelOutput`, NumPy, which a pass over a dataset collects."""
     if not is_dataset(samples):
-        return np.asarray(samples[1])
-    return np.concatenate(
-        [
-            to_numpy(keras.utils.unpack_x_y_sample_weight(batch)[1])
-            for batch in batches_of(samples)
-        ]
-    )
+        return np.asarray(output.of(samples[1]))
+    batches = map(keras.utils.unpack_x_y_sample_weight, batches_of(samples))
+    return np.concatenate([to_numpy(output.of(y)) for _, y, _ in batches])
 
 
-def count_of(samples):
+def count_of(samples, output):
     """How many there are; by its first batch, where a dataset says how many it has."""
     length = length_of(samples) if is_dataset(samples) else None
     if length is None:
-        return len(targets_of(samples))
-    return length * len(first_targets(samples))
+        return len(targets_of(samples, output))
+    return length * len(output.of(first_targets(samples)))
 
 
-def predicted(model, samples):
-    """Targets, predictions, and a number that samples are known by: of a dataset, in
-    whatever order it gives them."""
+def predicted(model, samples, output):
+    """Targets and predictions of a `LabelOutput`, and a number that samples are known
+    by: of a dataset, in whatever order it gives them."""
     if not is_dataset(samples):
-        x, y = samples
-        return y, model.predict(x, batch_size=500, verbose=0), checksum(samples)
-    targets, outputs, number = [], [], 0
+        predictions = output.of(model.predict(samples[0], batch_size=500, verbose=0))
+        return targets_of(samples, output), predictions, checksum(samples)
+    targets, predictions, number = [], [], 0
     for batch in batches_of(samples):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        targets.append(to_numpy(y))
-        outputs.append(to_numpy(model.predict_on_batch(x)))
+        targets.append(to_numpy(output.of(y)))
+        predictions.append(to_numpy(output.of(model.predict_on_batch(x))))
         number += sum(map(_number_of_rows, keras.tree.flatten((x, targets[-1]))))
-    return np.concatenate(targets), np.concatenate(outputs), number % 2**32
+    return np.concatenate(targets), np.concatenate(predictions), number % 2**32
 
 
 def _number_of_rows(leaf):
@@ -218,7 +214,7 @@ def _split_loader(loader, kind, shares, seed):
             generator=generator,
         )
 
-    targets = targets_of(part(range(len(loader.dataset))))
+    targets = targets_of(part(range(len(loader.dataset))), kind.output)
     kind.check(targets)
     is_shuffled = isinstance(loader.sampler, torch.utils.data.RandomSampler)
     train, *others = kind.split(targets, shares, seed)

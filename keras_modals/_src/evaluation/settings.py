@@ -22,6 +22,8 @@ def settings_of(experiment, data, splits, labels, unlabeled):
     }
     if labels is not None:
         settings["labels"] = repr(labels)
+    if not experiment.kind.output.is_only:
+        settings["label_output"] = experiment.kind.output.name
     if not is_split(data):
         settings["splits"] = [float(share) for share in splits]
     if not callable(data):

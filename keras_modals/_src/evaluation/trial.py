@@ -94,6 +94,7 @@ class Trial:
     def fit_joined(self, model):
         """Fits a model to samples with labels and without, as `fit` does; weights are
         those that the optimizer averages."""
+        self.kind.output.check_is_only()
         data = join_unlabeled(
             self.train if self.has_dataset else tuple(self.train),
             self.unlabeled_inputs,
@@ -120,7 +121,7 @@ class Trial:
     @property
     def targets(self):
         """The training samples' targets."""
-        return targets_of(self.train)
+        return targets_of(self.train, self.kind.output)
 
     @property
     def unlabeled_inputs(self):
@@ -165,7 +166,7 @@ class Trial:
     def validation_labels(self):
         """The validation samples' class indices, `(samples,)`."""
         self._check_classes()
-        return self.kind.groups(targets_of(self.validation))
+        return self.kind.groups(targets_of(self.validation, self.kind.output))
 
     def _check_classes(self):
         if not isinstance(self.kind.labels, Classes):

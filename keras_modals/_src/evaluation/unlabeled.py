@@ -42,6 +42,7 @@ def all_labels(train):
     """A method with the labels of all samples: what more labels would gain."""
 
     def with_all(trial, model):
+        trial.kind.output.check_is_only()
         (x, y), targets = trial.arrays, trial.unlabeled_targets
         joined = concatenated(x, trial.unlabeled_inputs), np.concatenate([y, targets])
         return train(dataclasses.replace(trial, train=joined), model)

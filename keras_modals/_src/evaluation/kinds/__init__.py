@@ -1,17 +1,15 @@
 """What differs by the kind of labels that a comparison is of."""
 
-import keras
-
 from keras_modals._src.evaluation.kinds.classes import ClassKind
 from keras_modals._src.evaluation.kinds.kind import Kind
 from keras_modals._src.evaluation.kinds.multi_labels import MultiLabelKind
 from keras_modals._src.evaluation.kinds.positions import PositionKind
 from keras_modals._src.evaluation.kinds.values import ValueKind
+from keras_modals._src.evaluation.label_output import LabelOutput
 from keras_modals._src.labels import Classes, MultiLabels, Positions, Values, labels_of
 from keras_modals._src.models.graph import plain
 from keras_modals._src.models.task import task_of
 from keras_modals._src.training.losses import may_be_unlabeled
-from keras_modals._src.training.outputs import output_names
 
 #: What is compared, by the class of the labels.
 KINDS: dict[type, type[Kind]] = {
@@ -36,20 +34,20 @@ def kind_of(labels, shape, ignored=()):
     return KINDS[type(labels)](labels, shape, ignored)
 
 
-def kind_of_model(model, labels=None):
+def kind_of_model(model, labels=None, label_output=None):
     """The `Kind` of the labels of a compiled model: those given, or what output and
     loss tell."""
-    shape = getattr(model, "output_shape", None)
-    if not isinstance(shape, tuple) or not hasattr(model, "inputs"):
+    if not getattr(model, "inputs", None) or not hasattr(model, "output_shape"):
         raise ValueError(
-            "`build_fn` must return a Functional or Sequential model with one output. "
-            f"Received: a model with the output shape {shape}"
+            "`build_fn` must return a Functional or Sequential model. "
+            f"Received: build_fn()={model!r}"
         )
-    functional = plain(model)
-    task = task_of(functional, output_names(functional)[0], model.loss)
+    output, functional = LabelOutput.of_model(model, label_output), plain(model)
+    shape = tuple(output.of(functional.output).shape)
+    task = task_of(functional, output.name, model.loss)
     given, labels = labels, labels_of(task) if labels is None else labels
-    losses = keras.tree.flatten(model.loss)
-    kind = kind_of(labels, shape, may_be_unlabeled(losses))
+    kind = kind_of(labels, shape, may_be_unlabeled(output.losses(model)))
+    kind.output = output
     if given is not None:
         labels.check_output(task.name, shape)
         labels.check_task(task)

@@ -2,6 +2,7 @@ import numpy as np
 from keras import ops
 
 from keras_modals._src.evaluation.errors import NotApplicableError
+from keras_modals._src.evaluation.label_output import LabelOutput
 
 
 class Kind:
@@ -17,10 +18,12 @@ class Kind:
             The first is compared where no other is asked for.
         has_accuracy: Whether the best epoch is that of the best accuracy, where there
             is one.
+        output: The `LabelOutput`.
         has_numbers: Whether targets are numbers, of which some are near others.
     """
 
     scores: dict
+    output = LabelOutput()
     has_accuracy = False
     has_numbers = False
 

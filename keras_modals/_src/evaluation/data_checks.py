@@ -1,0 +1,228 @@
+"""Checks of the data of a comparison."""
+
+import numbers
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+from scipy import sparse
+
+from keras_modals._src.evaluation.checks import check_data_fn, described
+from keras_modals._src.evaluation.samples import can_be_split, is_dataset
+
+PARTS = ("train", "validation", "test")
+UNLABELED = "unlabeled"
+#: The parts that have inputs.
+INPUTS = (*PARTS, UNLABELED)
+
+
+ONE_ARRAY = (
+    "Invalid value received for argument `data`. Expected the targets as one array, or "
+    "one for each output of the model: of a list, make an array with `np.asarray(y)`. "
+)
+
+
+def check_data(data, splits):
+    """Refuses what cannot be data, before anything is known of the model. Returns the
+    data with arrays in place of lists of strings."""
+    if is_dataset(data):
+        _check_splits(splits)
+        _check_can_be_split(data)
+        return data
+    if callable(data):
+        check_data_fn(data)
+        return lambda seed: _with_texts(data(seed))
+    data = _with_texts(data)
+    if isinstance(data, Mapping):
+        check_parts(data)
+    else:
+        _check_splits(splits)
+        _check_pair("data", data)
+    return data
+
+
+def _with_texts(data):
+    """A pair, or a dict of parts, with arrays in place of lists of strings."""
+    if isinstance(data, Mapping):
+        parts = {part: texts_as_arrays(data[part]) for part in data if part in INPUTS}
+        return {**data, **parts}
+    return texts_as_arrays(data)
+
+
+def texts_as_arrays(structure):
+    """A structure with arrays of objects in place of lists of strings."""
+
+    def convert(entry):
+        is_texts = isinstance(entry, list) and bool(entry)
+        if is_texts and all(isinstance(each, str | bytes) for each in entry):
+            return np.array(entry, dtype=object)
+        return None
+
+    return keras.tree.traverse(convert, structure)
+
+
+def _check_can_be_split(dataset):
+    if not can_be_split(dataset):
+        raise ValueError(
+            "A dataset can be split where its parts can be had by index, as a "
+            "`PyDataset` of three batches or more and a `DataLoader` of a dataset with "
+            'indices. Pass a dict of datasets with the keys "train", "validation" and '
+            '"test"; of a `tf.data.Dataset` these are made with `take` and `skip`. '
+            f"Received: data={described(dataset)}"
+        )
+
+
+def _check_splits(splits):
+    is_pair = isinstance(splits, tuple | list) and len(splits) == 2
+    if not (
+        is_pair
+        and all(isinstance(share, numbers.Real) for share in splits)
+        and min(splits) > 0
+        and sum(splits) < 1
+    ):
+        raise ValueError(
+            "Invalid value received for argument `splits`. Expected two positive "
+            "shares that leave some for training. "
+            f"Received: splits={described(splits)}"
+        )
+
+
+def check_parts(parts):
+    if not isinstance(parts, Mapping) or any(name not in parts for name in PARTS):
+        received = list(parts) if isinstance(parts, Mapping) else described(parts)
+        raise ValueError(
+            'Split data must have "train", "validation" and "test", each a pair of '
+            f"arrays `(x, y)`. Received: {received}"
+        )
+    for name in PARTS:
+        if not is_dataset(parts[name]):
+            _check_pair(f"data[{name!r}]", parts[name])
+    if parts.get(UNLABELED) is not None:
+        _check_unlabeled(parts)
+    if is_dataset(parts["test"]):
+        return parts
+    labels = keras.tree.flatten(parts["test"][1])[0]
+    if len(parts.get("test_id", labels)) != len(labels):
+        raise ValueError(
+            '"test_id" must have an entry for every test sample. Received: '
+            f"{len(parts['test_id'])} entries for {len(labels)} samples"
+        )
+    return parts
+
+
+def _check_unlabeled(parts):
+    """Refuses samples without labels that are those to choose or to judge by."""
+    given = parts[UNLABELED]
+    if is_dataset(given):
+        return
+    if isinstance(given, tuple):
+        _check_pair(UNLABELED, given)
+    inputs = given[0] if isinstance(given, tuple) else given
+    leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(inputs)]
+    _check_inputs(UNLABELED, inputs, len(leaves[0]))
+    for name in PARTS[1:]:
+        if is_dataset(parts[name]):
+            continue
+        others = [np.asarray(leaf) for leaf in keras.tree.flatten(parts[name][0])]
+        if all(map(np.array_equal, leaves, others)):
+            raise ValueError(
+                "Samples that are learned from without their labels cannot be those "
+                "that a method is chosen or judged by: leave them out. Received: "
+                f"unlabeled samples that are those of {name!r}"
+            )
+
+
+def _check_pair(name, pair):
+    is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+    if not (is_pair and all(map(_may_be_arrays, pair))):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected pairs of arrays "
+            "`(x, y)`, or datasets of batches of such: one, a dict with the keys "
+            '"train", "validation" and "test", or a function of a seed that returns '
+            "such a dict; a generator gives its batches once only: write a "
+            f"`keras.utils.PyDataset`. Received: {name}={described(pair)}"
+        )
+    x, y = pair
+    is_structure = isinstance(y, Mapping | tuple) or (
+        isinstance(y, list) and any(map(is_array, y))
+    )
+    if is_structure and keras.tree.flatten(y):
+        # Of several outputs, which the model has or not.
+        for each in keras.tree.flatten(y):
+            _check_pair(name, (x, each))
+        return
+    if not is_array(y):
+        raise ValueError(ONE_ARRAY + f"Received: {name} with targets {described(y)}")
+    _check_inputs(name, x, len(y))
+
+
+def _may_be_arrays(value):
+    """Whether a value is no dataset, and not `None`."""
+    is_collection = isinstance(value, list | tuple | Mapping)
+    return is_collection or is_array(value) or sparse.issparse(value)
+
+
+def is_array(value):
+    return not sparse.issparse(value) and bool(getattr(value, "shape", ()))
+
+
+def _check_inputs(name, x, samples):
+    leaves = keras.tree.flatten(x)
+    wrong = [leaf for leaf in leaves if not is_array(leaf)]
+    if any(map(sparse.issparse, leaves)):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected dense arrays: of a "
+            "sparse matrix, make one with `x.toarray()`. "
+            f"Received: {name} with {described(wrong[0])}"
+        )
+    counts = {leaf.shape[0] for leaf in leaves if is_array(leaf)}
+    is_list = isinstance(x, list | tuple) and len(x) == samples
+    if wrong or (is_list and counts != {samples}) or any(map(_is_ragged, leaves)):
+        raise ValueError(
+            "Invalid value received for argument `data`. Expected the inputs as one "
+            "array, or one for each input of the model: of a list of samples, make an "
+            "array with `np.stack(x)` or, where their lengths differ, with "
+            f"`keras.utils.pad_sequences(x)`. Received: {name} with {described(x)}"
+        )
+    if counts != {samples}:
+        raise ValueError(
+            f"Inputs and targets must have as many samples. Received: {name} with "
+            f"{sorted(counts)} inputs and {samples} targets"
+        )
+    for leaf in leaves:
+        _check_dtype(name, np.asarray(leaf))
+
+
+def _is_ragged(leaf):
+    array = np.asarray(leaf)
+    if array.dtype.kind != "O" or not array.size:
+        return False
+    return not isinstance(array.flat[0], str | bytes) and np.ndim(array.flat[0]) > 0
+
+
+def _are_strings(array):
+    """Whether an array has strings, which may be objects."""
+    is_object = array.dtype.kind == "O" and bool(array.size)
+    return array.dtype.kind in "US" or (
+        is_object and isinstance(array.flat[0], str | bytes)
+    )
+
+
+def _check_dtype(name, array):
+    if array.dtype.kind in "MmO" and not _are_strings(array):
+        _refuse_dtype(name, array)
+
+
+def check_numbers(name, structure):
+    for array in map(np.asarray, keras.tree.flatten(structure)):
+        if _are_strings(array):
+            _refuse_dtype(name, array)
+
+
+def _refuse_dtype(name, array):
+    raise ValueError(
+        "Invalid value received for argument `data`. Expected inputs that are "
+        "numbers: write `x.astype('float32')`, or encode what are words or dates; for "
+        "a model with an input for each column of a DataFrame, pass `dict(x)`. "
+        f"Received: {name} with inputs of dtype {array.dtype}"
+    )
