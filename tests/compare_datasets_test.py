@@ -334,3 +334,131 @@ def test_outputs_are_asked_for_by_name(rng):
         build_two, data, ["none"], 1, label_output="kind", **FAST
     )
     assert result.metric == "accuracy"
+
+
+# What would be wrong in silence -------------------------------------------------------
+
+
+def test_all_methods_of_a_seed_have_the_same_test_samples(rng, tmp_path):
+    x, y = make_data(rng, 185)
+    draws = iter(range(99))
+
+    def load(seed):
+        first = next(draws) // 2
+        data = {part: (x[rows], y[rows]) for part, rows in PARTS.items()}
+        return {**data, "test": Batches(x[100 + first :], y[100 + first :])}
+
+    arguments = {**FAST, "path": tmp_path / "runs.csv"}
+    methods = {"a": lambda trial, model: model, "b": lambda trial, model: model}
+    with pytest.raises(ValueError, match="other test samples with seed 0"):
+        keras_modals.compare(build, load, methods, 1, **arguments)
+    # A file knows those of the runs that it has.
+    draws = iter(range(10, 99))
+    with pytest.raises(ValueError, match="other test samples with seed 0"):
+        keras_modals.compare(build, load, methods, 1, **arguments)
+
+
+def test_a_function_that_draws_from_the_global_seed_has_one_split(rng):
+    x, y = make_data(rng, 185)
+
+    def load(seed):
+        rows = np.random.permutation(185)  # noqa: NPY002, as users write it
+        parts = {part: rows[chosen] for part, chosen in PARTS.items()}
+        return {part: Batches(x[rows], y[rows]) for part, rows in parts.items()}
+
+    result = keras_modals.compare(build, load, NAMES, 2, **FAST)
+    assert result.skipped == {}
+    tests = result.runs.query("metric == 'test_samples'")
+    assert tests.groupby("seed").value.nunique().tolist() == [1, 1]
+
+
+def test_the_order_of_methods_changes_no_number(rng):
+    """A loader's shuffling begins anew for each training."""
+    import torch
+
+    pairs = torch_pairs(*make_data(rng, 120))
+
+    def run(methods, **arguments):
+        data = torch.utils.data.DataLoader(pairs, batch_size=10, shuffle=True)
+        arguments = {**FAST, **arguments}
+        result = keras_modals.compare(build, data, methods, 1, **arguments)
+        return result.runs.set_index(["method", "split", "metric"])["value"]
+
+    def other(trial, model):
+        return METHODS["none"].train(trial, model)
+
+    found = run(["none"], verbose=2)["none", "test", "log_loss"]
+    again = run({"first": other, "none": METHODS["none"]})
+    assert again["none", "test", "log_loss"] == found
+    assert again["first", "test", "log_loss"] == found
+
+
+@pytest.mark.parametrize("kind", ["subset", "weighted", "batches", "stream"])
+def test_a_sampler_is_not_lost_in_silence(kind, rng):
+    from torch.utils import data as torch_data
+
+    pairs = torch_pairs(*make_data(rng, 120))
+
+    class Stream(torch_data.IterableDataset):
+        def __iter__(self):
+            return iter(pairs)
+
+    arguments = {
+        "subset": {"sampler": torch_data.SubsetRandomSampler(range(30))},
+        "weighted": {"sampler": torch_data.WeightedRandomSampler([1.0] * 120, 120)},
+        "batches": {
+            "batch_sampler": torch_data.BatchSampler(
+                torch_data.SequentialSampler(pairs), 10, False
+            )
+        },
+        "stream": {},
+    }[kind]
+    data = torch_data.DataLoader(Stream() if kind == "stream" else pairs, **arguments)
+    if kind == "batches":
+        # It is what a batch size makes.
+        assert data.batch_size is None
+    with pytest.raises(ValueError, match="without a sampler of its own"):
+        keras_modals.compare(build, data, **FAST)
+
+
+class Endless(Batches):
+    def __len__(self):
+        return None
+
+    num_batches = None
+
+
+def test_refuses_datasets_that_cannot_be_compared(rng):
+    x, y = make_data(rng, 60)
+    batches = Batches(x, y)
+    parts = dict.fromkeys(PARTS, batches)
+    for change, message in (
+        ({"train": Endless(x, y)}, "datasets that end.*'train'"),
+        ({"test": tf_dataset(x, y).repeat()}, "datasets that end.*'test'"),
+        ({"test": tf_dataset(x, y).map(lambda x, y: x)}, "batches `.x, y.`"),
+        ({"unlabeled": batches}, "are those of 'validation'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            keras_modals.compare(build, {**parts, **change}, ["none"], 1, **FAST)
+    with pytest.raises(ValueError, match="none would be left for training"):
+        keras_modals.compare(
+            build, Batches(x, y, 15), ["none"], 1, splits=(0.5, 0.45), **FAST
+        )
+
+
+def test_a_file_tells_datasets_and_weights_apart(rng, tmp_path):
+    x, y = make_data(rng, 100)
+    arguments = {**FAST, "path": tmp_path / "runs.csv"}
+    parts = dict.fromkeys(PARTS, Batches(x, y))
+    keras_modals.compare(build, parts, ["none"], 1, **arguments)
+    other = {**parts, "train": Batches(x[:60], y[:60])}
+    with pytest.raises(ValueError, match="other settings"):
+        keras_modals.compare(build, other, ["none"], 1, **arguments)
+    arguments["dataset"] = "weighted"
+    keras_modals.compare(
+        build, parts, ["none"], 1, class_weight={0: np.int64(1)}, **arguments
+    )
+    with pytest.raises(ValueError, match="other settings"):
+        keras_modals.compare(
+            build, parts, ["none"], 1, class_weight={0: np.int64(5)}, **arguments
+        )

@@ -622,7 +622,11 @@ def test_a_regression_is_monitored_by_its_loss(compiled, expected, rng):
     [
         (["accuracy"], "val_accuracy"),
         ([keras.metrics.SparseCategoricalAccuracy(name="accuracy")], "val_accuracy"),
-        ([keras.metrics.SparseCategoricalAccuracy()], "val_loss"),
+        (
+            [keras.metrics.SparseCategoricalAccuracy()],
+            "val_sparse_categorical_accuracy",
+        ),
+        ([keras.metrics.SparseTopKCategoricalAccuracy(2)], "val_loss"),
         (None, "val_loss"),
     ],
 )
@@ -728,7 +732,7 @@ def test_refuses_other_positions(shape):
         keras_modals.compare(build_positions, data, ["none"], 1, **FAST)
 
 
-def test_refuses_several_outputs():
+def test_asks_which_of_several_outputs_is_compared():
     def build():
         inputs = keras.Input((4,))
         outputs = [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)]
@@ -736,5 +740,5 @@ def test_refuses_several_outputs():
         model.compile("adam", "mse")
         return model
 
-    with pytest.raises(ValueError, match=r"with one output. Received: .*\(None, 1\)"):
+    with pytest.raises(ValueError, match=r"with `label_output`. Expected one of"):
         keras_modals.compare(build, (X, np.zeros(40)), ["none"], 1, **FAST)

@@ -191,3 +191,60 @@ def test_the_best_of_errors_is_the_least(rng):
     assert result.best_method() == losses.groupby("method")["value"].mean().idxmin()
     outputs = result.best_model().predict(x, verbose=0)
     assert outputs.shape == (len(x), NUM_CLASSES)
+
+
+def test_a_best_model_is_of_its_own_data(rng, tmp_path):
+    """Two sets of data in one file, and a model that has changed."""
+    x, y = make_data(rng, 185)
+    arguments = {**FAST, "path": tmp_path / "runs.csv", "epochs": 3}
+
+    def load(shift):
+        parts = {"train": slice(0, 90), "validation": slice(90, 140)}
+        parts["test"] = slice(140, 185)
+        return lambda seed: {
+            part: (x[rows] + shift, y[rows]) for part, rows in parts.items()
+        }
+
+    models = [
+        keras_modals.compare(
+            build, load(shift), ["none"], 1, dataset=str(shift), **arguments
+        ).best_model()
+        for shift in (0, 1)
+    ]
+    weights = [array(model.weights[0]) for model in models]
+    assert np.abs(weights[0] - weights[1]).max() > 1e-3
+    assert len(list(tmp_path.glob("*.keras"))) == 2
+    (tmp_path / "runs.csv").unlink()
+
+    def build_other():
+        model = build()
+        model.optimizer.learning_rate = 0.1
+        return model
+
+    other = keras_modals.compare(
+        build_other, load(0), ["none"], 1, dataset="0", **arguments
+    ).best_model()
+    assert np.abs(array(other.weights[0]) - weights[0]).max() > 1e-3
+
+
+def test_a_choice_among_methods_is_no_method_of_its_own(rng):
+    methods = {"untrained": do_nothing}
+    result = keras_modals.compare(build, make_data(rng), methods, 2, **FAST)
+    chosen = result.with_choice("best")
+    assert chosen.best_method() == result.best_method()
+    assert chosen.best_model().predict(make_data(rng)[0], verbose=0).shape[1] == 3
+
+
+def test_a_method_that_fails_with_some_seeds_has_the_others(rng):
+    """However many processes there are."""
+
+    def fails(trial, model):
+        if trial.seed < 2:
+            raise RuntimeError("no memory left")
+        return model
+
+    with pytest.warns(UserWarning, match="'m' failed, RuntimeError") as caught:
+        result = keras_modals.compare(build, make_data(rng), {"m": fails}, 4, **FAST)
+    assert len([each for each in caught if "'m'" in str(each.message)]) == 1
+    assert result.summary().loc[("data", "m"), "runs"] == 2
+    assert result.skipped == {"m": "failed with seed 0, RuntimeError: no memory left"}

@@ -14,10 +14,11 @@ from keras_modals._src.models.modals_model import ModalsModel
 
 
 class BestModel:
-    """`fn(run, seed)` that returns the trained model of a run, plain and compiled.
+    """`fn(run, seed, known_by)` that returns the trained model of a run, plain and
+    compiled.
 
     It is trained again, from the same weights on the same samples; with a path it is
-    stored, and trained once.
+    stored, and trained once. `known_by` is a text that no other run has.
 
     Args:
         experiment: The `Experiment`.
@@ -29,7 +30,7 @@ class BestModel:
         self._experiment, self._number = experiment, number
         self._path = None if path is None else pathlib.Path(path)
 
-    def __call__(self, run, seed):
+    def __call__(self, run, seed, known_by):
         (index,) = (
             index
             for index, task in enumerate(self._experiment.tasks)
@@ -37,7 +38,7 @@ class BestModel:
         )
         model = self._experiment.start(index)[1]
         with knows_own_objects(model):
-            file = self._file(run, seed)
+            file = self._file(known_by)
             if file is not None and file.exists():
                 return keras.saving.load_model(file)
             best = self._experiment.train(index)
@@ -48,8 +49,8 @@ class BestModel:
                 best.save(file)
         return best
 
-    def _file(self, run, seed):
+    def _file(self, known_by):
         if self._path is None:
             return None
-        number = zlib.crc32(f"{self._number},{run},{seed}".encode())
+        number = zlib.crc32(f"{self._number},{known_by}".encode())
         return self._path.with_name(f"{self._path.stem}-{number:08x}.keras")

@@ -3,6 +3,7 @@ the random numbers that `keras.utils.set_random_seed` sets."""
 
 import os
 import pickle
+import select
 import subprocess
 import sys
 import threading
@@ -13,17 +14,11 @@ _local = threading.local()
 
 def run(packed, index):
     """What becomes of one task of a packed experiment, in this thread's child."""
-    child: Any = getattr(_local, "child", None)
-    if child is None or child.poll() is not None:
-        path = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        child = _local.child = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-    pickle.dump((packed, index), child.stdin)
-    child.stdin.flush()
+    try:
+        child = _ask(packed, index)
+    except BrokenPipeError:
+        # It had nothing to do for a while, and has just ended.
+        child = _ask(packed, index)
     try:
         is_error, value = pickle.load(child.stdout)
     except EOFError:
@@ -36,25 +31,47 @@ def run(packed, index):
     return value
 
 
+def _ask(packed, index):
+    child: Any = getattr(_local, "child", None)
+    if child is None or child.poll() is not None:
+        path = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        child = _local.child = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+    pickle.dump((packed, index), child.stdin)
+    child.stdin.flush()
+    return child
+
+
 def serve():
-    """Answers until its parent closes the pipe, or ends."""
+    """Answers until its parent closes the pipe or ends, or has nothing to do."""
     from keras_modals._src.evaluation import jobs
 
+    threading.Thread(target=jobs.end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     # What a training prints is no answer.
     os.dup2(2, 1)
-    while True:
+    while select.select([sys.stdin], [], [], jobs.IDLE)[0]:
         try:
             packed, index = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        try:
-            answer = False, jobs.run(packed, None, index)
-        except Exception as error:
-            answer = True, error
-        pickle.dump(answer, answers)
+        answers.write(_answer(packed, index))
         answers.flush()
 
 
-if __name__ == "__main__":
-    serve()
+def _answer(packed, index):
+    from keras_modals._src.evaluation import jobs
+
+    try:
+        return pickle.dumps((False, jobs.run(packed, None, index)))
+    except Exception as error:
+        try:
+            return pickle.dumps((True, error))
+        except Exception:
+            # One with what cannot be sent.
+            text = f"{type(error).__name__}: {error}"
+            return pickle.dumps((True, RuntimeError(text)))

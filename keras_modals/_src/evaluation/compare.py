@@ -20,7 +20,7 @@ from keras_modals._src.evaluation.jobs import check_jobs, outcomes
 from keras_modals._src.evaluation.kinds import kind_of_model
 from keras_modals._src.evaluation.progress import Progress
 from keras_modals._src.evaluation.run_queue import RunQueue
-from keras_modals._src.evaluation.runs import SETTINGS, RunFile
+from keras_modals._src.evaluation.runs import SETTINGS, TEST_SAMPLES, RunFile
 from keras_modals._src.evaluation.settings import check_settings, settings_of
 from keras_modals._src.evaluation.splits import make_loader, takes_strings
 from keras_modals._src.models.augment import WORDS
@@ -221,7 +221,8 @@ def compare(
     number = check_settings(file, dataset, settings)
     finished = file.finished(dataset, _needed(metric))
     progress = Progress(experiment, metric, n_jobs, verbose)
-    queue = RunQueue(experiment, finished, progress)
+    tests = file.values(dataset, "test", TEST_SAMPLES, finished)
+    queue = RunQueue(experiment, finished, tests, progress)
     for index, outcome in outcomes(experiment, queue.started(), n_jobs):
         for task, values in queue.ended(index, outcome):
             values["train", SETTINGS] = number

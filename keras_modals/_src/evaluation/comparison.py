@@ -27,6 +27,7 @@ class Comparison:
         train: `fn(run, seed)` that returns the model of a run, trained.
         class_names: List of strings, the classes of the model's outputs, where labels
             were names.
+        choices: Names of methods that are choices among others.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class Comparison:
         chosen_by=None,
         train=None,
         class_names=None,
+        choices=(),
     ):
         self.runs = runs
         self.metric = metric or _usual_metric(runs)
         self.skipped = skipped or {}
         self.chosen_by = chosen_by
         self.class_names = class_names
-        self._train = train
+        self._train, self._choices = train, choices
 
     @classmethod
     def read(cls, path, metric=None, chosen_by=None):
@@ -80,7 +82,15 @@ class Comparison:
         runs = runs[found == runs.groupby("dataset")["method"].transform("nunique")]
         runs = runs.assign(method=f"{name}(" + runs["method"] + ")")
         runs = pd.concat([self.runs, runs], ignore_index=True)
-        return Comparison(runs, self.metric, self.skipped, self.chosen_by)
+        return Comparison(
+            runs,
+            self.metric,
+            self.skipped,
+            self.chosen_by,
+            train=self._train,
+            class_names=self.class_names,
+            choices=(*self._choices, name),
+        )
 
     @property
     def scale(self):
@@ -284,7 +294,11 @@ class Comparison:
             )
         best = self._best_runs().iloc[0]
         run = best["method"] + (f"({best['setting']})" if best["setting"] else "")
-        return self._train(run, int(best["seed"]))
+        rows = self.runs[
+            (self.runs["method"] == run) & (self.runs["seed"] == best["seed"])
+        ]
+        # One that was trained anew has other scores, or took other seconds.
+        return self._train(run, int(best["seed"]), rows.to_csv(index=False))
 
     def _best_runs(self, dataset=None):
         """Validation values of chosen settings, the best method first, and of a method
@@ -299,7 +313,7 @@ class Comparison:
             )
         metric = self.chosen_by or self.metric
         runs = runs[(runs["dataset"] == dataset) & (runs["split"] == "validation")]
-        runs = runs[runs["metric"] == metric]
+        runs = runs[(runs["metric"] == metric) & ~runs["method"].isin(self._choices)]
         means = runs.groupby("method", sort=False)["value"].transform("mean")
         is_error = metric in ERRORS
         return runs.assign(mean=means).sort_values(

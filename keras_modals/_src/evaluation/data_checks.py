@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_modals._src.evaluation.checks import check_data_fn, described
-from keras_modals._src.evaluation.samples import can_be_split, is_dataset
+from keras_modals._src.evaluation.samples import can_be_split, is_dataset, is_endless
 
 PARTS = ("train", "validation", "test")
 UNLABELED = "unlabeled"
@@ -64,10 +64,11 @@ def texts_as_arrays(structure):
 def _check_can_be_split(dataset):
     if not can_be_split(dataset):
         raise ValueError(
-            "A dataset can be split where its parts can be had by index, as a "
-            "`PyDataset` of three batches or more and a `DataLoader` of a dataset with "
-            'indices. Pass a dict of datasets with the keys "train", "validation" and '
-            '"test"; of a `tf.data.Dataset` these are made with `take` and `skip`. '
+            "A dataset can be split where its parts can be had by index: a `PyDataset` "
+            "of three batches or more, and a `DataLoader` of a dataset with indices, "
+            "without a sampler of its own. Pass a dict of datasets with the keys "
+            '"train", "validation" and "test"; of a `tf.data.Dataset` these are made '
+            "with `take` and `skip`, before it is shuffled. "
             f"Received: data={described(dataset)}"
         )
 
@@ -97,6 +98,11 @@ def check_parts(parts):
     for name in PARTS:
         if not is_dataset(parts[name]):
             _check_pair(f"data[{name!r}]", parts[name])
+        elif is_endless(parts[name]):
+            raise ValueError(
+                "Expected datasets that end: an epoch is one pass. "
+                f"Received: data[{name!r}]={described(parts[name])}, without an end"
+            )
     if parts.get(UNLABELED) is not None:
         _check_unlabeled(parts)
     if is_dataset(parts["test"]):
@@ -114,6 +120,7 @@ def _check_unlabeled(parts):
     """Refuses samples without labels that are those to choose or to judge by."""
     given = parts[UNLABELED]
     if is_dataset(given):
+        _check_is_other(given, parts)
         return
     if isinstance(given, tuple):
         _check_pair(UNLABELED, given)
@@ -125,11 +132,21 @@ def _check_unlabeled(parts):
             continue
         others = [np.asarray(leaf) for leaf in keras.tree.flatten(parts[name][0])]
         if all(map(np.array_equal, leaves, others)):
-            raise ValueError(
-                "Samples that are learned from without their labels cannot be those "
-                "that a method is chosen or judged by: leave them out. Received: "
-                f"unlabeled samples that are those of {name!r}"
-            )
+            _refuse_to_learn_from(name)
+
+
+def _check_is_other(dataset, parts):
+    for name in PARTS[1:]:
+        if dataset is parts[name]:
+            _refuse_to_learn_from(name)
+
+
+def _refuse_to_learn_from(name):
+    raise ValueError(
+        "Samples that are learned from without their labels cannot be those that a "
+        "method is chosen or judged by: leave them out. Received: unlabeled samples "
+        f"that are those of {name!r}"
+    )
 
 
 def _check_pair(name, pair):

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from keras_modals._src import backend
-from keras_modals._src.data.sources import length_of
 from keras_modals._src.evaluation.checks import run_name
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals._src.evaluation.compiled import knows_own_objects, takes_logits
@@ -17,7 +16,13 @@ from keras_modals._src.evaluation.data_checks import UNLABELED
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.evaluation.methods import Method
 from keras_modals._src.evaluation.runs import TEST_SAMPLES, TEST_TO_TRAIN
-from keras_modals._src.evaluation.samples import checksum, count_of, predicted, take
+from keras_modals._src.evaluation.samples import (
+    checksum,
+    count_of,
+    is_dataset,
+    predicted,
+    take,
+)
 from keras_modals._src.evaluation.trial import Trial
 from keras_modals._src.session import forget_models
 
@@ -89,10 +94,10 @@ class Experiment:
     def run(self, index):
         """Trains and scores, as an `Outcome`. Raises what the baseline raises."""
         task = self.tasks[index]
-        trial, model = self.start(index)
+        trial, model, parts = self.start(index)
         try:
             with backend.many_models(), knows_own_objects(model):
-                return Outcome(self._values(task, trial, model))
+                return Outcome(self._values(task, trial, model, parts))
         except NotApplicableError as error:
             return Outcome(reason=str(error))
         except Exception as error:
@@ -106,22 +111,27 @@ class Experiment:
     def train(self, index):
         """The trained model of a task."""
         task = self.tasks[index]
-        trial, model = self.start(index)
+        trial, model, _ = self.start(index)
         with backend.many_models(), knows_own_objects(model):
             return self._trained(task, trial, model)
 
     def parts(self, seed):
-        """The parts of the data, those of the last seed kept."""
+        """The parts of the data. Arrays of the last seed are kept; a dataset is made
+        anew, since its shuffling goes on from epoch to epoch."""
         if self._loaded[0] != seed:
-            self._loaded = seed, self.load(seed)
+            keras.utils.set_random_seed(seed)
+            parts = self.load(seed)
+            if any(map(is_dataset, parts.values())):
+                return parts
+            self._loaded = seed, parts
         return self._loaded[1]
 
     def _trained(self, task, trial, model):
         return self.methods[task.method].train(trial, model, **task.setting)
 
-    def _values(self, task, trial, model):
+    def _values(self, task, trial, model, parts):
         """Scores of one training, and the seconds that it took."""
-        parts, output = self.parts(task.seed), self.kind.output
+        output = self.kind.output
         start = time.perf_counter()
         trained = self._trained(task, trial, model)
         from_logits = takes_logits(output.losses(model))
@@ -137,25 +147,24 @@ class Experiment:
         return values
 
     def seconds(self):
-        """About how long a plain training takes, by some of its steps."""
-        trial, model = self.start(0)
-        if trial.has_dataset:
-            length = length_of(trial.train) or _TIMED_STEPS
-            some = (trial.train,)
-            size = {"steps_per_epoch": min(_TIMED_STEPS, length)}
-        else:
-            samples = count_of(trial.train, self.kind.output)
-            length = -(-samples // self.batch_size)
-            timed = min(samples, _TIMED_STEPS * self.batch_size)
-            some = take(tuple(trial.train), np.arange(timed))
-            size = {"batch_size": self.batch_size}
-        timer = _Timer()
-        model.fit(*some, **size, verbose=0, callbacks=[timer])
+        """About how long a plain training takes, by some of its steps; `None` for a
+        dataset, whose batches it would take."""
+        seed = self.tasks[0].seed
+        samples = self.parts(seed)["train"]
+        if is_dataset(samples):
+            return None
+        count, timer = count_of(samples, self.kind.output), _Timer()
+        timed = min(count, _TIMED_STEPS * self.batch_size)
+        some = take(tuple(samples), np.arange(timed))
+        model = build(self.build_fn, seed, self.starts)
+        model.fit(*some, self.batch_size, verbose=0, callbacks=[timer])
         first, *others = np.diff(timer.times)
-        return first + (length * self.epochs - 1) * np.median(others or first)
+        steps = -(-count // self.batch_size) * self.epochs
+        return first + (steps - 1) * np.median(others or first)
 
     def start(self, index):
-        """The `Trial` of a task, and its model before training."""
+        """The `Trial` of a task, its model before training, and all parts of its
+        data."""
         task = self.tasks[index]
         parts = self.parts(task.seed)
         fit_arguments = dict(self.fit_arguments)
@@ -174,7 +183,7 @@ class Experiment:
             fit_arguments=fit_arguments,
             unlabeled=parts.get(UNLABELED),
         )
-        return trial, build(self.build_fn, task.seed, self.starts)
+        return trial, build(self.build_fn, task.seed, self.starts), parts
 
 
 class _Timer(keras.callbacks.Callback):

@@ -9,6 +9,7 @@ import time
 import types
 import zlib
 from concurrent.futures.process import BrokenProcessPool
+from numbers import Integral
 from typing import Any
 
 import cloudpickle
@@ -30,7 +31,7 @@ ROUND = 4
 
 def check_jobs(n_jobs):
     """How many runs there are at once, as joblib counts them."""
-    is_integer = isinstance(n_jobs, int) and not isinstance(n_jobs, bool)
+    is_integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
     if n_jobs is not None and (not is_integer or n_jobs == 0):
         raise ValueError(
             "Invalid value received for argument `n_jobs`. Expected a positive "
@@ -205,7 +206,7 @@ def run(packed, parent, index):
     number = zlib.crc32(packed)
     if number not in _received:
         if parent is not None and not _received:
-            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+            threading.Thread(target=end_with, args=(parent,), daemon=True).start()
         _received.clear()
         _received[number] = _unpacked(packed)
     return _received[number].run(index)
@@ -221,7 +222,7 @@ def _unpacked(packed):
     return experiment
 
 
-def _end_with(parent):
+def end_with(parent):
     """Ends this process when its parent is gone: nobody waits for what it does."""
     while os.getppid() == parent:
         time.sleep(1)

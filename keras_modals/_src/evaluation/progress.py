@@ -39,14 +39,17 @@ class Progress:
         if self._verbose and tasks:
             methods = self._experiment.methods
             trainings = sum(methods[tasks[0].method].trainings for tasks in groups)
-            seconds = self._experiment.seconds() * trainings / self._n_jobs
+            seconds = self._experiment.seconds()
+            about = ""
+            if seconds is not None:
+                duration = format_duration(seconds * trainings / self._n_jobs)
+                about = f": about {duration}"
             number = len({task.method for task in tasks})
             seeds = len({task.seed for task in tasks})
             each = self._experiment.epochs
             self._print(
                 f"{_counted(trainings, 'training')} of {_counted(each, 'epoch')}, of "
-                f"{_counted(number, 'method')} with {_counted(seeds, 'seed')}: about "
-                f"{format_duration(seconds)}"
+                f"{_counted(number, 'method')} with {_counted(seeds, 'seed')}{about}"
             )
         self._start = time.monotonic()
 
@@ -58,9 +61,10 @@ class Progress:
 
     def end(self, task, values):
         score = values["validation", self._metric]
-        best = self._scores.setdefault(task.seed, {})
         better = min if self._metric in ERRORS else max
-        best[task.method] = better(score, best.get(task.method, score))
+        with self._lock:
+            best = self._scores.setdefault(task.seed, {})
+            best[task.method] = better(score, best.get(task.method, score))
         text = f"{task.method}, seed {task.seed}: validation {self._metric}"
         self._advance(task, f"{text} {score:.4f}")
 

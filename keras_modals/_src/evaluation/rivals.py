@@ -28,6 +28,8 @@ def label_smoothing(trial, model, smoothing):
             return trial.kind.shares(targets, smoothing)
 
         if is_dataset(part):
+            if preprocessor_of(model) is not None:
+                raise NotApplicableError("needs arrays, not a dataset")
             return (MappedTargets(part, shares),)
         x, y = part
         return x, shares(y)
@@ -70,7 +72,10 @@ def class_weights(trial, model):
     trial.kind.output.check_is_only()
     if is_loader(trial.train):
         raise NotApplicableError("needs data other than a `DataLoader`")
-    return trial.fit(model, **trial.kind.weights(trial.targets))
+    weights = trial.kind.weights(trial.targets)
+    if trial.has_dataset and "sample_weight" in weights:
+        raise NotApplicableError("needs arrays, not a dataset")
+    return trial.fit(model, **weights)
 
 
 def oversampling(trial, model):

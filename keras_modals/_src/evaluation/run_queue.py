@@ -3,6 +3,8 @@
 import copy
 import warnings
 
+from keras_modals._src.evaluation.runs import TEST_SAMPLES
+
 
 class RunQueue:
     """The runs of an experiment, in their order.
@@ -12,16 +14,15 @@ class RunQueue:
     Args:
         experiment: An `Experiment`.
         finished: Set of pairs of run and seed that need no training.
+        tests: Dict from seeds to the numbers of their test samples, as far as known.
         progress: A `Progress`.
-
-    Attributes:
-        skipped: Dict from methods to why they have no run, or not all.
     """
 
-    def __init__(self, experiment, finished, progress):
-        self.skipped: dict[str, str] = {}
-        self._progress = progress
+    def __init__(self, experiment, finished, tests, progress):
+        self._progress, self._tests = progress, tests
         self._ran = {run.partition("(")[0] for run, _ in finished}
+        # By method why, and with which seed, it first had no run.
+        self._reasons: dict[str, tuple] = {}
         self._tasks = experiment.tasks
         self._alike: dict[tuple, list] = {}
         for task in self._tasks:
@@ -31,15 +32,16 @@ class RunQueue:
                 self._alike.setdefault(key, []).append(task)
         self._keys = {id(tasks[0]): key for key, tasks in self._alike.items()}
 
+    @property
+    def skipped(self):
+        """Dict from methods to why they have no run, or not all."""
+        return {name: self._reason(name) for name in self._reasons}
+
     def started(self):
         """Yields the indices of the runs to train, when they begin."""
         self._progress.begin(list(self._alike.values()))
         for index, task in enumerate(self._tasks):
-            if id(task) not in self._keys:
-                continue
-            if self._is_hopeless(task):
-                self._progress.skip(task, self.skipped[task.method])
-            else:
+            if id(task) in self._keys:
                 self._progress.start(task)
                 yield index
 
@@ -47,24 +49,36 @@ class RunQueue:
         """Pairs of the tasks that an outcome is of, and their values; none where there
         was no run."""
         tasks = self._alike[self._keys[id(self._tasks[index])]]
-        for task in tasks:
-            if outcome.values is not None:
-                self._ran.add(task.method)
-                self._progress.end(task, outcome.values)
-            else:
-                self._skip(task, outcome)
         if outcome.values is None:
+            for task in tasks:
+                self._skip(task, outcome)
             return []
+        self._check_tests(tasks[0].seed, outcome.values["test", TEST_SAMPLES])
+        for task in tasks:
+            self._ran.add(task.method)
+            self._progress.end(task, outcome.values)
         return [(task, copy.copy(outcome.values)) for task in tasks]
 
-    def _is_hopeless(self, task):
-        return task.method in self.skipped and task.method not in self._ran
+    def _check_tests(self, seed, number):
+        if self._tests.setdefault(seed, number) != number:
+            raise ValueError(
+                "All methods are judged by the same test samples of a seed, and the "
+                "data gave other ones than before: let a function of the seed return "
+                "the same each time, and split a dataset before it is shuffled, or "
+                "shuffle it with `reshuffle_each_iteration=False`. "
+                f"Received: other test samples with seed {seed}"
+            )
 
     def _skip(self, task, outcome):
         name = task.method
-        where = f" with seed {task.seed}" if name in self._ran else ""
+        is_first = name not in self._reasons
         what = "failed" if outcome.failed else "not applicable"
-        self.skipped[name] = f"{what}{where}, {outcome.reason}"
-        if outcome.failed:
-            warnings.warn(f"Method '{name}' {self.skipped[name]}", stacklevel=4)
-        self._progress.skip(task, self.skipped[name])
+        self._reasons.setdefault(name, (what, task.seed, outcome.reason))
+        if outcome.failed and is_first:
+            warnings.warn(f"Method '{name}' {self._reason(name)}", stacklevel=4)
+        self._progress.skip(task, self._reason(name))
+
+    def _reason(self, name):
+        what, seed, reason = self._reasons[name]
+        where = f" with seed {seed}" if name in self._ran else ""
+        return f"{what}{where}, {reason}"

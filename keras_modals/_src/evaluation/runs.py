@@ -69,6 +69,14 @@ class RunFile:
         pairs = {(method, seed) for method, seed, _, _ in rows}
         return {pair for pair in pairs if all((*pair, *n) in rows for n in needed)}
 
+    def values(self, dataset, split, metric, finished):
+        """Dict from seeds to a value of their finished runs, one of each."""
+        runs = self.read()
+        runs = runs[(runs["dataset"] == dataset) & (runs["split"] == split)]
+        runs = runs[runs["metric"] == metric]
+        rows = zip(runs["method"], runs["seed"], runs["value"], strict=True)
+        return {seed: value for run, seed, value in rows if (run, seed) in finished}
+
     def read(self):
         if self.path is None:
             return pd.DataFrame(self._rows, columns=COLUMNS)

@@ -1,6 +1,7 @@
 """Samples: a pair of arrays, inputs and targets, or a dataset that gives batches of
 such and is not held in memory."""
 
+import functools
 import zlib
 from typing import Any
 
@@ -34,7 +35,13 @@ def shuffles_itself(dataset):
 def first_targets(dataset):
     """The targets of its first batch."""
     for batch in batches_of(dataset):
-        return keras.utils.unpack_x_y_sample_weight(batch)[1]
+        targets = keras.utils.unpack_x_y_sample_weight(batch)[1]
+        if targets is None:
+            raise ValueError(
+                "Expected a dataset of batches `(x, y)`, inputs and targets. "
+                f"Received: one of inputs alone, {dataset!r}"
+            )
+        return targets
     raise ValueError(f"The dataset has no batches. Received: {dataset!r}")
 
 
@@ -111,11 +118,10 @@ class MappedTargets(keras.utils.PyDataset):
             raise NotApplicableError("needs a dataset that says how long it is")
         self.dataset, self._function = dataset, function
         self._batches = iter(())
-        self._position = self.num_batches
+        self._position = len(self)
         self._first: list = []
 
-    @property
-    def num_batches(self):
+    def __len__(self):
         return length_of(self.dataset)
 
     def __getitem__(self, index):
@@ -128,7 +134,7 @@ class MappedTargets(keras.utils.PyDataset):
         if not shuffles_itself(self.dataset):
             return self.dataset[index]
         # Asked for in order, but for the first ones, which Keras looks at before.
-        if index == 0 and self._position == self.num_batches:
+        if index == 0 and self._position == len(self):
             self._batches, self._position = batches_of(self.dataset), 0
             self._first = []
         batch: Any = None
@@ -147,24 +153,50 @@ class MappedTargets(keras.utils.PyDataset):
 # Splits ------------------------------------------------------------------------------
 
 
-def split_dataset(dataset, kind, shares, seed):
-    """Three datasets of different samples, none of which is loaded for it.
+def dataset_splitter(dataset, kind, shares):
+    """`fn(seed)` that returns three datasets of different samples, none of which is
+    loaded for it.
 
     Args:
         dataset: A `PyDataset`, whose batches are split, or a `DataLoader` of samples
             with an index, which are split with the labels in proportion.
-        kind, shares, seed: As in `Kind.split`.
+        kind, shares: As in `Kind.split`.
     """
     if isinstance(dataset, keras.utils.PyDataset):
-        return _split_batches(dataset, shares, seed)
-    return _split_loader(dataset, kind, shares, seed)
+        return functools.partial(_split_batches, dataset, shares)
+    order = _part(dataset, range(len(dataset.dataset)), 0)
+    targets = targets_of(order, kind.output)
+    kind.check(targets)
+    return functools.partial(_split_loader, dataset, kind, targets, shares)
+
+
+def is_endless(dataset):
+    """Whether a dataset has no last batch."""
+    if isinstance(dataset, keras.utils.PyDataset):
+        return dataset.num_batches is None
+    # TensorFlow's number for it.
+    return hasattr(dataset, "cardinality") and int(dataset.cardinality()) == -1
 
 
 def can_be_split(dataset):
-    """Whether parts of it can be had by index."""
+    """Whether parts of it can be had by index, and be as it is but for the samples."""
     if isinstance(dataset, keras.utils.PyDataset):
         return (dataset.num_batches or 0) >= 3
-    return is_loader(dataset) and hasattr(dataset.dataset, "__getitem__")
+    return is_loader(dataset) and _is_simple(dataset)
+
+
+def _is_simple(loader):
+    """Whether a `DataLoader` gives each sample once, in order or shuffled."""
+    from torch.utils.data import IterableDataset, RandomSampler, SequentialSampler
+
+    is_shuffled = type(loader.sampler) is RandomSampler
+    return (
+        not isinstance(loader.dataset, IterableDataset)
+        and loader.batch_size is not None
+        and (is_shuffled or type(loader.sampler) is SequentialSampler)
+        and len(loader.sampler) == len(loader.dataset)
+        and not (is_shuffled and loader.sampler.replacement)
+    )
 
 
 def is_loader(dataset):
@@ -179,6 +211,11 @@ def _split_batches(dataset, shares, seed):
     count = dataset.num_batches
     order = np.random.default_rng(seed).permutation(count)
     sizes = [max(1, round(share * count)) for share in shares]
+    if sum(sizes) >= count:
+        raise ValueError(
+            f"Of {count} batches none would be left for training. "
+            f"Received: splits={tuple(shares)}"
+        )
     test, validation, train = np.split(order, np.cumsum([sizes[1], sizes[0]]))
     return [SomeBatches(dataset, chosen) for chosen in (train, validation, test)]
 
@@ -191,31 +228,38 @@ class SomeBatches(keras.utils.PyDataset):
         super().__init__()
         self._dataset, self._indices = dataset, indices
 
-    @property
-    def num_batches(self):
+    def __len__(self):
         return len(self._indices)
 
     def __getitem__(self, index):
         return self._dataset[int(self._indices[index])]
 
 
-def _split_loader(loader, kind, shares, seed):
+def _split_loader(loader, kind, targets, shares, seed):
+    from torch.utils.data import RandomSampler
+
+    train, *others = kind.split(targets, shares, seed)
+    options = {
+        "shuffle": isinstance(loader.sampler, RandomSampler),
+        "drop_last": loader.drop_last,
+    }
+    return [
+        _part(loader, train, seed, **options),
+        *(_part(loader, chosen, seed) for chosen in others),
+    ]
+
+
+def _part(loader, indices, seed, **options):
     import torch
 
-    def part(indices, shuffle=False):
-        generator = torch.Generator()
-        generator.manual_seed(seed)
-        return torch.utils.data.DataLoader(
-            torch.utils.data.Subset(loader.dataset, [int(i) for i in indices]),
-            batch_size=loader.batch_size,
-            shuffle=shuffle,
-            collate_fn=loader.collate_fn,
-            num_workers=loader.num_workers,
-            generator=generator,
-        )
-
-    targets = targets_of(part(range(len(loader.dataset))), kind.output)
-    kind.check(targets)
-    is_shuffled = isinstance(loader.sampler, torch.utils.data.RandomSampler)
-    train, *others = kind.split(targets, shares, seed)
-    return [part(train, is_shuffled), *map(part, others)]
+    generator = torch.Generator()
+    generator.manual_seed(seed)
+    return torch.utils.data.DataLoader(
+        torch.utils.data.Subset(loader.dataset, [int(i) for i in indices]),
+        batch_size=loader.batch_size,
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
+        generator=generator,
+        **options,
+    )

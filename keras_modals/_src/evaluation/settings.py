@@ -5,7 +5,9 @@ import zlib
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 
+from keras_modals._src.data.sources import length_of
 from keras_modals._src.evaluation.runs import SETTINGS
 from keras_modals._src.evaluation.samples import checksum, is_dataset
 from keras_modals._src.evaluation.splits import is_split
@@ -39,7 +41,12 @@ def _number_of(data):
     """A number for arrays; of datasets, which are not read for it, the kinds."""
     parts = data.values() if isinstance(data, Mapping) else [data]
     if any(map(is_dataset, parts)):
-        return [type(part).__name__ for part in parts]
+        return [
+            [type(part).__name__, length_of(part)]
+            if is_dataset(part)
+            else checksum(part)
+            for part in parts
+        ]
     return checksum(data)
 
 
@@ -49,6 +56,10 @@ def _plain(value):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return checksum(value)
+    if isinstance(value, np.generic):
+        return value.item()
     is_plain = isinstance(value, bool | int | float | str | None)
     return value if is_plain else type(value).__name__
 

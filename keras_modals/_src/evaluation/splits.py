@@ -15,9 +15,9 @@ from keras_modals._src.evaluation.data_checks import (
     texts_as_arrays,
 )
 from keras_modals._src.evaluation.samples import (
+    dataset_splitter,
     first_targets,
     is_dataset,
-    split_dataset,
     take,
 )
 from keras_modals._src.models.hub_task import preprocessor_of
@@ -46,12 +46,8 @@ def make_loader(data, splits, kind, unlabeled=None, *, strings=False):
     """
     more = {} if unlabeled is None else {UNLABELED: texts_as_arrays(unlabeled)}
     if is_dataset(data):
-
-        def split_batches(seed):
-            parts = split_dataset(data, kind, splits, seed)
-            return {**dict(zip(PARTS, parts, strict=True)), **more}
-
-        return split_batches
+        split_data = dataset_splitter(data, kind, splits)
+        return lambda seed: {**dict(zip(PARTS, split_data(seed), strict=True)), **more}
     if callable(data):
         return lambda seed: _check_loaded(_with(data(seed), more), kind, strings)
     if isinstance(data, Mapping):

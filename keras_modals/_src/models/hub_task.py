@@ -46,7 +46,9 @@ def task_like(model, config):
             if layer.weights:
                 own = model.get_layer(layer.name)
                 layer.set_weights(own.get_weights())
-                layer.trainable = own.trainable
+                if layer.trainable != own.trainable:
+                    # Setting it sets that of all layers within.
+                    layer.trainable = own.trainable
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         warnings.warn(
