@@ -38,21 +38,22 @@ def tf_dataset(x, y):
 
 
 def torch_pairs(x, y):
-    import torch
-
+    torch = pytest.importorskip("torch")
     return torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
 
 
 def loader(x, y):
-    import torch
-
+    torch = pytest.importorskip("torch")
     return torch.utils.data.DataLoader(torch_pairs(x, y), batch_size=20)
 
+
+#: Not everywhere where TensorFlow is.
+LOADER = pytest.param(loader, marks=pytest.mark.backend)
 
 PARTS = {"train": slice(0, 100), "validation": slice(100, 140), "test": slice(140, 185)}
 
 
-@pytest.mark.parametrize("make", [Batches, tf_dataset, loader])
+@pytest.mark.parametrize("make", [Batches, tf_dataset, LOADER])
 def test_a_dataset_has_the_numbers_of_its_arrays(make, rng):
     x, y = make_data(rng, 185)
     arrays = {part: (x[rows], y[rows]) for part, rows in PARTS.items()}
@@ -104,7 +105,7 @@ def test_seeds_know_the_same_test_samples_in_any_order(rng):
     assert result.runs.query("metric == 'test_samples'").value.nunique() == 2
 
 
-@pytest.mark.parametrize("make", [Batches, loader])
+@pytest.mark.parametrize("make", [Batches, LOADER])
 def test_a_dataset_is_split_by_index(make, rng):
     y = np.repeat(np.arange(NUM_CLASSES), [100, 60, 40])
     # Known by their numbers.
@@ -142,9 +143,9 @@ def test_a_dataset_is_split_by_index(make, rng):
     assert seen[0][0][0].tolist() != seen[1][0][0].tolist()
 
 
+@pytest.mark.backend
 def test_a_split_dataset_keeps_the_shuffling_of_its_loader(rng):
-    import torch
-
+    torch = pytest.importorskip("torch")
     pairs = torch_pairs(*make_data(rng, 100))
     orders = []
 
@@ -372,10 +373,10 @@ def test_a_function_that_draws_from_the_global_seed_has_one_split(rng):
     assert tests.groupby("seed").value.nunique().tolist() == [1, 1]
 
 
+@pytest.mark.backend
 def test_the_order_of_methods_changes_no_number(rng):
     """A loader's shuffling begins anew for each training."""
-    import torch
-
+    torch = pytest.importorskip("torch")
     pairs = torch_pairs(*make_data(rng, 120))
 
     def run(methods, **arguments):
@@ -393,10 +394,10 @@ def test_the_order_of_methods_changes_no_number(rng):
     assert again["first", "test", "log_loss"] == found
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("kind", ["subset", "weighted", "batches", "stream"])
 def test_a_sampler_is_not_lost_in_silence(kind, rng):
-    from torch.utils import data as torch_data
-
+    torch_data = pytest.importorskip("torch.utils.data")
     pairs = torch_pairs(*make_data(rng, 120))
 
     class Stream(torch_data.IterableDataset):
