@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from keras_hub_test import text_classifier
-from portable import array
+from portable import BACKEND, array
 from sklearn.preprocessing import LabelEncoder
 
 import keras_modals
@@ -14,6 +14,8 @@ import keras_modals
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 
 FAST = {"batch_size": 16, "verbose": 0}
+# XLA would take most of the time on TensorFlow.
+QUICK = {"jit_compile": BACKEND == "jax"}
 
 
 def means(result):
@@ -58,7 +60,7 @@ def test_images_of_a_rare_disease(rng, tmp_path):
         )
         adam = keras.optimizers.Adam(0.01)
         loss = "sparse_categorical_crossentropy"
-        model.compile(adam, loss, metrics=["accuracy"])
+        model.compile(adam, loss, metrics=["accuracy"], **QUICK)
         return model
 
     weights = {0: 0.6, 1: 2.5}
@@ -90,13 +92,19 @@ def test_texts_as_they_are():
     texts = ["good film", "bad film", "the good plot", "the bad plot"] * 12
     labels = np.array([1, 0, 1, 0] * 12)
 
-    model = keras_modals.augment(text_classifier(), seed=0)
-    model.fit(texts, labels, batch_size=16, epochs=8, verbose=0)
+    def build():
+        task = text_classifier()
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        task.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"], **QUICK)
+        return task
+
+    model = keras_modals.augment(build(), seed=0)
+    model.fit(texts, labels, batch_size=8, epochs=5, verbose=0)
     assert array(model.predict_on_batch(texts[:4])).argmax(-1).tolist() == [1, 0, 1, 0]
 
     names = ["none", "latent mixing", "SMOTE"]
     result = keras_modals.compare(
-        text_classifier, (texts, labels), names, 1, epochs=8, **{**FAST, "batch_size": 4}
+        build, (texts, labels), names, 1, epochs=8, batch_size=8, verbose=0
     )
     assert list(result.skipped) == ["SMOTE"]
     assert means(result).to_dict() == {"none": 100, "latent mixing": 100}
@@ -128,7 +136,7 @@ def test_sequences_of_different_length(rng):
         model = build_recurrent(2, "softmax")
         adam = keras.optimizers.Adam(0.05)
         loss = "sparse_categorical_crossentropy"
-        model.compile(adam, loss, metrics=["accuracy"])
+        model.compile(adam, loss, metrics=["accuracy"], **QUICK)
         return model
 
     with pytest.raises(ValueError, match=r"`keras\.utils\.pad_sequences\(x\)`"):
@@ -165,7 +173,7 @@ def test_windows_of_a_series():
 
     def build():
         model = build_recurrent(1)
-        model.compile(keras.optimizers.Adam(0.03), "mse")
+        model.compile(keras.optimizers.Adam(0.03), "mse", **QUICK)
         return model
 
     model = keras_modals.augment(build(), seed=0)
@@ -195,7 +203,7 @@ def build_dense(units, activation, loss):
             keras.layers.Dense(units, activation),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.03), loss)
+    model.compile(keras.optimizers.Adam(0.03), loss, **QUICK)
     return model
 
 
@@ -281,7 +289,7 @@ def test_an_image_a_text_and_a_table(rng):
         model = keras.Model(inputs, outputs)
         adam = keras.optimizers.Adam(0.05)
         loss = "sparse_categorical_crossentropy"
-        model.compile(adam, loss, metrics=["accuracy"])
+        model.compile(adam, loss, metrics=["accuracy"], **QUICK)
         return model
 
     model = keras_modals.augment(build(), seed=0)
