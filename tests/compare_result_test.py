@@ -89,10 +89,14 @@ def test_callbacks_are_made_for_each_training(rng):
         made.append((run, seed))
         return [keras.callbacks.History()]
 
-    keras_modals.compare(
-        build, make_data(rng), ["none", "SMOTE"], 2, callbacks=callbacks, **FAST
+    # The time is estimated, and the best model trained again.
+    arguments = {**FAST, "verbose": 1, "callbacks": callbacks}
+    result = keras_modals.compare(
+        build, make_data(rng), ["none", "SMOTE"], 2, **arguments
     )
     assert made == [("none", 0), ("SMOTE", 0), ("none", 1), ("SMOTE", 1)]
+    result.best_model()
+    assert len(made) == 5
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import keras_modals
+from keras_modals._src.evaluation.compare import DEFAULT_METHODS
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -43,3 +44,14 @@ def test_every_public_name_has_an_example_or_is_a_value():
         value = getattr(keras_modals, name)
         if isinstance(value, type) or callable(value):
             assert ">>>" in value.__doc__, name
+
+
+def test_the_page_of_compare_has_all_methods():
+    page = (ROOT / "docs" / "compare.md").read_text()
+    rows = re.findall(r"^\| `\"(.+?)\"`( ★)? \|.*\|.*\| (?:.* )?(\d+) \|", page, re.M)
+    methods = keras_modals.evaluation.METHODS
+    assert sorted(name for name, *_ in rows) == sorted(methods)
+    for name, star, trainings in rows:
+        assert (star != "") == (name in DEFAULT_METHODS), name
+        method = methods[name]
+        assert int(trainings) == len(method.grid) * method.trainings, name

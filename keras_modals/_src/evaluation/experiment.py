@@ -127,6 +127,10 @@ class Experiment:
         return self._loaded[1]
 
     def _trained(self, task, trial, model):
+        callbacks = self.fit_arguments.get("callbacks")
+        if callable(callbacks) and not isinstance(callbacks, keras.callbacks.Callback):
+            # Only here: they may begin a run of a tracker, one for each training.
+            trial.fit_arguments["callbacks"] = callbacks(task.run, task.seed)
         return self.methods[task.method].train(trial, model, **task.setting)
 
     def _values(self, task, trial, model, parts):
@@ -167,10 +171,6 @@ class Experiment:
         data."""
         task = self.tasks[index]
         parts = self.parts(task.seed)
-        fit_arguments = dict(self.fit_arguments)
-        callbacks = fit_arguments.get("callbacks")
-        if callable(callbacks) and not isinstance(callbacks, keras.callbacks.Callback):
-            fit_arguments["callbacks"] = callbacks(task.run, task.seed)
         trial = Trial(
             train=parts["train"],
             validation=parts["validation"],
@@ -180,7 +180,7 @@ class Experiment:
             batch_size=self.batch_size,
             layer=self.layer,
             monitor=self.monitor,
-            fit_arguments=fit_arguments,
+            fit_arguments=dict(self.fit_arguments),
             unlabeled=parts.get(UNLABELED),
         )
         return trial, build(self.build_fn, task.seed, self.starts), parts
