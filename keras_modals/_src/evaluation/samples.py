@@ -68,9 +68,15 @@ def predicted(model, samples):
     for batch in batches_of(samples):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         targets.append(to_numpy(y))
-        outputs.append(to_numpy(model.predict_on_batch(x)))
+        outputs.append(to_numpy(model.predict_on_batch(_as_inputs(x))))
         number += sum(map(_number_of_rows, keras.tree.flatten((x, targets[-1]))))
     return np.concatenate(targets), np.concatenate(outputs), number % 2**32
+
+
+def _as_inputs(x):
+    """What `predict_on_batch` takes, on JAX no tensors of other libraries."""
+    is_jax = keras.backend.backend() == "jax"
+    return keras.tree.map_structure(to_numpy, x) if is_jax else x
 
 
 def _number_of_rows(leaf):
