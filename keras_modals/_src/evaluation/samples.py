@@ -70,10 +70,16 @@ def predicted(model, samples, output):
     targets, predictions, number = [], [], 0
     for batch in batches_of(samples):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        x = keras.tree.map_structure(_as_input, x)
         targets.append(to_numpy(output.of(y)))
         predictions.append(to_numpy(output.of(model.predict_on_batch(x))))
         number += sum(map(_number_of_rows, keras.tree.flatten((x, targets[-1]))))
     return np.concatenate(targets), np.concatenate(predictions), number % 2**32
+
+
+def _as_input(leaf):
+    """What a model takes: of another library's tensor, the array."""
+    return leaf if keras.ops.is_tensor(leaf) else to_numpy(leaf)
 
 
 def _number_of_rows(leaf):
