@@ -63,8 +63,8 @@ def name_of_loss(loss):
 
 
 def takes_logits(losses):
-    """Whether some of the losses of an output take logits."""
-    losses = map(keras.losses.get, losses)
+    """Whether some of the losses, one or a structure of them, take logits."""
+    losses = map(keras.losses.get, keras.tree.flatten(losses))
     return any(settings_of_loss(loss).get("from_logits", False) for loss in losses)
 
 
