@@ -469,7 +469,7 @@ def test_a_task_is_compiled_anew():
 def test_the_name_of_an_accuracy(metrics, name):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=metrics)
-    assert accuracy_log(model) == name
+    assert accuracy_log(model, LabelOutput()) == name
     if name:
         logs = model.fit(np.zeros((2, 2)), np.arange(2), verbose=0).history
         assert name in logs
