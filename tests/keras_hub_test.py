@@ -12,6 +12,7 @@ from portable import BACKEND, array
 
 import keras_modals
 from keras_modals._src.evaluation.compiled import accuracy_log, recompile
+from keras_modals._src.evaluation.label_output import LabelOutput
 from keras_modals.evaluation import METHODS
 from keras_modals.tuners import PopulationBasedTuner
 
