@@ -34,6 +34,7 @@ def numbers(result):
     return runs.set_index(keys)["value"].sort_index()
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_as_many_processes_have_the_same_numbers(rng, tmp_path):
     data = make_data(rng)

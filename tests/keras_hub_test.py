@@ -113,8 +113,14 @@ def check_alike(found, expected):
         np.testing.assert_allclose(found[name], value, 1e-5, 1e-5, err_msg=name)
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize("make", [lists, arrays, segments, datasets])
+@pytest.mark.parametrize(
+    "make",
+    [
+        arrays,
+        segments,
+        *(pytest.param(each, marks=pytest.mark.backend) for each in (lists, datasets)),
+    ],
+)
 def test_a_policy_that_moves_nothing_trains_as_the_task(make):
     task = text_classifier()
     augmented = keras_modals.augment(task, policy=STILL)

@@ -12,7 +12,6 @@ import keras_modals
 
 # Keras says so of every dataset.
 pytestmark = [
-    pytest.mark.backend,
     pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),
 ]
 
@@ -40,6 +39,7 @@ def write_images(folder, counts, rng):
             keras.utils.save_img(folder / name / f"{number}.png", image, scale=False)
 
 
+@pytest.mark.backend
 def test_images_of_a_rare_disease(rng, tmp_path):
     write_images(tmp_path / "train", {"healthy": 64, "ill": 16}, rng)
     write_images(tmp_path / "test", {"healthy": 24, "ill": 8}, rng)
@@ -159,6 +159,7 @@ def test_sequences_of_different_length(rng):
     assert (means(result) > 90).all()
 
 
+@pytest.mark.backend
 def test_windows_of_a_series():
     time = np.arange(200)
     series = np.stack([np.sin(time / 4), np.cos(time / 4)], axis=-1).astype("float32")
