@@ -1,6 +1,6 @@
 """Kills `compare(n_jobs=2)` at random moments, and looks at what goes on.
 
-    python tests/killed_at_random.py [--times 10] [--seed 0]
+    python tests/killed_at_random.py [--times 10] [--seed 0] [--victims worker ...]
 
 Of a worker, of the head, and of all processes: the same call goes on, nothing is lost,
 no process stays behind, and the numbers are those of a call that nobody disturbed. It
@@ -29,7 +29,12 @@ def run(victim, folder, rng, duration):
     while True:
         process = start(path, EPOCHS)
         if kills < 2:
-            time.sleep(rng.uniform(0, duration))
+            end = time.monotonic() + rng.uniform(0, duration)
+            while time.monotonic() < end or (
+                # A worker has to be there.
+                victim == "worker" and not others(process) and process.poll() is None
+            ):
+                time.sleep(0.05)
             kills += kill(victim, process, rng)
         status = process.wait(300)
         end = time.monotonic() + 30
@@ -40,8 +45,12 @@ def run(victim, folder, rng, duration):
             return path, kills
 
 
+def others(process):
+    return [pid for pid in processes_of(process.pid) if pid != process.pid]
+
+
 def kill(victim, process, rng):
-    found = [pid for pid in processes_of(process.pid) if pid != process.pid]
+    found = others(process)
     if victim == "head":
         chosen = [process.pid]
     elif victim == "all":
@@ -60,6 +69,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    names = ["worker", "head", "all"]
+    parser.add_argument("--victims", nargs="+", choices=names, default=names)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +79,7 @@ def main():
         assert start(whole, EPOCHS).wait(300) == 0
         duration = time.monotonic() - begin
         expected = numbers(Comparison.read(whole))
-        for victim in ("worker", "head", "all"):
+        for victim in arguments.victims:
             total = 0
             for number in range(arguments.times):
                 own = pathlib.Path(folder) / f"{victim}{number}"
