@@ -463,3 +463,11 @@ def test_a_file_tells_datasets_and_weights_apart(rng, tmp_path):
         keras_modals.compare(
             build, parts, ["none"], 1, class_weight={0: np.int64(5)}, **arguments
         )
+
+
+def test_names_in_one_part_and_numbers_in_another_are_refused(rng):
+    x, y = make_data(rng, 90)
+    data = {part: (x[rows], y[rows]) for part, rows in ROWS.items()}
+    data["train"] = data["train"][0], np.array(["a", "b", "c"])[data["train"][1]]
+    with pytest.raises(ValueError, match="Labels must be numbers"):
+        keras_modals.compare(build, data, ["none"], 1, **FAST)

@@ -25,8 +25,11 @@ def do_nothing(trial, model):
 
 
 def test_the_default_methods_take_twelve_trainings():
-    """What two methods share is trained once."""
-    assert sum(len(METHODS[name].grid) for name in DEFAULT_METHODS) == 13
+    methods = [METHODS[name] for name in DEFAULT_METHODS]
+    # What two methods share is trained once.
+    runs = {(m.train, *setting.items()) for m in methods for setting in m.grid}
+    assert len(runs) == 12
+    assert sum(len(method.grid) for method in methods) == 13
     assert {METHODS[name].trainings for name in DEFAULT_METHODS} == {1}
 
 
@@ -242,7 +245,6 @@ def test_a_choice_among_methods_is_no_method_of_its_own(rng):
 
 
 def test_a_method_that_fails_with_some_seeds_has_the_others(rng):
-    """However many processes there are."""
 
     def fails(trial, model):
         if trial.seed < 2:
@@ -254,3 +256,24 @@ def test_a_method_that_fails_with_some_seeds_has_the_others(rng):
     assert len([each for each in caught if "'m'" in str(each.message)]) == 1
     assert result.summary().loc[("data", "m"), "runs"] == 2
     assert result.skipped == {"m": "failed with seed 0, RuntimeError: no memory left"}
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("label smoothing", {"smoothing": 0.1}),
+        ("latent mixing", {"learning_rate": 2.0}),
+    ],
+)
+def test_a_best_model_is_compiled_as_the_plain_one(name, setting, rng):
+    """Also where a method compiles it anew, or changes its learning rate."""
+    x, y = make_data(rng)
+    methods = {"none": Method(METHODS[name].train, (setting,))}
+    model = keras_modals.compare(build, (x, y), methods, 1, **FAST).best_model()
+    plain = build()
+    assert model.loss == plain.loss
+    rates = [float(array(each.optimizer.learning_rate)) for each in (model, plain)]
+    assert rates[0] == rates[1]
+    accuracy = model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
+    right = model.predict(x, verbose=0).argmax(-1) == y
+    assert accuracy == pytest.approx(right.mean(), abs=1e-6)

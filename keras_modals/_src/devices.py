@@ -1,8 +1,10 @@
-"""Which GPUs there are, told without taking memory on any."""
+"""What processes of this machine share: its GPUs, told without taking memory on any,
+its processors, and where modules are."""
 
 import itertools
 import os
 import subprocess
+import sys
 
 
 def visible_gpus():
@@ -34,3 +36,13 @@ def _installed_gpus():
     except (OSError, subprocess.CalledProcessError):
         return []
     return listed.stdout.split()
+
+
+def threads_each(processes):
+    """How many threads each of so many processes has, as the environment says it."""
+    return str(max(1, (os.cpu_count() or 1) // processes))
+
+
+def module_path():
+    """The `PYTHONPATH` with which another process finds what this one does."""
+    return os.pathsep.join(path or os.getcwd() for path in sys.path)

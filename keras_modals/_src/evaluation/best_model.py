@@ -5,6 +5,7 @@ import zlib
 
 import keras
 
+from keras_modals._src import backend
 from keras_modals._src.evaluation.compiled import (
     compile_settings,
     compile_with,
@@ -14,8 +15,8 @@ from keras_modals._src.models.modals_model import ModalsModel
 
 
 class BestModel:
-    """`fn(run, seed, known_by)` that returns the trained model of a run, plain and
-    compiled.
+    """`fn(run, seed, known_by)` that returns the trained model of a run, plain, and
+    compiled as that of `build_fn` is.
 
     It is trained again, from the same weights on the same samples; with a path it is
     stored, and trained once. `known_by` is a text that no other run has.
@@ -36,15 +37,17 @@ class BestModel:
             for index, task in enumerate(self._experiment.tasks)
             if (task.run, task.seed) == (run, seed)
         )
-        model = self._experiment.start(index)[1]
-        with knows_own_objects(model):
+        trial, model, _ = self._experiment.start(index)
+        with backend.many_models(), knows_own_objects(model):
             file = self._file(known_by)
             if file is not None and file.exists():
                 return keras.saving.load_model(file)
-            best = self._experiment.train(index)
+            # Before training: some methods compile the model anew.
+            settings = compile_settings(model)
+            best = self._experiment.trained(index, trial, model)
             if isinstance(best, ModalsModel):
                 best = best.inference_model()
-                compile_with(best, compile_settings(model))
+            compile_with(best, settings)
             if file is not None:
                 best.save(file)
         return best

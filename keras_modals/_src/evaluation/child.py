@@ -9,6 +9,8 @@ import sys
 import threading
 from typing import Any
 
+from keras_modals._src.devices import module_path
+
 _local = threading.local()
 
 
@@ -34,12 +36,11 @@ def run(packed, index):
 def _ask(packed, index):
     child: Any = getattr(_local, "child", None)
     if child is None or child.poll() is not None:
-        path = os.pathsep.join(path or os.getcwd() for path in sys.path)
         child = _local.child = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": module_path()},
         )
     pickle.dump((packed, index), child.stdin)
     child.stdin.flush()

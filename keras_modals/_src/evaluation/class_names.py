@@ -25,7 +25,8 @@ def with_numbers(data):
         for part, pair in pairs.items()
         if part in (*PARTS, "all") and _has_names(pair)
     }
-    if not names:
+    if len(names) < len({*PARTS, "all"} & pairs.keys()):
+        # Names beside numbers are refused where labels are checked.
         return data, None
     classes = np.unique(np.concatenate(list(names.values())))
     numbers = {

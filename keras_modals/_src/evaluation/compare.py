@@ -224,8 +224,8 @@ def compare(
     tests = file.values(dataset, "test", TEST_SAMPLES, finished)
     queue = RunQueue(experiment, finished, tests, progress)
     for index, outcome in outcomes(experiment, queue.started(), n_jobs):
-        for task, values in queue.ended(index, outcome):
-            values["train", SETTINGS] = number
+        for task in queue.ended(index, outcome):
+            values = {**outcome.values, ("train", SETTINGS): number}
             file.append(dataset, task.run, task.seed, values)
     finished = file.finished(dataset, _needed(metric))
     table = _asked_for(file.read(), dataset, finished, tasks, methods)

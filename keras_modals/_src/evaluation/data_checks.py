@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from keras_modals._src.evaluation.checks import check_data_fn, described
-from keras_modals._src.evaluation.samples import can_be_split, is_dataset, is_endless
+from keras_modals._src.evaluation.dataset_splits import can_be_split
+from keras_modals._src.evaluation.samples import is_dataset, is_endless
 
 PARTS = ("train", "validation", "test")
 UNLABELED = "unlabeled"

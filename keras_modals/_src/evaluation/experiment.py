@@ -93,27 +93,19 @@ class Experiment:
 
     def run(self, index):
         """Trains and scores, as an `Outcome`. Raises what the baseline raises."""
-        task = self.tasks[index]
         trial, model, parts = self.start(index)
         try:
             with backend.many_models(), knows_own_objects(model):
-                return Outcome(self._values(task, trial, model, parts))
+                return Outcome(self._values(index, trial, model, parts))
         except NotApplicableError as error:
             return Outcome(reason=str(error))
         except Exception as error:
-            if task.method == BASELINE:
+            if self.tasks[index].method == BASELINE:
                 raise
             # Hours of the other methods' runs shall not be lost by it.
             reason = str(error).strip().split("\n")[0]
             reason = f"{type(error).__name__}: {reason}"
             return Outcome(reason=reason, failed=True)
-
-    def train(self, index):
-        """The trained model of a task."""
-        task = self.tasks[index]
-        trial, model, _ = self.start(index)
-        with backend.many_models(), knows_own_objects(model):
-            return self._trained(task, trial, model)
 
     def parts(self, seed):
         """The parts of the data. Arrays of the last seed are kept; a dataset is made
@@ -126,18 +118,20 @@ class Experiment:
             self._loaded = seed, parts
         return self._loaded[1]
 
-    def _trained(self, task, trial, model):
+    def trained(self, index, trial, model):
+        """What the method of a task makes of the trial and model of `start`."""
+        task = self.tasks[index]
         callbacks = self.fit_arguments.get("callbacks")
         if callable(callbacks) and not isinstance(callbacks, keras.callbacks.Callback):
             # Only here: they may begin a run of a tracker, one for each training.
             trial.fit_arguments["callbacks"] = callbacks(task.run, task.seed)
         return self.methods[task.method].train(trial, model, **task.setting)
 
-    def _values(self, task, trial, model, parts):
+    def _values(self, index, trial, model, parts):
         """Scores of one training, and the seconds that it took."""
         output = self.kind.output
         start = time.perf_counter()
-        trained = self._trained(task, trial, model)
+        trained = self.trained(index, trial, model)
         from_logits = takes_logits(output.losses(model))
         values = {("train", "seconds"): time.perf_counter() - start}
         for split in ("validation", "test"):

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from joblib.parallel import get_active_backend
 
-from keras_modals._src.devices import visible_gpus
+from keras_modals._src.devices import threads_each, visible_gpus
 from keras_modals._src.evaluation import child
 
 #: How often in a row processes may be killed before any has ended a training.
@@ -146,7 +146,7 @@ def _packed(experiment):
 
 
 def _environment(n_jobs):
-    threads = str(max(1, (os.cpu_count() or 1) // n_jobs))
+    threads = threads_each(n_jobs)
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     own = {name: threads for name in names if _is_local() and name not in os.environ}
     return {**own, "KERAS_BACKEND": keras.backend.backend()}

@@ -1,6 +1,5 @@
 """Which runs of a comparison are left, and what became of the others."""
 
-import copy
 import warnings
 
 from keras_modals._src.evaluation.runs import TEST_SAMPLES
@@ -23,14 +22,17 @@ class RunQueue:
         self._ran = {run.partition("(")[0] for run, _ in finished}
         # By method why, and with which seed, it first had no run.
         self._reasons: dict[str, tuple] = {}
-        self._tasks = experiment.tasks
-        self._alike: dict[tuple, list] = {}
-        for task in self._tasks:
+        alike: dict[tuple, list[int]] = {}
+        for index, task in enumerate(experiment.tasks):
             if (task.run, task.seed) not in finished:
                 key = task.seed, experiment.methods[task.method].train
                 key = *key, *sorted((name, repr(v)) for name, v in task.setting.items())
-                self._alike.setdefault(key, []).append(task)
-        self._keys = {id(tasks[0]): key for key, tasks in self._alike.items()}
+                alike.setdefault(key, []).append(index)
+        # By the index that is trained, all tasks that its run is of.
+        self._tasks = {
+            indices[0]: [experiment.tasks[index] for index in indices]
+            for indices in alike.values()
+        }
 
     @property
     def skipped(self):
@@ -39,16 +41,14 @@ class RunQueue:
 
     def started(self):
         """Yields the indices of the runs to train, when they begin."""
-        self._progress.begin(list(self._alike.values()))
-        for index, task in enumerate(self._tasks):
-            if id(task) in self._keys:
-                self._progress.start(task)
-                yield index
+        self._progress.begin(list(self._tasks.values()))
+        for index, tasks in self._tasks.items():
+            self._progress.start(tasks[0])
+            yield index
 
     def ended(self, index, outcome):
-        """Pairs of the tasks that an outcome is of, and their values; none where there
-        was no run."""
-        tasks = self._alike[self._keys[id(self._tasks[index])]]
+        """The tasks that an outcome has the values of; none where there was no run."""
+        tasks = self._tasks[index]
         if outcome.values is None:
             for task in tasks:
                 self._skip(task, outcome)
@@ -57,7 +57,7 @@ class RunQueue:
         for task in tasks:
             self._ran.add(task.method)
             self._progress.end(task, outcome.values)
-        return [(task, copy.copy(outcome.values)) for task in tasks]
+        return tasks
 
     def _check_tests(self, seed, number):
         if self._tests.setdefault(seed, number) != number:

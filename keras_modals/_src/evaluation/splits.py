@@ -14,8 +14,8 @@ from keras_modals._src.evaluation.data_checks import (
     is_array,
     texts_as_arrays,
 )
+from keras_modals._src.evaluation.dataset_splits import dataset_splitter
 from keras_modals._src.evaluation.samples import (
-    dataset_splitter,
     first_targets,
     is_dataset,
     take,

@@ -44,9 +44,9 @@ class PreprocessingModel(keras.Model):
             super().__setattr__(name, value)
 
     def fit(self, *args, **kwargs):
-        arguments = _by_name(keras.Model.fit, self, *args, **kwargs)
         if self.preprocessor is None:
-            return super().fit(**arguments)
+            return super().fit(*args, **kwargs)
+        arguments = _by_name(keras.Model.fit, self, *args, **kwargs)
         arguments = preprocessed_fit(self.preprocessor, arguments)
         self._validation = arguments.get("validation_data")
         try:
@@ -69,31 +69,28 @@ class PreprocessingModel(keras.Model):
         return super().predict(**arguments)
 
     def train_on_batch(self, *args, **kwargs):
-        return super().train_on_batch(
-            **self._batch(keras.Model.train_on_batch, *args, **kwargs)
-        )
+        args, kwargs = self._batch(keras.Model.train_on_batch, args, kwargs)
+        return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args, **kwargs):
-        return super().test_on_batch(
-            **self._batch(keras.Model.test_on_batch, *args, **kwargs)
-        )
+        args, kwargs = self._batch(keras.Model.test_on_batch, args, kwargs)
+        return super().test_on_batch(*args, **kwargs)
 
     def predict_on_batch(self, *args, **kwargs):
-        return super().predict_on_batch(
-            **self._batch(keras.Model.predict_on_batch, *args, **kwargs)
-        )
+        args, kwargs = self._batch(keras.Model.predict_on_batch, args, kwargs)
+        return super().predict_on_batch(*args, **kwargs)
 
-    def _batch(self, method, *args, **kwargs):
+    def _batch(self, method, args, kwargs):
         """Arguments of a method for one batch, which is preprocessed."""
-        arguments = _by_name(method, self, *args, **kwargs)
         if self.preprocessor is None:
-            return arguments
+            return args, kwargs
+        arguments = _by_name(method, self, *args, **kwargs)
         names = ("x", "y", "sample_weight")
         given = [as_arrays(arguments.pop(name, None)) for name in names]
         batch = preprocess(self.preprocessor)(*given)
         parts = keras.utils.unpack_x_y_sample_weight(batch)
         made = {name: part for name, part in zip(names, parts) if part is not None}
-        return arguments | keras.tree.map_structure(ops.convert_to_tensor, made)
+        return (), arguments | keras.tree.map_structure(ops.convert_to_tensor, made)
 
     def get_config(self):
         config = super().get_config()

@@ -10,7 +10,7 @@ import tempfile
 
 import cloudpickle
 
-from keras_modals._src.devices import visible_gpus
+from keras_modals._src.devices import module_path, threads_each, visible_gpus
 
 #: How many workers may end before they have asked for anything.
 MAX_FALSE_STARTS = 2
@@ -151,13 +151,13 @@ def _write_task(file, tuner, fit_args, fit_kwargs):
 def worker_environment(index, workers, gpus):
     """The environment of a worker: one GPU in turn where there are several, and its
     share of the processor."""
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    threads = threads_each(workers)
     environment = {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,
         **os.environ,
         "KERASTUNER_TUNER_ID": f"worker{index}",
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "PYTHONPATH": module_path(),
     }
     if len(gpus) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
