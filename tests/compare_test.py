@@ -137,6 +137,33 @@ def test_methods_that_learn_from_samples_without_labels(name, rng):
             assert result.summary().loc[("data", name), "runs"] == 1
 
 
+def test_all_labels_take_as_many_steps(rng):
+    x, y = make_data(rng, 120)
+    steps = {}
+
+    def callbacks(run, seed):
+        def count(logs):
+            steps[run] = steps.get(run, 0) + callback.params["steps"]
+
+        callback = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: count(logs)
+        )
+        return [callback]
+
+    data = {"train": (x[:30], y[:30]), "validation": (x[30:60], y[30:60])}
+    data |= {"test": data["validation"], "unlabeled": (x[60:], y[60:])}
+    keras_modals.compare(
+        build,
+        data,
+        ["all labels"],
+        1,
+        **{**FAST, "epochs": 6, "batch_size": 10},
+        callbacks=callbacks,
+    )
+    # 6 epochs of 3 batches, and 2 of 9.
+    assert steps == {"none": 18, "all labels": 18}
+
+
 def test_samples_to_judge_by_are_not_learned_from(rng):
     x, y = make_data(rng, 90)
     data = {"train": (x[:30], y[:30]), "validation": (x[30:60], y[30:60])}

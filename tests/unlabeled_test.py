@@ -631,6 +631,7 @@ def test_callbacks_in_a_list_of_keras(rng):
     [
         (lambda: {"metrics": [keras.metrics.AUC()]}, "in `weighted_metrics`"),
         (lambda: {"metrics": ["AUC"]}, "in `weighted_metrics`"),
+        (lambda: {"metrics": [mean_of_batch]}, "one for the batch"),
         (lambda: {"optimizer": used_optimizer()}, "with `use_ema=True`"),
         (lambda: {"optimizer": several_optimizers()}, "one of Keras's in place"),
     ],
@@ -640,6 +641,10 @@ def test_what_would_count_them_is_refused(make, message):
     arguments = {"optimizer": "sgd", "loss": SPARSE, **make()}
     with pytest.raises(ValueError, match=message):
         model.compile(consistency_weight=1.0, **arguments)
+
+
+def mean_of_batch(y_true, y_pred):
+    return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y_true, y_pred))
 
 
 def several_optimizers():

@@ -59,7 +59,7 @@ KINDS = {
 
 
 #: How many steps a training with few labels has.
-STEPS_OF_FEW = 600
+STEPS_OF_FEW = 2000
 #: How many samples without labels there are at most.
 MOST_UNLABELED = 1000
 

@@ -39,12 +39,15 @@ def of_classes(train):
 
 
 def all_labels(train):
-    """A method with the labels of all samples: what more labels would gain."""
+    """A method with the labels of all samples, in as many steps: what more labels would
+    gain."""
 
     def with_all(trial, model):
         trial.kind.output.check_is_only()
         (x, y), targets = trial.arrays, trial.unlabeled_targets
         joined = concatenated(x, trial.unlabeled_inputs), np.concatenate([y, targets])
-        return train(dataclasses.replace(trial, train=joined), model)
+        few, many = (-(-len(each) // trial.batch_size) for each in (y, joined[1]))
+        epochs = max(round(trial.epochs * few / many), 1)
+        return train(dataclasses.replace(trial, train=joined, epochs=epochs), model)
 
     return with_all

@@ -354,7 +354,12 @@ class ModalsModel(PreprocessingModel):
         labels = self.latent_augmentation.labels
         if any(term.reads_unlabeled for term in terms):
             bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
-            check_metrics(bound.arguments.get("metrics"), self.output_map)
+            output = by_output(self.output, self.output_map.names)
+            check_metrics(
+                bound.arguments.get("metrics"),
+                self.output_map,
+                output[self.output_map.label].shape,
+            )
         task = task_of(self, self.output_map.label, self.loss)
         labels.check_task(task)
         losses = self.label_losses

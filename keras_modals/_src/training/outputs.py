@@ -30,12 +30,13 @@ def check_outputs(model):
         )
 
 
-def check_metrics(metrics, outputs):
+def check_metrics(metrics, outputs, shape):
     """Refuses metrics of the label output that would count samples without labels.
 
     Args:
         metrics: As `compile` takes them, those that samples' weights do not reach.
         outputs: The model's `Outputs`.
+        shape: Tuple, that of the label output.
     """
     if isinstance(metrics, dict):
         metrics = metrics.get(outputs.label)
@@ -54,6 +55,25 @@ def check_metrics(metrics, outputs):
                 "it to `compile` in `weighted_metrics`, where these weigh nothing. "
                 f"Received: metrics={metrics}"
             )
+        is_function = callable(metric) and not isinstance(metric, keras.metrics.Metric)
+        if is_function and _gives_one_number(metric, shape):
+            raise ValueError(
+                "A metric must give one number for each sample, so that those without "
+                "labels can be left out; this function gives one for the batch. "
+                f"Received: metrics={metrics}"
+            )
+
+
+def _gives_one_number(metric, shape):
+    """Whether a function of targets and predictions gives a scalar for two samples."""
+    shape = (2, *(2 if size is None else size for size in shape[1:]))
+    predictions = ops.zeros(shape)
+    for targets in (predictions, ops.zeros(shape[:-1], "int32")):
+        try:
+            return len(ops.shape(metric(targets, predictions))) == 0
+        except Exception:
+            continue
+    return False
 
 
 class Outputs:
