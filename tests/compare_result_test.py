@@ -2,6 +2,7 @@
 
 import html
 import re
+import types
 
 import keras
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 from compare_jobs_test import build
 from portable import array
 from problems import NUM_CLASSES, make_data
+from streams_test import Batches
 
 import keras_modals
+from keras_modals._src.evaluation import estimate
 from keras_modals._src.evaluation.compare import DEFAULT_METHODS
-from keras_modals.evaluation import METHODS, Comparison, Method
+from keras_modals._src.evaluation.kinds import kind_of
+from keras_modals._src.labels import Classes
+from keras_modals.evaluation import METHODS, Comparison, Method, Trial
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 
@@ -57,14 +62,64 @@ def test_says_how_many_trainings_there_are_before_the_first(rng, capsys):
     methods = {"a": Method(do_nothing, trainings=3), "b": do_nothing}
     arguments = {**FAST, "verbose": 2}
     keras_modals.compare(build, make_data(rng), methods, 2, **arguments)
-    first, *lines = capsys.readouterr().out.splitlines()
+    first, hint, *lines = capsys.readouterr().out.splitlines()
     # One of `none`, three of `a`, one of `b`, which is `a`.
     assert re.fullmatch(
         r"8 trainings of 2 epochs, of 3 methods with 2 seeds: about \d+ s", first
     )
+    # Batches of 20 of 58 samples.
+    assert hint.startswith("Each training has 6 steps, and augmentation warms up for")
+    # Batches of 20 of 58 samples.
+    assert hint.startswith("Each training has 6 steps, and augmentation warms up for")
     assert len(lines) == 6
     assert lines[0].startswith("1/6 none, seed 0: validation accuracy 0.")
     assert lines[-1].endswith(" left")
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 50])
+@pytest.mark.parametrize("length", [1, 15, 33, 400])
+@pytest.mark.parametrize("is_dataset", [True, False])
+def test_the_time_of_a_training_is_that_of_its_parts(
+    epochs, length, is_dataset, monkeypatch
+):
+    clock = types.SimpleNamespace(now=0.0)
+    clock.perf_counter = lambda: clock.now
+    monkeypatch.setattr(estimate, "time", clock)
+
+    class SlowTrial(Trial):
+        """What is built once takes 5 seconds, a step 2, and what ends an epoch 3."""
+
+        def fit(self, model, *data, callbacks, steps_per_epoch=None):
+            (timer,) = callbacks
+            clock.now += 5
+            timer.on_train_begin()
+            steps = -(-len(data[0]) // 4) if data else steps_per_epoch or length
+            assert steps * self.epochs <= max(2 * length, 2)
+            for epoch in range(self.epochs):
+                for step in range(steps):
+                    clock.now += 2
+                    timer.on_train_batch_end(step)
+                clock.now += 3
+                timer.on_epoch_end(epoch)
+
+    class SlowExperiment:
+        kind = kind_of(Classes(NUM_CLASSES), (None, NUM_CLASSES))
+
+        def start(self, index):
+            clock.now += 11
+            x, y = np.zeros((4 * length, 2)), np.zeros(4 * length, int)
+            train = Batches(x, y, 4) if is_dataset else (x, y)
+            trial = SlowTrial(train, train, self.kind, 0, epochs, 4)
+            return trial, None, {}
+
+        def scores(self, *arguments):
+            clock.now += 7
+
+    experiment = SlowExperiment()
+    experiment.epochs = epochs
+    steps, seconds = estimate.steps_and_seconds(experiment)
+    assert steps == epochs * length
+    assert seconds == 11 + 5 + epochs * (2 * length + 3) + 7
 
 
 def test_says_what_runs_and_what_is_ahead(rng, capsys, monkeypatch):

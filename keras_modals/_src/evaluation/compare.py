@@ -123,7 +123,8 @@ def compare(
             the methods that learn from such: `"latent mixing, unlabeled"`,
             `"interpolation consistency"`, `"pseudo-labels"`, `"mean teacher"`. With
             their true labels, a tuple `(x, y)`, there is `"all labels"` as well: what
-            it would gain to label them, in as many steps. A dict of `data` has them as `"unlabeled"`.
+            it would gain to label them, in as many steps. A dict of `data` has them as
+            `"unlabeled"`.
         dataset: String, a name for the data. Defaults to `"data"`.
         path: Path of a CSV file to which each run is written as it finishes. A second
             call goes on where the first stopped, and several data sets may share one

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_modals._src import backend
 from keras_modals._src.evaluation.checks import run_name
@@ -21,13 +20,9 @@ from keras_modals._src.evaluation.samples import (
     count_of,
     is_dataset,
     predicted,
-    take,
 )
 from keras_modals._src.evaluation.trial import Trial
 from keras_modals._src.session import forget_models
-
-#: By how many steps it is told how long a training takes.
-_TIMED_STEPS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +124,22 @@ class Experiment:
 
     def _values(self, index, trial, model, parts):
         """Scores of one training, and the seconds that it took."""
-        output = self.kind.output
         start = time.perf_counter()
         trained = self.trained(index, trial, model)
+        seconds = time.perf_counter() - start
+        return {("train", "seconds"): seconds, **self.scores(trained, model, parts)}
+
+    def scores(self, trained, model, parts):
+        """Dict from (split, metric) to a number.
+
+        Args:
+            trained: What a method made of `model`.
+            model: A model of `build_fn`.
+            parts: The parts of the data.
+        """
+        output = self.kind.output
         from_logits = takes_logits(output.losses(model))
-        values = {("train", "seconds"): time.perf_counter() - start}
+        values: dict[tuple[str, str], float] = {}
         for split in ("validation", "test"):
             targets, outputs, number = predicted(trained, parts[split], output)
             scores = self.kind.all_scores(targets, outputs, from_logits)
@@ -143,22 +149,6 @@ class Experiment:
         known = parts.get("test_id")
         values["test", TEST_SAMPLES] = number if known is None else checksum(known)
         return values
-
-    def seconds(self):
-        """About how long a plain training takes, by some of its steps; `None` for a
-        dataset, whose batches it would take."""
-        seed = self.tasks[0].seed
-        samples = self.parts(seed)["train"]
-        if is_dataset(samples):
-            return None
-        count, timer = count_of(samples, self.kind.output), _Timer()
-        timed = min(count, _TIMED_STEPS * self.batch_size)
-        some = take(tuple(samples), np.arange(timed))
-        model = build(self.build_fn, seed, self.starts)
-        model.fit(*some, self.batch_size, verbose=0, callbacks=[timer])
-        first, *others = np.diff(timer.times)
-        steps = -(-count // self.batch_size) * self.epochs
-        return first + (steps - 1) * np.median(others or first)
 
     def start(self, index):
         """The `Trial` of a task, its model before training, and all parts of its
@@ -178,16 +168,6 @@ class Experiment:
             unlabeled=parts.get(UNLABELED),
         )
         return trial, build(self.build_fn, task.seed, self.starts), parts
-
-
-class _Timer(keras.callbacks.Callback):
-    """When training began, and each of its steps ended."""
-
-    def on_train_begin(self, logs=None):
-        self.times = [time.perf_counter()]
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.times.append(time.perf_counter())
 
 
 def build(build_fn, seed, starts):

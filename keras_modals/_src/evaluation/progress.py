@@ -3,7 +3,9 @@ import time
 
 import numpy as np
 
+from keras_modals._src.evaluation.estimate import steps_and_seconds
 from keras_modals._src.evaluation.scores import ERRORS
+from keras_modals._src.models.augment import DEFAULT_WARMUP
 from keras_modals._src.status_line import StatusLine, format_duration
 
 
@@ -39,9 +41,10 @@ class Progress:
         if self._verbose and tasks:
             methods = self._experiment.methods
             trainings = sum(methods[tasks[0].method].trainings for tasks in groups)
-            seconds = self._experiment.seconds()
+            estimate = steps_and_seconds(self._experiment)
             about = ""
-            if seconds is not None:
+            if estimate is not None:
+                steps, seconds = estimate
                 duration = format_duration(seconds * trainings / self._n_jobs)
                 about = f": about {duration}"
             number = len({task.method for task in tasks})
@@ -51,6 +54,12 @@ class Progress:
                 f"{_counted(trainings, 'training')} of {_counted(each, 'epoch')}, of "
                 f"{_counted(number, 'method')} with {_counted(seeds, 'seed')}{about}"
             )
+            if estimate is not None and steps < 3 * DEFAULT_WARMUP:
+                self._print(
+                    f"Each training has {_counted(steps, 'step')}, and augmentation "
+                    f"warms up for {DEFAULT_WARMUP}: with more `epochs` you will see "
+                    "more of what it does"
+                )
         self._start = time.monotonic()
 
     def start(self, task):
