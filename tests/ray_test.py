@@ -584,7 +584,7 @@ def cluster():
         ray.shutdown()
 
 
-def make_tuner(folder, trained=(), **run):
+def make_tuner(folder, trained=(), generations=3, **run):
     return tune.Tuner(
         make_trainable(callbacks=[Seen(), *trained]),
         param_space={"triplet_weight": 0.1},
@@ -598,7 +598,7 @@ def make_tuner(folder, trained=(), **run):
         run_config=tune.RunConfig(
             name="search",
             storage_path=str(folder),
-            stop={"training_iteration": 3},
+            stop={"training_iteration": generations},
             verbose=0,
             **run,
         ),
