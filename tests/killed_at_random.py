@@ -66,15 +66,19 @@ class KerasTuner:
 class Ray:
     script = """
         import json
+        import ray
         from ray import tune
+        # Else they have to wait for whatever else runs.
+        os.environ["RAY_worker_niceness"] = "0"
         from ray_test import make_trainable, make_tuner
         from keras_modals import PolicySchedule
+        ray.init(num_cpus=1, include_dashboard=False)
         path = str(folder / "search")
         if tune.Tuner.can_restore(path):
             tuner = tune.Tuner.restore(path, make_trainable(), resume_errored=True)
         else:
             failures = tune.FailureConfig(max_failures=-1)
-            tuner = make_tuner(folder, generations=6, failure_config=failures)
+            tuner = make_tuner(folder, generations=4, failure_config=failures)
         epochs = [PolicySchedule.from_ray(each).epochs for each in tuner.fit()]
         (folder / "epochs.json").write_text(json.dumps(epochs))
     """
@@ -85,6 +89,13 @@ class Ray:
         return json.loads((folder / "epochs.json").read_text())
 
 
+#: What is in the command lines of processes that train.
+WORKERS = (
+    "loky.backend.popen",
+    "keras_modals._src.tuners.worker",
+    "ray::ModalsTrainable",
+    "ray::_Inner",
+)
 ENGINES = {"compare": Compare, "keras-tuner": KerasTuner, "ray": Ray}
 PREFACE = f"""
 import os, pathlib, sys
@@ -137,14 +148,17 @@ def workers(head):
     """Of the processes of a head those that train."""
     found = []
     for process in descendants(head):
-        try:
-            command = pathlib.Path(f"/proc/{process}/cmdline").read_bytes().decode()
-        except OSError:
-            continue
-        names = ("ray::", "loky.backend.popen", "keras_modals._src.tuners.worker")
-        if any(name in command for name in names) and "IDLE" not in command:
+        command = command_of(process)
+        if any(name in command for name in WORKERS):
             found.append(process)
     return found
+
+
+def command_of(process):
+    try:
+        return pathlib.Path(f"/proc/{process}/cmdline").read_bytes().decode()
+    except OSError:
+        return ""
 
 
 def run(engine, victim, folder, rng, duration):
@@ -162,9 +176,11 @@ def run(engine, victim, folder, rng, duration):
             seen.update(descendants(process.pid))
             kills += kill(victim, process.pid, rng)
         status = process.wait(600)
-        end = time.monotonic() + 60
+        # What Ray starts looks now and then whether Ray is there.
+        end = time.monotonic() + 300
         while left := [each for each in seen if stat_of(each)]:
-            assert time.monotonic() < end, f"processes stay behind: {left}"
+            names = [command_of(each) for each in left]
+            assert time.monotonic() < end, f"processes stay behind: {names}"
             time.sleep(0.05)
         if status == 0:
             return kills
