@@ -1,5 +1,6 @@
 """The documentation: `scripts/docs` builds it, and runs the code on its pages."""
 
+import importlib
 import inspect
 import os
 import re
@@ -14,11 +15,14 @@ os.environ["PYTHONSTARTUP"] = os.path.abspath(
 )
 
 project = "keras_modals"
-author = "The keras_modals authors"
+author = "keras_modals developers"
+copyright = f"2026, {author}"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 html_theme = "furo"
@@ -26,6 +30,7 @@ html_title = "keras_modals"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 
 # A page whose code fails is an error.
 nb_execution_mode = "force"
@@ -45,6 +50,7 @@ nitpick_ignore_regex = [("py:.*", r"(keras|pandas|matplotlib|numpy|collections)\
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_inherit_docstrings = False
+napoleon_use_ivar = True
 napoleon_custom_sections = [
     ("Call arguments", "params_style"),
     ("Reference", "references"),
@@ -55,6 +61,38 @@ copybutton_prompt_text = ">>> |... "
 copybutton_prompt_is_regexp = True
 
 
+_MODULES = [
+    "keras_modals",
+    "keras_modals.operations",
+    "keras_modals.population",
+    "keras_modals.evaluation",
+    "keras_modals.tuners",
+    "keras_modals.ray",
+    "keras_modals.plots",
+]
+
+
+def _public_names():
+    """From what docstrings write of a class or function to its whole name: the short
+    name too, where only one has it."""
+    found = {}
+    for module in map(importlib.import_module, _MODULES):
+        for short in module.__all__:
+            if not inspect.ismodule(value := getattr(module, short)):
+                found.setdefault(id(value), []).append(f"{module.__name__}.{short}")
+    names = {}
+    # Their pages have the name of the module that is their own.
+    for *others, whole in found.values():
+        short = whole.rpartition(".")[2]
+        names |= dict.fromkeys([whole, *others], whole)
+        names[short] = "" if short in names else whole
+    # Words of Keras and of Python.
+    return {
+        k: v for k, v in names.items() if v and k not in ("compare", "get", "names")
+    }
+
+
+_NAMES = _public_names()
 _FENCES = re.DOTALL | re.MULTILINE
 # Code and emphasis, as reStructuredText has them; or the stars of `**kwargs`.
 _STARS = r"(``.+?``|(?<!\w)(\*{1,2})(?=\S)[^*]+(?<=\S)\2(?!\w))|(\*+)(?=[a-z_])"
@@ -80,6 +118,8 @@ def _prose(text):
 
 def _literal(match):
     text, letter = match.groups()
+    if text in _NAMES and not letter:
+        return f":py:obj:`{text} <{_NAMES[text]}>`"
     # Markup must not touch a letter.
     return f"``{text}``" + (rf"\ {letter}" if letter else "")
 
@@ -94,7 +134,13 @@ def _signature(app, what, name, obj, options, signature, annotation):
     return re.sub(r"<function (\w+) at 0x\w+>", r"\1", text), annotation
 
 
+def _is_field(app, what, name, obj, skip, options):
+    """Of tuples and dataclasses, whose docstrings have their fields."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app):
+    app.connect("autodoc-skip-member", _is_field)
     # Before napoleon's.
     app.connect("autodoc-process-docstring", _from_markdown, priority=100)
     app.connect("autodoc-process-signature", _signature)

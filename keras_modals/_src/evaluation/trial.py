@@ -25,13 +25,15 @@ class Trial:
     """What a method needs besides the model.
 
     Attributes:
-        train, validation: Pairs of inputs and targets, or datasets of batches of such.
+        train: A pair of inputs and targets, or a dataset of batches of such.
+        validation: The same, of the samples to choose by.
         unlabeled: Inputs without targets, or a pair of inputs and their true targets;
             `None` where there are none.
         kind: What there is to know of the labels; `kind.labels` are those that
             `keras_modals.augment` takes.
         seed: Integer.
-        epochs, batch_size: Of `fit`.
+        epochs: Integer, as in `fit`.
+        batch_size: Integer, as in `fit`.
         layer: Where to augment, as in `keras_modals.augment`; `None` where each method
             has its own place.
         monitor: Name of the log by whose best epoch weights are restored, or `None`.
