@@ -108,7 +108,7 @@ def network(width, activation, is_series=False):
 def watched(model, loss, term=None, **arguments):
     """A compiled model whose averaged weights are others, in the middle of its ramp."""
     model = keras_modals.augment(model, seed=0, warmup_steps=0, **arguments)
-    term = term or Watched(1.0, ramp_steps=4)
+    term = term or Watched(1.0, ramp_steps=(0, 4))
     compile_(model, keras.optimizers.SGD(0.1), loss=loss, terms=[term])
     rng = np.random.default_rng(1)
     for variable in model.optimizer.variables:
@@ -162,7 +162,7 @@ def test_the_term_is_that_of_plain_loops(rng, kind, num_views):
 
 @pytest.mark.parametrize("threshold", [0.4, 0.999])
 def test_pseudo_labels_are_those_of_plain_loops(rng, threshold):
-    term = Watched(1.0, threshold=threshold, ramp_steps=0)
+    term = Watched(1.0, threshold=threshold, ramp_steps=(0, 0))
     model, _ = watched(network(3, "softmax"), SPARSE, term)
     x = rng.normal(size=(ALL, 6)).astype("float32")
     objective = compute_objective(model, x, targets("softmax", rng), None)
@@ -446,7 +446,7 @@ def test_losses_in_the_logs_are_means_of_labels_and_of_what_has_none(rng):
     model = keras_modals.augment(
         network(3, "softmax"), policy=Policy.zero(repeats=1), layer="head"
     )
-    term = Consistency(1.0, ramp_steps=0)
+    term = Consistency(1.0, ramp_steps=(0, 0))
     model.compile(keras.optimizers.SGD(0.0), SPARSE, metrics=["accuracy"], terms=[term])
     x, y = rng.normal(size=(ALL, 6)).astype("float32"), rng.integers(0, 3, ALL)
     y[5:] = -1
@@ -557,12 +557,56 @@ def test_a_loaded_model_goes_on_as_the_saved_one(rng, tmp_path):
         np.testing.assert_allclose(values, logs[1][name], rtol=1e-5)
 
 
-def test_the_weight_grows_over_the_first_steps_of_fit(rng):
+@pytest.mark.parametrize(
+    ("ramp", "expected"),
+    [
+        ((0, 0), [1, 1, 1, 1, 1]),
+        ((0, 4), [0, 0.25, 0.5, 0.75, 1]),
+        ((2, 2), [0, 0, 1, 1, 1]),
+        ((1, 3), [0, 0, 0.5, 1, 1]),
+    ],
+)
+def test_the_weight_grows_between_two_steps(rng, ramp, expected):
+    model, _ = watched(network(3, "softmax"), SPARSE, Watched(1.0, ramp_steps=ramp))
+    x = rng.normal(size=(ALL, 6)).astype("float32")
+    for step, share in enumerate(expected):
+        model.optimizer.iterations.assign(step)
+        objective = compute_objective(model, x, targets("softmax", rng), None)
+        loss = float(array(objective.logs[0]["consistency_loss"]))
+        added = float(array(objective.model_loss) - array(objective.task_loss))
+        assert added == pytest.approx(share * loss, rel=1e-4, abs=1e-7)
+
+
+def test_what_only_others_train_waits_until_it_has_a_weight():
+    """Adam would make whole steps of the smallest gradient."""
+    x = np.repeat(np.arange(8), 4).astype("int32")[:, None]
+    y = np.where(x[:, 0] < 4, x[:, 0] % 2, -1)
+    inputs = keras.Input((1,), dtype="int32")
+    hidden = keras.layers.Flatten()(keras.layers.Embedding(8, 4)(inputs))
+    outputs = keras.layers.Dense(2, "softmax")(hidden)
+    model = keras_modals.augment(keras.Model(inputs, outputs), seed=0)
+    term = Consistency(1.0, ramp_steps=(10, 20))
+    compile_(model, keras.optimizers.Adam(0.1), loss=SPARSE, terms=[term])
+    before = model.get_layer("embedding").get_weights()[0]
+    for is_moved in (False, True):
+        model.fit(x, y, batch_size=32, epochs=10, verbose=0)
+        after = model.get_layer("embedding").get_weights()[0]
+        assert np.any(after[:4] != before[:4])
+        assert np.any(after[4:] != before[4:]) == is_moved
+
+
+@pytest.mark.parametrize("ramp", [3, (4, 3), (1, 2, 3), (0.5, 2), ("a", "b")])
+def test_the_steps_of_the_ramp_are_two_in_order(ramp):
+    with pytest.raises(ValueError, match="Expected a pair of integers"):
+        Consistency(1.0, ramp_steps=ramp)
+
+
+def test_the_weight_grows_in_the_middle_of_fit(rng):
     x, y = parts(rng)
     model = learner()
     trained(x, y, model, epochs=10)
     # 10 epochs of 2 steps.
-    assert array(model.terms[0].ramp) == 8.0
+    assert array(model.terms[0].ramp).tolist() == [8.0, 16.0]
 
 
 def test_steps_are_those_of_the_optimizer(rng):
@@ -572,7 +616,7 @@ def test_steps_are_those_of_the_optimizer(rng):
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
     model.compile(optimizer, SPARSE, consistency_weight=1.0)
     trained(x, y, model, epochs=10)
-    assert array(model.terms[0].ramp) == 4.0
+    assert array(model.terms[0].ramp).tolist() == [4.0, 8.0]
 
 
 @pytest.mark.slow
@@ -607,7 +651,8 @@ def test_a_stream_of_unknown_length(rng):
     model.fit(data, epochs=4, shuffle=False, verbose=0)
     # 5 batches; where TensorFlow finds the end, the optimizer has counted a step more.
     steps = 6 if keras.backend.backend() == "tensorflow" else 5
-    assert array(model.terms[0].ramp) == np.float32(0.4 * 4 * steps)
+    ramp = np.array([0.4, 0.8], "float32") * 4 * steps
+    np.testing.assert_array_equal(array(model.terms[0].ramp), ramp)
     with pytest.warns(UserWarning, match="pass `steps_per_epoch`"):
         learner().fit(data, epochs=1, shuffle=False, verbose=0)
 

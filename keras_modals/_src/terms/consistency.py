@@ -1,6 +1,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_modals._src import backend
@@ -8,8 +9,8 @@ from keras_modals._src.arguments import check_integer
 from keras_modals._src.labels.mixing import mixed, with_rank
 from keras_modals._src.terms.term import Term, TermLosses
 
-#: The share of the training over which the weight grows, where nothing else is said.
-RAMP = 0.4
+#: Between which shares of a training the weight grows, where nothing else is said.
+RAMP = (0.4, 0.8)
 
 #: That of averages, and the share of a training that they are of at most.
 MOMENTUM, SPAN = 0.99, 0.1
@@ -44,9 +45,10 @@ class Consistency(Term):
             counts, instead of its probabilities, where it is more likely than this, and
             what it is less sure of does not; the loss is the cross-entropy. Defaults to
             `None`, for probabilities.
-        ramp_steps: Integer, the number of the optimizer's first steps over which the
-            weight grows, from 0. Defaults to `None`: 40 % of those of `fit`; with
-            `train_on_batch` alone it does not grow.
+        ramp_steps: Pair of integers, between which of the optimizer's steps the weight
+            grows from 0; before, the term changes nothing. Defaults to `None`: between
+            40 % and 80 % of those of `fit`; with `train_on_batch` alone it does not
+            grow.
         ema_momentum: Float in `[0, 1)`, that of the averages, where the optimizer is
             not given `use_ema=True` with its own. Defaults to `None`: 0.99, or less
             where `fit` is short, so that averages are of the last tenth of its steps.
@@ -91,9 +93,7 @@ class Consistency(Term):
                 "Invalid value received for argument `ema_momentum`. Expected a float "
                 f"in [0, 1), or `None`. Received: ema_momentum={ema_momentum!r}"
             )
-        if ramp_steps is not None:
-            check_integer("ramp_steps", ramp_steps, 0)
-        self.threshold, self.ramp_steps = threshold, ramp_steps
+        self.threshold, self.ramp_steps = threshold, _checked(ramp_steps)
         self.ema_momentum = ema_momentum
         self.ramp: Any = None
 
@@ -101,7 +101,7 @@ class Consistency(Term):
         super().build(num_features)
         if self.ramp is None:
             self.ramp = keras.Variable(
-                float(self.ramp_steps or 0),
+                np.array(self.ramp_steps or (0, 0), "float32"),
                 dtype="float32",
                 trainable=False,
                 autocast=False,
@@ -162,10 +162,10 @@ class Consistency(Term):
             num_steps //= optimizer.gradient_accumulation_steps or 1
         if self.ramp_steps is None:
             if num_steps is not None:
-                self.ramp.assign(RAMP * num_steps)
+                self.ramp.assign(np.array(RAMP, "float32") * num_steps)
             elif not done:
                 # Until it is known.
-                self.ramp.assign(_NEVER)
+                self.ramp.assign(np.full(2, _NEVER, "float32"))
         is_ours = self._has_own_averages and self.ema_momentum is None
         if is_ours and num_steps is not None and not done:
             # Before a step is traced.
@@ -180,7 +180,7 @@ class Consistency(Term):
 
     @property
     def waits_for_length(self):
-        return float(ops.convert_to_numpy(self.ramp)) == _NEVER
+        return float(ops.convert_to_numpy(self.ramp)[0]) == _NEVER
 
     def losses_of_step(self, step):
         model = self._model()
@@ -205,11 +205,21 @@ class Consistency(Term):
         weights = ops.reshape(weights, ops.shape(errors))
         total = ops.maximum(ops.sum(weights), 1.0)
         loss = ops.sum(ops.where(weights > 0, errors, 0.0) * weights) / total
-        steps = ops.cast(model.optimizer.iterations, "float32")
-        ramp = ops.minimum(steps / ops.maximum(self.ramp, 1.0), 1.0)
-        ramp = ops.where(ops.convert_to_tensor(self.ramp) > 0, ramp, 1.0)
         logs = {"consistency_loss": loss, "count": ops.sum(weights)}
-        return TermLosses(ramp * loss, logs=logs)
+        return TermLosses(self._grown() * loss, logs=logs)
+
+    def _grown(self):
+        """How much of the weight there is in this step. Before its beginning it is
+        exactly 0: of the smallest gradient optimizers such as Adam make whole steps,
+        and so would what only samples without labels train, as the embeddings of rare
+        words, on what the teacher guesses before it knows anything."""
+        start, end = ops.unstack(ops.convert_to_tensor(self.ramp))
+        steps = ops.cast(self._model().optimizer.iterations, "float32") - start
+        return ops.where(
+            end > start,
+            ops.clip(steps / ops.maximum(end - start, 1.0), 0.0, 1.0),
+            ops.cast(steps >= 0, "float32"),
+        )
 
     def update_metrics(self, logs, clean, num_scored):
         self.metrics[0].update_state(logs["consistency_loss"], logs["count"])
@@ -260,6 +270,23 @@ class Consistency(Term):
             "ramp_steps": self.ramp_steps,
             "ema_momentum": self.ema_momentum,
         }
+
+
+def _checked(ramp_steps):
+    """A pair of integers in their order, or `None`."""
+    if ramp_steps is None:
+        return None
+    try:
+        start, end = (check_integer("ramp_steps", step, 0) for step in ramp_steps)
+    except (TypeError, ValueError):
+        start, end = 1, 0
+    if start > end:
+        raise ValueError(
+            "Invalid value received for argument `ramp_steps`. Expected a pair of "
+            "integers, the steps at which the weight begins to grow and has grown, or "
+            f"`None`. Received: ramp_steps={ramp_steps!r}"
+        )
+    return start, end
 
 
 def _inner(optimizer):
