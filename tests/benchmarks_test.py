@@ -10,7 +10,7 @@ import pytest
 
 import keras_modals
 from benchmarks import data, readme
-from benchmarks.accuracy import report
+from benchmarks.accuracy import report, studies
 from benchmarks.accuracy.methods import IMBALANCE
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
@@ -236,6 +236,31 @@ def test_report(tmp_path, capsys):
     assert not any("best of" in line for line in longer)
     pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert pictures == {"accuracy.png", "digits_accuracy_by_size.png"}
+
+
+def test_other_targets_have_their_own_metrics(tmp_path):
+    file = RunFile(tmp_path / "runs.csv")
+    scores = {"none": 0.5, "mixup(a=1)": 0.52, "mixup(a=2)": 0.4, "latent mixing": 0.53}
+    for metric, names in studies.OTHER_TARGETS.values():
+        for seed, (method, score) in itertools.product(range(2), scores.items()):
+            # What is best on validation samples is not on test samples.
+            values = {("validation", metric): score, ("test", metric): 1 - score}
+            file.append(names[-1], method, seed, values)
+    titles, metrics, tables = zip(*report.other_targets(file.path))
+    assert titles == tuple(studies.OTHER_TARGETS)
+    assert metrics == ("r2", "average_precision", "macro_f1", "mean_iou")
+    for table, (_, names) in zip(tables, studies.OTHER_TARGETS.values()):
+        lines = table.splitlines()
+        assert lines[0] == f"| method | mean | worst | {names[-1]} |"
+        rows = {line.split(" | ")[0]: line for line in lines[2:]}
+        assert next(iter(rows)) == "| none"
+        for name, change in {
+            "mixup": "-2.00",
+            "latent mixing": "-3.00",
+            report.RIVAL: "-2.00",
+            report.BEST: "-3.00",
+        }.items():
+            assert rows[f"| {name}"].split(" | ")[1].startswith(change), name
 
 
 def test_complete_drops_rare_methods_then_data_sets_with_gaps():

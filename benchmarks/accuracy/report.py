@@ -4,7 +4,7 @@ import pathlib
 
 import matplotlib.pyplot as plt
 
-from benchmarks.accuracy.studies import STUDIES
+from benchmarks.accuracy.studies import OTHER_TARGETS, STUDIES
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals.evaluation import Comparison
 from keras_modals.plots import plot_comparison, plot_learning_curves
@@ -108,6 +108,17 @@ def print_report(path, metric, pictures=None):
             ax = plot_curves(Comparison.read(path, metric), base)
             file = f"{base}_{metric}_by_size.png".replace("/", "_")
             _save(ax, pictures / file)
+
+
+def other_targets(path):
+    """Triples of what is predicted, a metric and a `table` of the data sets."""
+    runs = Comparison.read(path).runs
+    for title, (metric, names) in OTHER_TARGETS.items():
+        part = runs[runs["dataset"].isin(names)]
+        ran = set(part["method"].str.partition("(")[0])
+        ours = [name for name in ran if name.startswith("latent mixing")]
+        comparison = Comparison(part, metric).with_choice(RIVAL, ran - set(ours))
+        yield title, metric, table(comparison.with_choice(BEST, ran))
 
 
 def whole(comparison):

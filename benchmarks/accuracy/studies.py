@@ -59,22 +59,24 @@ _FOR_TUNING = (
     "trec6/transformer",
     "fsdd/residual_1d",
 )
-_OTHER_TARGETS = (
-    "diabetes",
-    "mpg",
-    "concrete",
-    "rings",
-    "tecator",
-    "yeast",
-    "mnist_several",
-    "fsdd_voices",
-    "turkish_forms",
-    "turkish_words",
-    "japanese_names",
-    "fsdd_frames",
-    "mnist_on_photos",
-    "fsdd_persons",
-    "nuclei",
+#: What is predicted of other data sets, to the metric that is shown and their names.
+OTHER_TARGETS = {
+    "Numbers": ("r2", ("diabetes", "mpg", "concrete", "rings", "tecator")),
+    "Several labels at once": (
+        "average_precision",
+        ("yeast", "mnist_several", "fsdd_voices", "turkish_forms"),
+    ),
+    "A label for each word or frame": (
+        "macro_f1",
+        ("turkish_words", "japanese_names", "fsdd_frames"),
+    ),
+    "A label for each pixel": (
+        "mean_iou",
+        ("mnist_on_photos", "fsdd_persons", "nuclei"),
+    ),
+}
+_NAMES_OF_OTHER_TARGETS = tuple(
+    name for _, names in OTHER_TARGETS.values() for name in names
 )
 
 _FEW_LABELS = tuple(
@@ -102,7 +104,7 @@ STUDIES = {
         "balanced_accuracy",
         False,
     ),
-    "targets": Study(TARGETS, _OTHER_TARGETS, None, False),
+    "targets": Study(TARGETS, _NAMES_OF_OTHER_TARGETS, None, False),
     "unlabeled": Study(UNLABELED, _FEW_LABELS, "accuracy", False),
     "unlabeled_tuning": Study(UNLABELED, _FEW_LABELS, "accuracy", True),
     "tuning": Study(CANDIDATES, _FOR_TUNING, "accuracy", True),
