@@ -68,7 +68,7 @@ __all__ = [
 ]
 
 
-#: What needs an extra, and is slow to import: the name, its module, the extra.
+#: Names that need an extra and are slow to import, with their module and extra.
 _EXTRAS = {
     "compare": ("evaluation", "compare"),
     "evaluation": ("evaluation", "compare"),
@@ -86,7 +86,7 @@ def __getattr__(name):
         module = importlib.import_module(f"keras_modals.{module_name}")
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"`keras_modals.{name}` needs '{error.name}': "
+            f"`keras_modals.{name}` requires '{error.name}'. Install it with: "
             f'pip install "keras-modals[{extra}]"'
         ) from error
     return module if name == module_name else getattr(module, name)

@@ -280,8 +280,8 @@ def test_a_search_scores_by_the_share_of_right_labels(rng):
     [
         (np.ones((8, 3)), r"shape \(batch, 4\).*shape \(8, 3\)"),
         (np.ones(8), r"shape \(8,\)"),
-        (np.full((8, 4), 2), r"must be 0 or 1.*a row \[2 2 2 2\]"),
-        (np.full((8, 4), -1.0), "a loss of your own"),
+        (np.full((8, 4), 2), r"must be in \[0, 1\].*a row \[2 2 2 2\]"),
+        (np.full((8, 4), -1.0), "a custom loss"),
         (np.full((8, 4), "a"), "must be rows of 0 and 1"),
     ],
     ids=["width", "rank", "values", "unlabeled", "names"],

@@ -585,7 +585,7 @@ def _other_axis():
         (_balanced, "use `partners='any'`"),
         (_pooled_output, "no axis of positions"),
         (_one_label, r"shape \(batch, positions\).*shape \(12,\)"),
-        (_out_of_range, r"must lie in \[0, 3\)"),
+        (_out_of_range, r"must be in \[0, 3\)"),
         (_sample_rows, "leave `max_rows` out"),
         (_values, "`keras_modals.MultiLabels`"),
         (_other_axis, "Expected `axis=-1`"),

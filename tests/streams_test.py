@@ -180,7 +180,7 @@ def test_each_kind_trains_from_a_stream_as_from_arrays(kind, stream, rng):
     [
         (_several, 2.0, r"8 of 32 samples .*25\.0%.*not in \[0, 1\]"),
         (_values, np.nan, r"8 of 32 samples .*25\.0%.*not finite"),
-        (_positions, 7, r"16 of 64 samples .*25\.0%.*no class"),
+        (_positions, 7, r"16 of 64 samples .*25\.0%.*not valid classes"),
     ],
 )
 def test_wrong_labels_of_each_kind_are_warned_of(kind, wrong, message, stream, rng):
@@ -218,7 +218,9 @@ def test_wrong_labels_are_logged_and_warned_of_once(stream, rng):
         UserWarning, match=r"8 of 32 samples .*25\.0%.*\[0, 3\)"
     ) as found:
         history = fit(model, stream(x_of(rng), labels), epochs=2)
-    assert sum("are no class" in str(warning.message) for warning in found) == 1
+    assert (
+        sum("are not valid classes" in str(warning.message) for warning in found) == 1
+    )
     np.testing.assert_allclose(history["ignored_labels"], [0.25, 0.25])
 
 

@@ -260,10 +260,10 @@ def _search(model):
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        (_crossentropy, "give `num_classes` in place of `labels`"),
+        (_crossentropy, "Pass `num_classes` in place of `labels`"),
         (_nan, "Targets must be finite"),
         (_monitor, "one class for each sample"),
-        (_search, "score a regression by its loss"),
+        (_search, "Score it by its loss"),
     ],
 )
 def test_what_needs_classes_is_refused_by_name(use, message):
@@ -519,7 +519,7 @@ def test_where_it_cannot_be_told_it_is_asked_for():
     outputs = keras.ops.squeeze(L.Dense(1)(L.Dense(4)(inputs)), -1)
     model = keras.Model(inputs, outputs)
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match=r"pass `labels=keras_modals.Values\(\)`"):
+    with pytest.raises(ValueError, match=r"Pass `labels=keras_modals.Values\(\)`"):
         keras_modals.augment(model)
     labels = keras_modals.augment(model, 1, labels=Values()).latent_augmentation.labels
     assert labels == Values()

@@ -1,12 +1,12 @@
-"""Checks of arguments, in Keras's manner: early, and with the received value."""
+"""Argument checks in the style of Keras: early, and with the received value."""
 
 import math
 import numbers
 
 import numpy as np
 
-#: Numbers that may change while a model trains: name to what is expected, and whether a
-#: number is that. Terms add their weights.
+#: Numbers that may change during training: maps each name to a description of the
+#: valid range and a check of a value. Terms add their weights.
 BOUNDS = {
     "dropout": ("a float in [0, 1)", lambda value: 0 <= value < 1),
     "learning_rate": ("a positive finite float", lambda v: 0 < v < math.inf),
@@ -14,8 +14,10 @@ BOUNDS = {
 
 
 def check_bounds(name, value, argument=None):
-    """The value as an `int` or a `float`, if it is within `BOUNDS`, also as float32,
-    which is what variables are. An `argument` has another name than the number."""
+    """Checks a number against `BOUNDS` and returns it as an `int` or a `float`.
+
+    The value must also be valid as float32, the dtype of variables. `argument` is the
+    name to show in the message, if it differs from `name`."""
     argument = argument or name
     expected, is_within = BOUNDS[name]
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -36,7 +38,7 @@ def _float32(value):
 
 
 def check_integer(name, value, least):
-    """The value as an `int`, if it is an integer of at least `least`."""
+    """Returns the value as an `int`, after checking that it is at least `least`."""
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_integer or value < least:
         raise ValueError(
@@ -55,10 +57,10 @@ def check_choice(name, value, choices):
 
 
 def shown(value):
-    """A value as an error message shows it, cut where it is long."""
+    """Formats a value for an error message, truncated if long."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):
-        # Python does not write integers of thousands of digits.
+        # Python refuses to print integers of thousands of digits.
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,5 +1,5 @@
-"""What processes of this machine share: its GPUs, told without taking memory on any,
-its processors, and where modules are."""
+"""Resources that processes on one machine share: GPUs (found without allocating their
+memory), processors, and the import path."""
 
 import itertools
 import os
@@ -8,18 +8,18 @@ import sys
 
 
 def visible_gpus():
-    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` takes them.
+    """Lists the GPUs that this process may use, in the form of `CUDA_VISIBLE_DEVICES`.
 
-    No backend is asked: TensorFlow and JAX would initialize all that they find.
+    The backend is not queried: TensorFlow and JAX would initialize every GPU they find.
 
     Returns:
-        List of strings. Empty where there is no GPU of NVIDIA's.
+        List of strings. Empty if there is no NVIDIA GPU.
     """
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         return _installed_gpus()
     names = (name.strip() for name in listed.split(","))
-    # CUDA ignores the first that is none, as -1, and all that follow.
+    # CUDA ignores the first invalid entry, such as -1, and all entries after it.
     return list(
         itertools.takewhile(lambda name: name and not name.startswith("-"), names)
     )
@@ -39,10 +39,10 @@ def _installed_gpus():
 
 
 def threads_each(processes):
-    """How many threads each of so many processes has, as the environment says it."""
+    """Returns the number of threads for each of `processes` processes, as a string."""
     return str(max(1, (os.cpu_count() or 1) // processes))
 
 
 def module_path():
-    """The `PYTHONPATH` with which another process finds what this one does."""
+    """Returns the `PYTHONPATH` that lets another process import the same modules."""
     return os.pathsep.join(path or os.getcwd() for path in sys.path)

@@ -1,9 +1,11 @@
-"""Classes that are known by a name, those of users as ours."""
+"""Registry of classes by name, for built-in and user-defined classes."""
 
 
 def add_class(classes, name, cls):
-    """Adds a class to those known by name. One that is defined anew, as in a notebook,
-    takes the old one's place; another one of the name is refused.
+    """Adds a class to those known by name.
+
+    A class that is defined again, as in a notebook, replaces the old one. A different
+    class with the same name raises a `ValueError`.
 
     Args:
         classes: Dict from name to class.
@@ -13,8 +15,8 @@ def add_class(classes, name, cls):
     known = classes.get(name, cls)
     if _place_of(known) != _place_of(cls):
         raise ValueError(
-            f"There is a class of that name, `{_place_of(known)}`. Give "
-            f"`{cls.__name__}` another one. Received: {name!r}"
+            f"The name is already taken by the class `{_place_of(known)}`. Give "
+            f"`{cls.__name__}` another name. Received: {name!r}"
         )
     classes[name] = cls
 

@@ -1,4 +1,4 @@
-"""How the rows that a head receives relate to the samples of a batch."""
+"""Mapping between the rows that a head receives and the samples of a batch."""
 
 from collections import namedtuple
 
@@ -14,17 +14,17 @@ class RowMap(
         defaults=[1, False, 1, None, None],
     )
 ):
-    """The map from the head's rows to samples, made once for each training step.
+    """Maps the head's rows to samples. Created once per training step.
 
     Row `(m * num_views + v) * batch + i` is view `v` of sample `i` for member `m`.
 
     Attributes:
         batch: Integer, the number of samples.
-        num_views: Integer, how many rows each member of a population has of a sample.
-        has_clean_view: Whether the first of them is not moved.
-        members: Of a population, the number of its members.
-        partner: int32 `(rows,)`, the sample each row was mixed with, its own if it was
-            not; `None` where no operation moves labels.
+        num_views: Integer, the number of rows per sample and population member.
+        has_clean_view: Whether the first view is left unmoved.
+        members: Integer, the number of members of a population.
+        partner: int32 `(rows,)`, the sample each row was mixed with, or its own sample
+            if it was not mixed; `None` if no operation moves labels.
         share: float32 `(rows,)`, the share of the partner's label, in `[0, 1]`.
     """
 
@@ -32,16 +32,16 @@ class RowMap(
 
     @property
     def copies(self):
-        """How many rows there are of a sample."""
+        """The number of rows per sample."""
         return self.members * self.num_views
 
     @property
     def moved_copies(self):
-        """How many of them may be moved."""
+        """The number of rows per sample that may be moved."""
         return self.members * (self.num_views - self.has_clean_view)
 
     def of_members(self, members):
-        """The map of a layer for the first members, whom others share it with."""
+        """Returns the map of a layer that members share, for the first `members`."""
         if members == self.members:
             return self
         of_one = self.num_views * self.batch
@@ -52,25 +52,25 @@ class RowMap(
         return self._replace(members=members, partner=partner, share=share)
 
     def tile(self, tensor):
-        """What samples have, for each row."""
+        """Repeats per-sample values for every row."""
         return _tile(tensor, self.copies)
 
     def tile_moved(self, tensor):
-        """What samples have, for each row that may be moved."""
+        """Repeats per-sample values for every row that may be moved."""
         return _tile(tensor, self.moved_copies)
 
     def movable(self, rows):
-        """Of one member's rows those that may be moved, for each member."""
+        """Selects the movable rows of one member and repeats them for every member."""
         if self.has_clean_view:
             rows = rows[self.batch :]
         return self.tile_members(rows)
 
     def tile_members(self, tensor):
-        """What samples have, once for each member."""
+        """Repeats per-sample values once per member."""
         return _tile(tensor, self.members)
 
     def join(self, clean, moved):
-        """All rows, of each member's clean ones and those that may be moved."""
+        """Joins each member's clean rows with its movable rows."""
         if self.members == 1:
             return ops.concatenate([clean, moved])
         parts = [self.by_member(tensor) for tensor in (clean, moved)]
@@ -78,13 +78,13 @@ class RowMap(
         return ops.reshape(rows, (-1, *rows.shape[2:]))
 
     def by_member(self, tensor):
-        """What rows have, with a first axis for members."""
+        """Adds a leading member axis to per-row values."""
         return ops.reshape(tensor, (self.members, -1, *tensor.shape[1:]))
 
     def mixed(self, partner, share):
-        """The map with partners and shares of the rows that may be moved."""
+        """Returns the map with the partners and shares of the movable rows."""
         own = ops.arange(self.batch, dtype="int32")
-        # A loss that counts valid labels must count those of what is mixed only.
+        # A loss that counts valid labels must count partners of mixed rows only.
         partner = ops.where(share > 0, partner, self.tile_moved(own))
         if self.has_clean_view:
             unmixed = ops.zeros((self.batch,), share.dtype)
@@ -93,12 +93,12 @@ class RowMap(
         return self._replace(partner=partner, share=share)
 
     def of_view(self, tensor, view):
-        """What rows have, for those of one view."""
+        """Selects the rows of one view."""
         rows = ops.shape(tensor)[0] // self.copies
         return backend.slice_rows(tensor, view * rows, rows)
 
     def first_views(self, tensor):
-        """What rows have, for each sample's first view; of all members in turn."""
+        """Selects each sample's first view, one member after the other."""
         parts = [self.of_view(tensor, m * self.num_views) for m in range(self.members)]
         return ops.concatenate(parts) if len(parts) > 1 else parts[0]
 

@@ -1,11 +1,12 @@
-"""What Keras keeps for the whole process."""
+"""Global state of Keras."""
 
 import keras
 
 
 def forget_models():
-    """Has Keras forget the models it made, and nothing else: `clear_session` alone
-    also forgets the dtype policy and the distribution."""
+    """Clears Keras's record of created models, and nothing else.
+
+    `clear_session` alone also resets the dtype policy and the distribution."""
     policy = keras.config.dtype_policy()
     distribution = keras.distribution.distribution()
     keras.utils.clear_session()

@@ -1,4 +1,4 @@
-"""One line that says how a long call goes."""
+"""A status line for long calls."""
 
 import contextlib
 import shutil
@@ -6,10 +6,10 @@ import sys
 
 
 class StatusLine:
-    """Prints it, in a terminal or notebook over the last one.
+    """Prints a status line, overwriting the last one in a terminal or notebook.
 
     Args:
-        stream: Where to; `None` for the standard output.
+        stream: The stream to write to; `None` for standard output.
     """
 
     def __init__(self, stream=None):
@@ -17,12 +17,12 @@ class StatusLine:
         self._width = 0
 
     def write(self, line, ends):
-        """Shows a line. In a log file there are only those that end something."""
+        """Shows a line. A log file receives only lines with `ends` set."""
         stream = self._stream or sys.stdout
-        # A closed terminal is no reason to end a search.
+        # A closed terminal must not end a search.
         with contextlib.suppress(OSError, ValueError):
             encoding = getattr(stream, "encoding", None) or "utf-8"
-            # A name may have what a terminal cannot show.
+            # A name may contain characters that the terminal cannot show.
             line = line.encode(encoding, "replace").decode(encoding)
             if stream.isatty() or "ipykernel" in sys.modules:
                 line = line[: shutil.get_terminal_size((100, 24)).columns - 1]

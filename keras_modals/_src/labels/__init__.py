@@ -1,8 +1,8 @@
-"""What the targets of a task say: the one place that reads them.
+"""Kinds of targets. The only code that interprets them.
 
-Inside, a sample has a group, an int32 index: the memory keeps latents of each, and the
-triplet loss tells them apart. `IGNORED` is that of a sample without a label, which is
-left alone and enters no memory.
+Internally each sample belongs to a group, an int32 index: the memory keeps latents
+per group, and the triplet loss tells groups apart. Samples without a label have the
+group `IGNORED`; they are left unmoved and enter no memory.
 """
 
 from keras_modals._src.labels.batch_labels import BatchLabels, of_groups
@@ -13,17 +13,17 @@ from keras_modals._src.labels.positions import Positions
 from keras_modals._src.labels.task import NUMBERS, loss_among
 from keras_modals._src.labels.values import Values
 
-#: In the order in which a task is looked at.
+#: In the order in which they are tried for a task.
 KINDS = (Values, Positions, MultiLabels, Classes)
 
 
 def labels_of(task):
-    """The kind of labels that a task has, as far as output and losses tell."""
+    """Infers the kind of labels of a task from its output and losses."""
     loss = loss_among(task, NUMBERS)
     if loss and task.activation is None:
         raise ValueError(
-            f"Cannot tell what the labels of the output '{task.name}' are, since the "
-            "loss is of numbers and the activation is not known: pass "
+            f"Cannot infer the labels of the output '{task.name}': its loss is a "
+            "regression loss and its activation is unknown. Pass "
             "`labels=keras_modals.Values()` for a regression, or `num_classes`. "
             f"Received: loss={loss}"
         )

@@ -13,29 +13,29 @@ from keras_modals._src.labels.task import (
     loss_among,
 )
 
-#: In these, the number of classes itself may not fit.
+#: Dtypes that may be too narrow to hold the number of classes.
 _NARROW_DTYPES = ("bool", "int8", "uint8", "int16", "uint16")
 
-#: How far from 1 the sum of a row of shares may be.
+#: Largest deviation from 1 of the sum of a row of probabilities.
 _TOLERANCE = 1e-2
 
 
 @keras.saving.register_keras_serializable("keras_modals")
 @dataclasses.dataclass(frozen=True)
 class Classes(Labels):
-    """One class for each sample.
+    """One class per sample.
 
-    Targets are class indices, of shape `(batch,)` or `(batch, 1)`, or rows of shares,
-    `(batch, num_classes)`, that sum to 1: one-hot rows, or soft ones, which count for
-    their largest entry. A sample has no label by an index that is not in
-    `[0, num_classes)`, usually -1, or is one that the loss ignores, and by a row of
+    Targets are class indices of shape `(batch,)` or `(batch, 1)`, or rows of class
+    probabilities of shape `(batch, num_classes)` that sum to 1: one-hot rows, or soft
+    labels, which count as their largest entry. A sample has no label if its index is
+    outside `[0, num_classes)` (usually -1) or ignored by the loss, or if its row has
     another sum.
 
     Args:
-        num_classes: Integer of at least 2; `None` where it is not known: a row is then
-            of any width but 1.
-        ignore_class: Optional integer, an index that is no label, as in Keras's losses:
-            needed where the loss is your own, and leaves it out.
+        num_classes: Integer of at least 2. `None` if unknown: rows may then have any
+            width except 1.
+        ignore_class: Optional integer, an index that means "no label", as in Keras's
+            losses. Needed only with a custom loss that ignores it.
 
     Example:
 
@@ -49,7 +49,7 @@ class Classes(Labels):
 
     @classmethod
     def of_arrays(cls, *targets):
-        """The classes that arrays of targets know of, at least 2."""
+        """Infers the number of classes, at least 2, from arrays of targets."""
         arrays = [np.asarray(array) for array in targets]
         return cls(max(2, *(_width(array) for array in arrays)))
 
@@ -59,7 +59,7 @@ class Classes(Labels):
         if len(task.shape) != 2 or width is None:
             cls(2).check_output(task.name, task.shape)
             raise ValueError(
-                "Cannot tell the number of classes from an output of shape "
+                "Cannot infer the number of classes from an output of shape "
                 f"{task.shape}. Pass `num_classes`."
             )
         return cls(max(width, 2))
@@ -71,10 +71,10 @@ class Classes(Labels):
     @property
     def what_is_wrong(self):
         return (
-            "their labels are no class: an index that is not whole or not in "
-            f"[0, {self.num_classes}), or a row that does not sum to 1. For a sample "
-            "without a label the index is -1; several labels at once need "
-            "`labels=MultiLabels(n)`, and numbers `labels=Values()`."
+            "their labels are not valid classes: an index is not a whole number in "
+            f"[0, {self.num_classes}), or a row does not sum to 1. Use the index -1 "
+            "for a sample without a label, `labels=MultiLabels(n)` for several labels "
+            "at once, and `labels=Values()` for numbers."
         )
 
     def _ignored(self, by_loss):
@@ -127,8 +127,9 @@ class Classes(Labels):
         return (targets == IGNORED) | (targets != targets)
 
     def says(self, outputs, from_logits=False):
-        """Probabilities of the classes, float32 `(..., num_classes)`, of outputs that
-        may be those of the second class alone."""
+        """Class probabilities, float32 `(..., num_classes)`, from a head's outputs.
+
+        Outputs of width 1 are those of the second of two classes."""
         outputs = ops.cast(outputs, "float32")
         if outputs.shape[-1] == 1:
             outputs = ops.sigmoid(outputs) if from_logits else outputs
@@ -142,15 +143,18 @@ class Classes(Labels):
         return keras.losses.categorical_crossentropy(expected, said)
 
     def mixable(self, targets):
-        """Shares of the classes, float32 `(batch, num_classes)`; a sample without a
-        class has zeros."""
+        """Class probabilities, float32 `(batch, num_classes)`.
+
+        They are all zero for a sample without a class."""
         if self._are_rows(tuple(targets.shape)):
             return ops.cast(targets, "float32")
         return ops.one_hot(self.groups(targets), self.num_classes, dtype="float32")
 
     def errors(self, targets, outputs):
-        """Whether the likeliest class is another; of outputs of width 1, the second
-        above 0.5, as Keras's accuracy has it."""
+        """Whether the most likely class is wrong.
+
+        An output of width 1 predicts the second class above 0.5, as in Keras's
+        accuracy."""
         if outputs.shape[-1] == 1:
             predicted = ops.cast(outputs[:, 0] > 0.5, "int32")
         else:
@@ -164,7 +168,7 @@ class Classes(Labels):
         if targets.dtype.kind not in "biuf":
             raise ValueError(
                 "Labels must be numbers: class indices or one-hot rows. Encode class "
-                "names first, with `keras.layers.StringLookup` for example. "
+                "names first, for example with `keras.layers.StringLookup`. "
                 f"Received: labels of dtype {targets.dtype}"
             )
         if not np.all(np.isfinite(targets)):
@@ -189,18 +193,18 @@ class Classes(Labels):
         if targets.size and (targets.min() < 0 or targets.max() >= self.num_classes):
             value = targets.min() if targets.min() < 0 else targets.max()
             raise ValueError(
-                f"Class labels must lie in [0, {self.num_classes}), since "
+                f"Class labels must be in [0, {self.num_classes}), since "
                 f"`LatentAugmentation` was given num_classes={self.num_classes}. A "
-                "sample without a label has the index -1, which the loss must ignore, "
-                "as `SparseCategoricalCrossentropy(ignore_class=-1)` does; with a loss "
-                "of your own another index may be named in `Classes(n, ignore_class)`. "
+                "sample without a label has the index -1, which the loss must ignore: "
+                "use `SparseCategoricalCrossentropy(ignore_class=-1)`. If a custom "
+                "loss ignores another index, pass `labels=Classes(n, ignore_class)`. "
                 f"Received: a label of {value}"
             )
 
     def _shape_message(self, shape):
         per_position = ""
         if len(shape) > 1:
-            per_position = " Where each position has a label, pass `axis=-1`."
+            per_position = " If each position has a label, pass `axis=-1`."
         return (
             "Labels must have shape (batch,) or (batch, 1) for class indices, or "
             f"(batch, {self.num_classes}) for one-hot rows, since `LatentAugmentation` "
@@ -209,19 +213,18 @@ class Classes(Labels):
         )
 
     def shares(self, targets):
-        """Shares of the classes, float32 NumPy array `(samples, num_classes)`."""
+        """Class probabilities, float32 NumPy array `(samples, num_classes)`."""
         return ops.convert_to_numpy(self.mixable(np.asarray(targets)))
 
     def like(self, groups, targets):
-        """Groups in the form of an array of targets."""
+        """Converts groups to the form of an array of targets."""
         targets = np.asarray(targets)
         if self._are_rows(targets.shape):
             return self.shares(groups)
         return np.reshape(groups, (-1, *targets.shape[1:]))
 
     def probabilities(self, outputs, from_logits=False):
-        """Probabilities of the classes, float32 NumPy array `(samples, num_classes)`,
-        as `says` has them."""
+        """Same as `says`, as a float32 NumPy array `(samples, num_classes)`."""
         return ops.convert_to_numpy(self.says(np.asarray(outputs), from_logits))
 
     # Outputs ------------------------------------------------------------------
@@ -229,38 +232,39 @@ class Classes(Labels):
     def check_output(self, name, shape):
         if len(shape) > 2:
             raise ValueError(
-                f"The output '{name}' has a label for each position: pass `axis=-1` "
-                "to `LatentAugmentation`, or let `augment` tell the labels. "
+                f"The output '{name}' has a label for each position. Pass `axis=-1` "
+                "to `LatentAugmentation`, or let `augment` infer the labels. "
                 f"Received: an output of shape {tuple(shape)}"
             )
         if shape[-1] == 1 and self.num_classes > 2:
             raise ValueError(
-                "An output of width 1 is one of two classes, or of numbers, with "
-                "`labels=keras_modals.Values()` in place of `num_classes`: else use "
-                "one of width `num_classes` with a softmax. "
+                "An output of width 1 means two classes or, with "
+                "`labels=keras_modals.Values()` in place of `num_classes`, a number. "
+                "For more classes, use an output of width `num_classes` and a softmax. "
                 f"Received: an output of width 1, num_classes={self.num_classes}"
             )
 
     def check_task(self, task):
-        """Refuses a loss of regression."""
+        """Raises for a regression loss."""
         loss = loss_among(task, NUMBERS)
         if loss and gives_numbers(task):
             raise ValueError(
                 f"The loss of the output '{task.name}' is that of a regression: pass "
-                "`labels=keras_modals.Values()` in place of `num_classes`, or, for "
+                "`labels=keras_modals.Values()` in place of `num_classes`. For "
                 "classes, end the model in a softmax (or a sigmoid of width 1). "
                 f"Received: loss={loss}"
             )
 
     def check_stream(self, task):
-        """Refuses an output with several labels at once."""
+        """Raises for an output with several labels at once."""
         is_wide = self.num_classes > 2 or task.shape[-1] == 2
         if is_wide and (task.activation == "sigmoid" or has_several_labels(task)):
             raise ValueError(
-                f"The output '{task.name}' has several labels at once, by its sigmoid "
-                f"or binary cross-entropy: pass `labels=keras_modals.MultiLabels("
-                f"{task.shape[-1]})` in place of `num_classes`. For one class per "
-                "sample end the model in a softmax and compile with "
+                f"The output '{task.name}' has several labels at once, since it uses a "
+                "sigmoid or binary cross-entropy: pass "
+                f"`labels=keras_modals.MultiLabels({task.shape[-1]})` in place of "
+                "`num_classes`. For one class per sample, end the model in a softmax "
+                "and compile with "
                 "`categorical_crossentropy`. "
                 f"Received: an output of width {task.shape[-1]}"
             )
@@ -296,7 +300,7 @@ def _check_rows(targets):
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
             "One-hot labels must be non-negative and sum to 1 in every row. "
-            "For several labels at once pass "
+            "For several labels at once, pass "
             f"`labels=keras_modals.MultiLabels({targets.shape[1]})`. "
             f"Received: row {row} is {targets[row]}, with sum {totals[row]}"
         )

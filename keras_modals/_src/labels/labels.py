@@ -6,28 +6,28 @@ from keras import ops
 
 from keras_modals._src.labels.batch_labels import BatchLabels
 
-#: The group of a sample that has no label.
+#: The group of a sample without a label.
 IGNORED = -1
 
-#: Entries of the counts that `Labels.read` returns.
+#: Entries of the counts returned by `Labels.read`.
 SAMPLES, WITHOUT_LABEL, WRONG, STEPS = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """A kind of labels: the base class of all of them.
+    """Base class of all kinds of labels.
 
-    A plain value without state. Targets come as users give them, with the labels of
-    all samples on the first axis.
+    A plain value without state. Targets come in the form that users pass them, with
+    samples on the first axis.
 
     Attributes:
-        mixes_targets: Whether a mixed row has one target, its two mixed. Else it has
-            both, and the loss weights them.
-        num_bins: Where targets are numbers, in how many bins of them samples fall, by
-            edges that a stream tells; else 0.
-        num_classes: The number of classes; `None` where labels are none.
+        mixes_targets: Whether the two targets of a mixed row are mixed into one. If
+            not, the row has both targets, and the loss weights them.
+        num_bins: For numeric targets, the number of bins that samples fall into, with
+            edges from a running estimate; 0 for other targets.
+        num_classes: The number of classes; `None` if labels are not classes.
         per_position: Whether each position of a sample has a label.
-        are_several: Whether there may be several labels at once.
+        are_several: Whether a sample may have several labels at once.
     """
 
     mixes_targets: ClassVar[bool] = False
@@ -38,38 +38,41 @@ class Labels:
 
     @classmethod
     def of_task(cls, task):
-        """Labels of this kind, if a `Task` has such; else `None`."""
+        """Returns labels of this kind if they match a `Task`, else `None`."""
         raise NotImplementedError
 
     @property
     def what_is_wrong(self):
-        """What targets are that cannot be used, for messages."""
+        """Describes unusable targets, for messages."""
         raise NotImplementedError
 
     @property
     def num_groups(self):
-        """The number of groups that samples fall into; `None` where it is not known."""
+        """The number of groups that samples fall into; `None` if unknown."""
         raise NotImplementedError
 
     def check(self, targets, ignored=()):
-        """Raises a `ValueError` where an array of targets is of another kind.
+        """Checks an array of targets.
 
         Args:
             targets: NumPy array.
             ignored: Labels that the loss ignores.
+
+        Raises:
+            ValueError: If the targets are of another kind.
         """
         raise NotImplementedError
 
     def groups(self, targets, ignored=(), seed=None, edges=None):
-        """Each sample's group, int32 `(batch,)`; `IGNORED` where it has none.
+        """Each sample's group, int32 `(batch,)`; `IGNORED` if it has none.
 
         Args:
             targets: Tensor.
             ignored: Labels that the loss ignores.
-            seed: A `keras.random.SeedGenerator`, by which a sample in several groups
-                has one of them drawn. Without it, it has the first.
-            edges: Float32 `(num_bins - 1,)`, ascending, the upper edges of all bins but
-                the last. Without them, all samples are in the first.
+            seed: Optional `keras.random.SeedGenerator`, used to draw one group for a
+                sample in several groups. Without it, the first is taken.
+            edges: Optional float32 `(num_bins - 1,)`, ascending, the upper edges of all
+                bins except the last. Without them, all samples are in the first bin.
         """
         raise NotImplementedError
 
@@ -78,14 +81,17 @@ class Labels:
         return groups
 
     def is_left_out(self, targets, ignored=()):
-        """Where targets say that a sample has no label, boolean `(batch,)`; `None` for
-        a form of targets that cannot say so."""
+        """Whether targets declare that a sample has no label, boolean `(batch,)`.
+
+        `None` for a form of targets that cannot declare it."""
         raise NotImplementedError
 
     def lacks_label(self, targets):
-        """Where targets say that there is no label, but that there could be: an index
-        of -1, a row that has NaN or -1, a number that is NaN. Boolean `(batch,)`, or
-        for each position, `(batch, ...)`. What a loss ignores is another thing."""
+        """Whether a label is declared missing, by an index of -1, a row with NaN or -1,
+        or a NaN. Labels that the loss ignores are a separate matter.
+
+        Returns:
+            Boolean `(batch,)` or, with a label for each position, `(batch, ...)`."""
         raise NotImplementedError
 
     def labeled(self, targets):
@@ -93,36 +99,39 @@ class Labels:
         return targets[~ops.convert_to_numpy(self.lacks_label(targets))]
 
     def says(self, outputs, from_logits=False):
-        """What a head's outputs say, float32 `(..., n)`: probabilities, of each class
-        or of each label, or numbers."""
+        """A head's predictions: class or label probabilities, or numbers.
+
+        Returns:
+            float32 `(..., n)`."""
         raise NotImplementedError
 
     def squared_error(self, said, expected):
-        """How far probabilities are from others, float32, without their last axis: the
-        sum of squares over the outcomes of a draw."""
+        """Squared error between probabilities, summed over the outcomes of a draw.
+
+        The result is float32 and lacks the last axis of the arguments."""
         raise NotImplementedError
 
     def cross_entropy(self, said, expected):
-        """The cross-entropy of probabilities with others, as `squared_error`."""
+        """Cross-entropy between probabilities, with the shape of `squared_error`."""
         raise NotImplementedError
 
     def mixable(self, targets):
-        """Targets as floats, of which two can be mixed."""
+        """Targets as floats that can be mixed."""
         raise NotImplementedError
 
     def errors(self, targets, outputs):
-        """How wrong a head's outputs are for each sample, float32 `(batch,)` in
-        `[0, 1]`: one minus its accuracy."""
+        """Each sample's error, one minus its accuracy: float32 `(batch,)` in
+        `[0, 1]`."""
         raise NotImplementedError
 
     def check_output(self, name, shape):
-        """Refuses an output of a head that predicts another kind of labels."""
+        """Raises if a head's output predicts another kind of labels."""
 
     def check_task(self, task):
-        """Refuses a compiled `Task` of another kind of labels."""
+        """Raises if a compiled `Task` is for another kind of labels."""
 
     def check_stream(self, task):
-        """As `check_task`, where no array of labels can tell."""
+        """Same as `check_task`, if there is no array of labels to check."""
 
     def get_config(self):
         return dataclasses.asdict(self)
@@ -136,13 +145,13 @@ class Labels:
 
         Args:
             targets, ignored, seed, edges: As in `groups`.
-            unlabeled: What `lacks_label` says, where something learns from samples
-                without labels: these targets are then not wrong.
+            unlabeled: The result of `lacks_label`, if something learns from unlabeled
+                samples. These targets then do not count as wrong.
 
         Returns:
-            Pair of `BatchLabels`, and of counts, int32 `(4,)`: of the samples, those
-            without a group, those of them whose target does not say so, and is wrong,
-            and 1, for the step.
+            Pair of `BatchLabels` and counts, int32 `(4,)`: the number of samples, of
+            samples without a group, of those whose target is wrong (declares no missing
+            label), and 1 for the step.
         """
         groups = self.groups(targets, ignored, seed, edges)
         compared = self.compared(targets, groups)
@@ -159,5 +168,5 @@ class Labels:
         return ops.sum(ops.cast(masks, "int32"), axis=1)
 
     def groups_of_array(self, targets):
-        """As `groups`, from and to NumPy."""
+        """Same as `groups`, but takes and returns NumPy arrays."""
         return ops.convert_to_numpy(self.groups(np.asarray(targets)))

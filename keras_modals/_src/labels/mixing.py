@@ -1,4 +1,4 @@
-"""One target for a row of two samples, for a loss that does not weight rows."""
+"""Combines the two targets of a mixed row, for losses that do not weight rows."""
 
 from keras import ops
 
@@ -6,15 +6,15 @@ from keras_modals._src.labels.classes import is_float
 
 
 def is_mixable(target, prediction):
-    """Whether targets are floats like the predictions: shares, which can be mixed."""
+    """Whether targets can be mixed: floats with the rank of the predictions."""
     return is_float(target) and len(target.shape) == len(prediction.shape)
 
 
 def mixed(own, partner, share):
-    """Both targets, or weights, by their shares.
+    """Averages two targets or sample weights, weighted by their shares.
 
     Args:
-        own, partner: Those of both samples; `None` for no weights.
+        own, partner: Values of the two samples; `None` for no weights.
         share: `(rows,)`, the partner's share.
     """
     if own is None:
@@ -24,7 +24,7 @@ def mixed(own, partner, share):
 
 
 def drawn(own, partner, share, uniform):
-    """One of both targets, drawn by their shares: right on average.
+    """Draws one of two targets with their shares as probabilities: correct on average.
 
     Args:
         own, partner, share: As in `mixed`.
@@ -36,20 +36,22 @@ def drawn(own, partner, share, uniform):
 
 
 def with_rank(tensor, rank):
-    """A tensor with further axes of size 1."""
+    """Appends axes of size 1 up to a rank."""
     missing = rank - len(tensor.shape)
     return ops.reshape(tensor, (*ops.shape(tensor), *[1] * missing))
 
 
 def fits(mask, tensor):
-    """Whether a mask, `(batch, ...)`, has an entry for each position of a tensor, whose
-    further axes are features, as far as sizes are known."""
+    """Whether a mask, `(batch, ...)`, has an entry for each position of a tensor.
+
+    The tensor's remaining axes are features. Unknown sizes match any size."""
     return len(tensor.shape) > len(mask.shape) and same_positions(mask, tensor)
 
 
 def same_positions(mask, tensor):
-    """Whether a tensor has the axes of a mask, `(batch, ...)`, and maybe others after
-    them, as far as sizes are known."""
+    """Whether a tensor starts with the axes of a mask, `(batch, ...)`.
+
+    Unknown sizes match any size."""
     sizes, others = mask.shape[1:], tensor.shape[1 : len(mask.shape)]
     pairs = zip(sizes, others, strict=False)
     return len(sizes) == len(others) and all(None in (a, b) or a == b for a, b in pairs)

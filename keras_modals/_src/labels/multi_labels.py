@@ -15,19 +15,19 @@ from keras_modals._src.labels.task import ONE_CLASS, has_several_labels, loss_am
 @keras.saving.register_keras_serializable("keras_modals")
 @dataclasses.dataclass(frozen=True)
 class MultiLabels(Labels):
-    """Several labels at once: the findings in an X-ray, the tags of a text.
+    """Several labels at once, such as findings in an X-ray or tags of a text.
 
-    Targets are rows of 0 and 1, `(batch, num_labels)`, of any number of ones. Two of
-    them are mixed as numbers are. For what needs one class, such as the memory of
-    latents, a sample is in the group of one of its labels, drawn anew for each step; a
-    sample without any is in a group of its own. Of triplets, two samples that share a
-    label are positives, and two that share none are negatives.
+    Targets are rows of 0 and 1 of shape `(batch, num_labels)` with any number of ones.
+    Mixing interpolates them. Components that need one class, such as the memory of
+    latents, assign a sample to the group of one of its labels, drawn anew in each step;
+    samples without any label form their own group. For triplets, two samples are
+    positives if they share a label, and negatives if they share none.
 
-    A sample without labels, whose loss the model's own loss must leave out, has -1 in
-    its row, and is left alone.
+    An unlabeled sample has -1 in its row and is left unmoved; the model's loss must
+    leave it out.
 
     Args:
-        num_labels: Integer of at least 2, how many labels there are.
+        num_labels: Integer of at least 2, the number of labels.
 
     Example:
 
@@ -51,11 +51,11 @@ class MultiLabels(Labels):
 
     @property
     def what_is_wrong(self):
-        return "their labels have numbers that are not in [0, 1]."
+        return "their labels contain numbers that are not in [0, 1]."
 
     @property
     def num_groups(self):
-        # The last one is of samples that have no label of all.
+        # The last group is for samples with none of the labels.
         return self.num_labels + 1
 
     # Tensors ----------------------------------------------------------------
@@ -90,7 +90,7 @@ class MultiLabels(Labels):
         return ops.sigmoid(outputs) if from_logits else outputs
 
     def squared_error(self, said, expected):
-        # Each label is a draw of two outcomes, and losses are means over labels.
+        # Each label is a draw with two outcomes, and losses are means over labels.
         return 2.0 * ops.mean(ops.square(said - expected), axis=-1)
 
     def cross_entropy(self, said, expected):
@@ -100,8 +100,8 @@ class MultiLabels(Labels):
         return ops.cast(targets, "float32")
 
     def errors(self, targets, outputs):
-        """The share of the labels that are wrong, an output above 0.5 being a 1, as
-        Keras's accuracy has it."""
+        """The share of wrong labels. An output above 0.5 predicts a 1, as in Keras's
+        accuracy."""
         wrong = (outputs > 0.5) != (ops.cast(targets, "float32") > 0.5)
         return ops.mean(ops.cast(wrong, "float32"), axis=-1)
 
@@ -111,14 +111,14 @@ class MultiLabels(Labels):
         targets = np.asarray(targets)
         if targets.dtype.kind not in "biuf":
             raise ValueError(
-                "Labels must be rows of 0 and 1. Encode names first, with "
-                "`keras.layers.StringLookup(output_mode='multi_hot')` for example. "
+                "Labels must be rows of 0 and 1. Encode names first, for example with "
+                "`keras.layers.StringLookup(output_mode='multi_hot')`. "
                 f"Received: labels of dtype {targets.dtype}"
             )
         if targets.ndim != 2 or targets.shape[1] != self.num_labels:
             raise ValueError(
-                f"Several labels at once must have shape (batch, {self.num_labels}), "
-                f"of 0 and 1. Received: labels of shape {targets.shape}"
+                "Labels for `MultiLabels` must be rows of 0 and 1 of shape "
+                f"(batch, {self.num_labels}). Received: labels of shape {targets.shape}"
             )
         known = targets
         if IGNORED in ignored:
@@ -126,9 +126,9 @@ class MultiLabels(Labels):
         wrong = ~((known >= 0) & (known <= 1)).all(axis=1)
         if wrong.any():
             raise ValueError(
-                "Several labels at once must be 0 or 1, or shares between them. A "
-                "sample without labels has -1 in its row, with a loss of your own that "
-                f"leaves it out. Received: a row {known[wrong][0]}"
+                "Labels for `MultiLabels` must be in [0, 1]. An unlabeled sample has "
+                "-1 in its row and needs a custom loss that leaves it out. "
+                f"Received: a row {known[wrong][0]}"
             )
 
     # Outputs ------------------------------------------------------------------
@@ -136,17 +136,17 @@ class MultiLabels(Labels):
     def check_output(self, name, shape):
         if len(shape) != 2 or shape[-1] != self.num_labels:
             raise ValueError(
-                f"The output '{name}' must have the shape (batch, {self.num_labels}), "
+                f"The output '{name}' must have the shape (batch, {self.num_labels}) "
                 f"for the labels {self}. Received: an output of shape {tuple(shape)}"
             )
 
     def check_task(self, task):
-        """Refuses a loss of one class."""
+        """Raises for a loss of one class per sample."""
         loss = loss_among(task, ONE_CLASS)
         if loss or task.activation == "softmax":
             raise ValueError(
-                f"The output '{task.name}' is of one class, by its softmax or its "
-                "loss: end the model in a sigmoid and compile with "
-                "`binary_crossentropy`, or give `num_classes` in place of `labels`. "
+                f"The softmax or the loss of the output '{task.name}' means one class "
+                "per sample. End the model in a sigmoid and compile with "
+                "`binary_crossentropy`, or pass `num_classes` in place of `labels`. "
                 f"Received: activation={task.activation}, loss={task.losses}"
             )

@@ -14,24 +14,24 @@ from keras_modals._src.labels.multi_labels import MultiLabels
 @keras.saving.register_keras_serializable("keras_modals")
 @dataclasses.dataclass(frozen=True)
 class Positions(Labels):
-    """A label for each position: for each token of a text, each pixel of an image.
+    """A label for each position, such as a token of a text or a pixel of an image.
 
-    Targets have an axis of samples, then those of positions, as the model's output has
-    them before its last axis: `(batch, time)` or `(batch, height, width)` for class
-    indices; with one more axis, of the classes, for one-hot rows of floats or, with
-    `MultiLabels`, for rows of 0 and 1.
+    Targets have an axis of samples, then the axes of positions, which match the model's
+    output without its last axis: `(batch, time)` or `(batch, height, width)` for class
+    indices. One-hot rows of floats and, with `MultiLabels`, rows of 0 and 1 have one
+    more axis, for the classes.
 
-    Samples are mixed whole, with the same partner and share at all positions. What
-    keeps labels, the memory and terms take each position by itself, where latents have
-    the positions of the labels, and their features on the last axis.
+    Samples are mixed whole, with the same partner and share at all positions.
+    Operations that keep labels, the memory, and terms treat each position separately;
+    latents must then have the positions of the labels, with features on the last axis.
 
-    A position has no label where its index is not in `[0, num_classes)`, usually -1,
-    -100 or 255, or is one that the loss ignores, or where its one-hot row is all zeros:
-    no operation moves it by itself, and it enters no memory and no term. A masked one
-    is not mixed either.
+    A position has no label if its index is outside `[0, num_classes)` (usually -1,
+    -100, or 255) or ignored by the loss, or if its one-hot row is all zeros. No
+    operation moves it individually, and it enters no memory and no term. A masked
+    position is not mixed either.
 
     Args:
-        labels: What each position has, `keras_modals.Classes` or
+        labels: The labels of each position, `keras_modals.Classes` or
             `keras_modals.MultiLabels`.
 
     Example:
@@ -49,8 +49,9 @@ class Positions(Labels):
     def __post_init__(self):
         if not isinstance(self.labels, (Classes, MultiLabels)):
             raise ValueError(
-                "Each position has `keras_modals.Classes` or "
-                f"`keras_modals.MultiLabels`. Received: labels={self.labels!r}"
+                "Invalid value received for argument `labels`. Expected "
+                "`keras_modals.Classes` or `keras_modals.MultiLabels`. "
+                f"Received: labels={self.labels!r}"
             )
 
     @classmethod
@@ -116,7 +117,7 @@ class Positions(Labels):
 
     def is_left_out(self, targets, ignored=()):
         unlabeled = self.labels.is_left_out(targets, ignored)
-        # Of one-hot rows, one of zeros has no loss.
+        # A one-hot row of zeros has no loss.
         return ops.all(targets == 0, axis=-1) if unlabeled is None else unlabeled
 
     def lacks_label(self, targets):
@@ -124,7 +125,7 @@ class Positions(Labels):
         return ops.reshape(lacking, self.positions(targets))
 
     def labeled(self, targets):
-        # Of other positions than those, a sample has labels.
+        # The sample has labels at its other positions.
         lacking = ops.convert_to_numpy(self.lacks_label(targets))
         lacking = lacking.reshape(lacking.shape + (1,) * (targets.ndim - lacking.ndim))
         return np.where(lacking, np.zeros_like(targets), targets)
@@ -148,17 +149,17 @@ class Positions(Labels):
         targets = np.asarray(targets)
         if targets.ndim < 2 or targets.dtype.kind not in "biuf":
             raise ValueError(
-                "A label for each position needs targets of shape (batch, positions), "
-                "or with one more axis for rows, of numbers: pad what has different "
-                "lengths, with an index that the loss ignores. Received: targets of "
+                "Labels of positions must be numbers of shape (batch, positions), "
+                "with one more axis for one-hot rows. Pad sequences of different "
+                "lengths with an index that the loss ignores. Received: targets of "
                 f"shape {targets.shape} and dtype {targets.dtype}"
             )
         may_be_rows = targets.ndim > 2 and targets.shape[-1] == self.num_classes
         is_whole = targets.dtype.kind in "biu"
         if may_be_rows and is_whole and np.all(targets.sum(axis=-1) == 1):
             raise ValueError(
-                "One-hot labels of positions must be floats, since whole numbers are "
-                "class indices: write `y.astype('float32')`. "
+                "One-hot labels of positions must be floats, since integers are read "
+                "as class indices. Use `y.astype('float32')`. "
                 f"Received: targets of dtype {targets.dtype}, shape {targets.shape}"
             )
         rows = ops.convert_to_numpy(self._rows(targets))
@@ -171,7 +172,7 @@ class Positions(Labels):
     def check_output(self, name, shape):
         if len(shape) < 3:
             raise ValueError(
-                f"The output '{name}' has no axis of positions, for the labels {self}. "
+                f"The output '{name}' has no axis of positions for the labels {self}. "
                 f"Received: an output of shape {tuple(shape)}"
             )
         self.labels.check_output(name, (shape[0], shape[-1]))
@@ -191,5 +192,5 @@ class Positions(Labels):
 
 
 def _of_each(task):
-    """The task of one position."""
+    """The task of a single position."""
     return task._replace(shape=(task.shape[0], task.shape[-1]))

@@ -1,19 +1,18 @@
-"""What output and loss say about a task, before there are labels."""
+"""What a model's output and losses reveal about its task, without any labels."""
 
 from collections import namedtuple
 
 Task = namedtuple("Task", ["name", "shape", "losses", "activation"])
-Task.__doc__ = """An output of a model, and what it is trained with.
+Task.__doc__ = """An output of a model and the losses it is trained with.
 
 Attributes:
     name: Name of the output.
-    shape: Its shape.
-    losses: List of the names of its losses, as far as they are functions of Keras.
-    activation: Name of the activation of Keras that it comes from; `None` where it
-        cannot be told.
+    shape: Shape of the output.
+    losses: List of the names of its losses, for those that are Keras functions.
+    activation: Name of the Keras activation that produces it; `None` if unknown.
 """
 
-#: Losses of Keras that are of a regression, unless the output is probabilities.
+#: Keras losses for regression, unless the output is probabilities.
 NUMBERS = (
     "mean_squared_error",
     "mean_absolute_error",
@@ -25,34 +24,34 @@ NUMBERS = (
     "poisson",
 )
 
-#: Losses of Keras that are of several labels at once, unless there is a softmax.
+#: Keras losses for several labels at once, unless there is a softmax.
 SEVERAL_LABELS = ("binary_crossentropy", "binary_focal_crossentropy")
 
-#: Losses of Keras that are of one class.
+#: Keras losses for one class per sample.
 ONE_CLASS = (
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
     "sparse_categorical_crossentropy",
 )
 
-#: Losses of Keras that are of classes.
+#: Keras losses for classes.
 CLASSES = (*SEVERAL_LABELS, "crossentropy", *ONE_CLASS)
 
 _PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid", "sparsemax", "sparse_sigmoid")
 
 
 def loss_among(task, names):
-    """One of a task's losses that has one of the names, else `None`."""
+    """The first of a task's losses that is among `names`, else `None`."""
     return next((loss for loss in task.losses if loss in names), None)
 
 
 def has_several_labels(task):
-    """Whether an output and its losses are of several labels at once, or may be."""
+    """Whether an output and its losses are, or may be, for several labels at once."""
     if task.activation == "sigmoid":
         return not loss_among(task, ONE_CLASS)
     return bool(loss_among(task, SEVERAL_LABELS)) and task.activation != "softmax"
 
 
 def gives_numbers(task):
-    """Whether an output comes from an activation that is not for probabilities."""
+    """Whether an output has a known activation that does not produce probabilities."""
     return task.activation is not None and task.activation not in _PROBABILITIES

@@ -13,15 +13,15 @@ from keras_modals._src.labels.task import CLASSES, NUMBERS, gives_numbers, loss_
 @keras.saving.register_keras_serializable("keras_modals")
 @dataclasses.dataclass(frozen=True)
 class Values(Labels):
-    """Real numbers: the targets of a regression.
+    """Real numbers, the targets of a regression.
 
-    Targets have the samples on their first axis and are of any shape: one number for
-    each, several columns, or a series. Two of them are mixed as numbers are.
+    Targets have samples on the first axis and any shape: one number per sample, several
+    columns, or a series. Mixing interpolates them.
 
-    What needs classes has bins of the target in their place: the memory and the
-    operations that read it, balanced partners, triplets. The bins are equally frequent,
-    by the quantiles of the last 1,024 targets that were seen. Of several numbers it is
-    their mean that falls into a bin: scale columns alike.
+    Where classes are needed, bins of the target take their place: in the memory and the
+    operations that read it, in balanced partners, and in triplets. Bins are equally
+    frequent, with quantiles of the last 1,024 targets as edges. If a target has several
+    numbers, their mean determines the bin, so columns should have the same scale.
 
     Args:
         num_bins: Integer of at least 2. Defaults to `10`.
@@ -48,7 +48,7 @@ class Values(Labels):
 
     @property
     def what_is_wrong(self):
-        return "their targets have numbers that are not finite."
+        return "their targets contain numbers that are not finite."
 
     @property
     def num_groups(self):
@@ -57,7 +57,7 @@ class Values(Labels):
     # Tensors ----------------------------------------------------------------
 
     def groups(self, targets, ignored=(), seed=None, edges=None):
-        """The bin of each sample's mean; `IGNORED` where a number is not finite."""
+        """The bin of each sample's mean; `IGNORED` if a number is not finite."""
         means = self.means(targets)
         known = ops.isfinite(means)
         if edges is None:
@@ -78,8 +78,8 @@ class Values(Labels):
         targets = ops.convert_to_tensor(targets)
         if not is_float(targets):
             raise ValueError(
-                "To learn from samples without labels, the numbers of a regression "
-                "must be floats, NaN where there is none: write `y.astype('float32')`. "
+                "To learn from unlabeled samples, regression targets must be floats, "
+                "with NaN for a missing one. Use `y.astype('float32')`. "
                 f"Received: targets of dtype {targets.dtype}"
             )
         is_none = ops.reshape(targets != targets, (ops.shape(targets)[0], -1))
@@ -93,7 +93,7 @@ class Values(Labels):
 
     def errors(self, targets, outputs):
         raise ValueError(
-            "Numbers are not right or wrong: score a regression by its loss, with "
+            "A regression has no accuracy. Score it by its loss: pass "
             '`objective="val_loss"`.'
         )
 
@@ -116,7 +116,7 @@ class Values(Labels):
         loss = loss_among(task, CLASSES)
         if loss:
             raise ValueError(
-                f"The loss of the output '{task.name}' is one of classes, where the "
-                "labels are `Values`: give `num_classes` in place of `labels`. "
+                f"The output '{task.name}' has a classification loss, but the labels "
+                "are `Values`. Pass `num_classes` in place of `labels`. "
                 f"Received: loss={loss}"
             )
