@@ -10,14 +10,14 @@ from keras_modals._src.policies.policy_schedule import PolicySchedule
 class PolicyScheduler(keras.callbacks.Callback):
     """Trains a `ModalsModel` with a `PolicySchedule`.
 
-    At the start of every epoch the segment that holds is assigned to the model's
-    variables: nothing is traced or compiled again. The schedule is stretched to the
-    epochs of the training; with `initial_epoch`, it goes on where the epoch is.
+    At the start of every epoch, the current segment is assigned to the model's
+    variables, so nothing is retraced or recompiled. The schedule is stretched to the
+    epochs of the training. With `initial_epoch`, it starts at that epoch.
 
     Args:
-        schedule: A `keras_modals.PolicySchedule`, or the path of a file of one.
-        epochs: Optional integer, the epochs to stretch the schedule to, where `fit` is
-            called for a part of them. Defaults to the `epochs` of `fit`.
+        schedule: A `keras_modals.PolicySchedule`, or the path of a saved one.
+        epochs: Optional integer, the number of epochs to stretch the schedule to, if
+            `fit` trains only some of them. Defaults to the `epochs` of `fit`.
 
     Example:
 
@@ -40,7 +40,7 @@ class PolicyScheduler(keras.callbacks.Callback):
         if not isinstance(schedule, PolicySchedule):
             raise ValueError(
                 "Invalid value received for argument `schedule`. Expected a "
-                "`keras_modals.PolicySchedule` or the path of a file of one. "
+                "`keras_modals.PolicySchedule` or the path of a saved one. "
                 f"Received: schedule={shown(schedule)}"
             )
         self.schedule = schedule

@@ -10,13 +10,13 @@ from keras_modals._src.labels import IGNORED, Classes
 MINING = ("random", "semihard", "hardest", "all")
 DISTANCES = ("squared_euclidean", "cosine")
 
-#: The distance of what is no negative: farther than anything.
+#: The distance assigned to samples that are not negatives, larger than any other.
 _FAR = 1e30
 
-#: Fewer and larger steps of the loop over positives; memory grows with it.
+#: Rounds per step of the loop over positives; more rounds take more memory.
 _ROUNDS_AT_ONCE = 4
 
-#: Beyond this, and at NaN, an embedding takes no part.
+#: Embeddings with entries beyond this, or NaN, are left out.
 _LARGEST = 1e13
 
 #: Below this share of the batch's median norm, an embedding has no direction: the
@@ -26,24 +26,24 @@ _SMALLEST_NORM = 1e-3
 
 @keras.saving.register_keras_serializable("keras_modals")
 class TripletSelector(keras.losses.Loss):
-    """Triplet loss over the triplets that a mining rule selects from the batch.
+    """Triplet loss over triplets that a mining rule selects from the batch.
 
-    Every pair of samples of one class is an anchor `a` and a positive `p` (each pair
+    Each pair of samples of one class forms an anchor `a` and a positive `p` (each pair
     once). A sample `n` of another class is an *active* negative of the pair if it
     violates the margin, `d(a, p) - d(a, n) + margin > 0`. The loss is the mean of that
-    expression over the chosen triplets, and 0 where there are none.
+    expression over the selected triplets, or 0 if there are none.
 
-    Mining is exact. Memory grows with the square of the batch, not with its cube;
+    Mining is exact. Memory grows with the square of the batch size, not its cube;
     nothing is sorted.
 
-    Value and gradient are finite for any batch: duplicates, no positives, no
-    negatives, one sample, no active triplet; rows that are not finite, or too large to
-    be squared, are left out. So are, where the distance is a cosine, rows without a
-    direction: of a norm below a thousandth of the batch's median.
+    Value and gradient are finite for any batch: duplicates, no positives, no negatives,
+    a single sample, no active triplet. Rows that are not finite, or too large to be
+    squared, are left out. With cosine distance, rows without a direction are left out
+    too: those with a norm below a thousandth of the batch's median.
 
-    Computed in float32 for embeddings of any dtype, distances from inner products
-    around the batch's mean: those much smaller than the spread of the batch lose
-    digits.
+    The loss is computed in float32 for embeddings of any dtype. Distances come from
+    inner products around the batch's mean, so distances much smaller than the spread of
+    the batch lose precision.
 
     The value of sample `i` before reduction is the sum over the triplets with anchor
     `i`, scaled so that the mean over the batch is the mean over triplets. Sample
@@ -51,9 +51,9 @@ class TripletSelector(keras.losses.Loss):
 
     Args:
         margin: Positive float. Defaults to `1.0`.
-        mining: Which active negatives of a pair are chosen: `"random"` (one of them),
-            `"semihard"` (a random one of those with a loss below the margin, farther
-            than the positive), `"hardest"` (the nearest) or `"all"`.
+        mining: Which active negatives of a pair to select: `"random"` (one of them),
+            `"semihard"` (a random one of those farther than the positive, with a loss
+            below the margin), `"hardest"` (the nearest) or `"all"`.
             Defaults to `"random"`, the paper's choice.
         distance: `"squared_euclidean"` or `"cosine"` (one minus the cosine of the
             angle). Defaults to `"squared_euclidean"`.
@@ -64,10 +64,11 @@ class TripletSelector(keras.losses.Loss):
         name: Name of the loss.
 
     Call arguments:
-        y_true: Class indices, `(batch,)` or `(batch, 1)`, or rows of shares, which
-            count for their largest entry. A sample with a negative index, or a row
-            that does not sum to 1, takes no part. With `multi_label`, rows of 0 and 1,
-            `(batch, labels)`; a sample with a negative entry takes no part.
+        y_true: Class indices, `(batch,)` or `(batch, 1)`, or rows of class
+            probabilities, which count as their largest entry. Samples with a negative
+            index, or a row that does not sum to 1, are left out. With `multi_label`,
+            rows of 0 and 1, `(batch, labels)`; samples with a negative entry are left
+            out.
         y_pred: Embeddings, `(batch, ...)`; all axes but the first are features.
 
     Reference:
@@ -94,7 +95,7 @@ class TripletSelector(keras.losses.Loss):
         reduction="sum_over_batch_size",
         name="triplet_selector",
     ):
-        # Labels pass through the loss's dtype too: half precision would merge classes.
+        # Labels are cast to the loss's dtype too: half precision would merge classes.
         super().__init__(name=name, reduction=reduction, dtype="float32")
         if not (isinstance(margin, numbers.Real) and 0 < float(margin) < math.inf):
             raise ValueError(
@@ -131,8 +132,8 @@ class TripletSelector(keras.losses.Loss):
 
         order = ops.arange(ops.shape(known)[0], dtype="int32")
         if self.mining in ("random", "semihard"):
-            # In a random order of the batch, the first of some samples is a uniform
-            # choice among them.
+            # In a random order of the batch, the first sample of any subset is a
+            # uniform choice from it.
             keys = backend.uniform(ops.shape(known), self.seed_generator)
             order = ops.cast(ops.argsort(keys), "int32")
             labels, known, embeddings = (
@@ -144,7 +145,7 @@ class TripletSelector(keras.losses.Loss):
         pairs = _Pairs(
             ops.stop_gradient(distances), same, known, order, not self.multi_label
         )
-        # How often each distance counts, negatives' negatively, in the sum of
+        # The coefficient of each distance (negative for negatives) in the sum of
         # d(a, p) - d(a, n) + margin over the triplets of a row's anchor.
         coefficients = getattr(self, f"_{self.mining}")(pairs)
         counts = ops.sum(ops.maximum(coefficients, 0.0), axis=1)
@@ -162,7 +163,7 @@ class TripletSelector(keras.losses.Loss):
         return labels, labels != IGNORED
 
     def _are_same(self, labels):
-        """Which samples are of one class, boolean `(batch, batch)`."""
+        """Which pairs of samples are of one class, boolean `(batch, batch)`."""
         if self.multi_label:
             return ops.matmul(labels, ops.transpose(labels)) > 0.0
         return labels[:, None] == labels[None, :]
@@ -198,9 +199,9 @@ class TripletSelector(keras.losses.Loss):
         return pairs.visit(choose)
 
     def _random(self, pairs):
-        # A pair chooses the first active negative: the first below its bound. Only the
-        # negatives nearer than all before them are ever first. They are found from the
-        # last one back, each the nearest of those before the one found last; a bound
+        # A pair chooses its first active negative, the first one below its bound. Only
+        # negatives nearer than all before them can be first. They are found from the
+        # last one back: each is the nearest of those before the previous find. A bound
         # above it is met there or earlier.
         bounds = ops.where(pairs.positive, pairs.distances + self.margin, -_FAR)
         rows = pairs.indices
@@ -247,7 +248,7 @@ def _has_direction(embeddings):
 
 
 def pairwise_distances(embeddings, distance):
-    """`(batch, batch)` distances, with a finite gradient everywhere."""
+    """Distances, `(batch, batch)`, with a finite gradient everywhere."""
     if distance == "cosine":
         squares = ops.sum(ops.square(embeddings), axis=1, keepdims=True)
         is_zero = squares == 0.0
@@ -262,16 +263,16 @@ def pairwise_distances(embeddings, distance):
 
 
 class _Pairs:
-    """The batch's pairs of a class and their negatives, in an order of the batch.
+    """The batch's pairs of one class and their negatives, in an order of the batch.
 
     Attributes:
-        are_classes: Whether two samples that are of one class with a third are of one
-            class.
+        are_classes: Whether "of one class" is transitive.
         positive: Boolean `(batch, batch)`, each pair once: anchor before positive, in
             the batch as it was given.
-        negatives: Distances to the negatives of a row's anchor, far for other samples.
-        indices: `0, 1, ...`, the place in the order of each sample.
-        places: The place in the order of each sample of the batch as it was given.
+        negatives: Distances to the negatives of a row's anchor; a large value for other
+            samples.
+        indices: `0, 1, ...`, the position of each sample in the order.
+        places: The position in the order of each sample of the batch as it was given.
     """
 
     def __init__(self, distances, same, known, order, are_classes):
@@ -288,21 +289,22 @@ class _Pairs:
         self.negatives = ops.where(negative, distances, _FAR)
 
     def visit(self, choose):
-        """Collects `(batch, batch)` values over all pairs, in rounds.
+        """Accumulates `(batch, batch)` values over all pairs, in rounds.
 
-        In round `k` every anchor meets its `k`-th positive, so that there are as many
-        rounds as the most frequent class has samples.
+        In round `k` every anchor meets its `k`-th positive, so the number of rounds is
+        the size of the most frequent class.
 
         Args:
-            choose: `fn(values, distance, positive)`, given the `(batch, 1)` distance
-                to each anchor's positive (-inf where there is none left) and where it
-                is, boolean `(batch, batch)`, returns the new values.
+            choose: `fn(values, distance, positive)` that returns the new values.
+                `distance` is each anchor's distance to its positive, `(batch, 1)` (very
+                negative if none is left), and `positive` marks its position, boolean
+                `(batch, batch)`.
         """
         first = self._first_after(ops.full_like(self.order, -1))
 
         def following(index):
             if self.are_classes:
-                # What follows it as an anchor follows it as a positive.
+                # The sample that follows it as an anchor follows it as a positive.
                 return ops.take(first, index)
             return self._first_after(ops.take(self.order, index))
 
@@ -324,7 +326,7 @@ class _Pairs:
         return values
 
     def _first_after(self, sample):
-        """The place of each anchor's first positive after a sample of the batch."""
+        """The position of each anchor's first positive after a sample of the batch."""
         later = self.positive & (self.order > sample[:, None])
         return self._place_of(ops.min(ops.where(later, self.order, self.size), axis=1))
 
@@ -334,8 +336,9 @@ class _Pairs:
 
 
 def _argmin(rows):
-    """Per row, the place of its smallest entry, int32. Entries must not be negative:
-    such floats are ordered as their bits are as integers, of which the minimum is
-    found faster than `keras.ops` finds it of floats."""
+    """The position of each row's smallest entry, int32.
+
+    Entries must not be negative. The bits of such floats, read as integers, have the
+    same order, and integer minima are faster to find."""
     bits = ops.squeeze(ops.view(rows[:, :, None], "int32"), axis=2)
     return ops.cast(ops.argmin(bits, axis=1), "int32")

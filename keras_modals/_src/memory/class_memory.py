@@ -6,15 +6,15 @@ from keras import ops
 from keras_modals._src import backend
 from keras_modals._src.labels import IGNORED
 
-#: How many float32 numbers hold the sum of a class's latents, and of their squares.
+#: Number of float32 numbers for the sum of a class's latents, and for their squares.
 SUM_PARTS, SQUARE_PARTS = 2, 3
 #: Columns of the counters table.
 COUNT, NEXT_SLOT = range(2)
 
-#: Up to so many, what is known of a class is kept beside its sums.
+#: Up to this number of classes, statistics are stored in addition to the sums.
 FEW_CLASSES = 127
 
-#: Beyond this, and at NaN, a latent is not finite for us: its square would overflow.
+#: Latents with entries beyond this, or NaN, are left out: their squares would overflow.
 LARGEST_LATENT = 1e15
 
 ClassStatistics = namedtuple("ClassStatistics", ["count", "mean", "deviation"])
@@ -22,24 +22,24 @@ ClassStatistics = namedtuple("ClassStatistics", ["count", "mean", "deviation"])
 
 @keras.saving.register_keras_serializable("keras_modals")
 class ClassMemory(keras.layers.Layer):
-    """The last latents of every class, their hardness, mean and deviation.
+    """Remembers the last latents of every class, their hardness, mean, and deviation.
 
-    Each class has a ring buffer of `memory_size` latents. Mean and standard
-    deviation are those of the buffer's content, kept by adding what arrives and
-    subtracting what leaves, so that a step costs the same however large the memory
-    is. A sum of squares in float32 would never forget an outlier: each addition to
-    it rounds off 6e-8 of the outlier's square. So a sum is the sum of two or three
-    float32 numbers, of which all but the last are added without any rounding: what
-    an outlier leaves is at most 1e-16 of its square. The latents of the ring's last
-    lap and those of the present one have sums of their own, so that what was rounded
-    off goes with the lap, after any number of steps.
+    Each class has a ring buffer of `memory_size` latents. Mean and standard deviation
+    are those of the buffer's content. They are updated by adding new latents and
+    subtracting evicted ones, so the cost of a step does not depend on the memory size.
+    A single float32 sum of squares would never forget an outlier: each addition rounds
+    off 6e-8 of the outlier's square. Each sum is therefore split into two or three
+    float32 numbers, all but the last of which are exact: an outlier leaves an error of
+    at most 1e-16 of its square. The latents of the ring's last lap and of the present
+    lap have separate sums, so that rounding errors vanish with their lap and do not
+    accumulate.
 
     All state is float32 (or int32), whatever the dtype policy. The last row of every
-    table is scratch: what must not be remembered is written there.
+    table is scratch space for entries that must not be remembered.
 
     Args:
         num_classes: Integer, the number of classes.
-        memory_size: Integer, how many latents to keep per class.
+        memory_size: Integer, the number of latents to keep per class.
 
     Input shape:
         `(batch, features)`.
@@ -68,12 +68,12 @@ class ClassMemory(keras.layers.Layer):
 
         self.latents = state("latents", (slots, features))
         self.hardness = state("hardness", (slots,))
-        # Of each class, sums of the last lap's latents that are still held, and of the
-        # present lap's.
+        # Per class, the sums of the last lap's latents that are still held, and of the
+        # present lap's latents.
         parts = SUM_PARTS + SQUARE_PARTS
         self.moments = state("moments", (classes, 2, parts, features))
-        # What follows from the sums, worked out once a step and not once a reader. Many
-        # classes would be too much to keep.
+        # Statistics derived from the sums, computed once per step and not per reader.
+        # For many classes they would take too much memory.
         self.means_and_deviations = None
         if self.num_classes <= FEW_CLASSES:
             shape = (classes, 2, features)
@@ -81,14 +81,15 @@ class ClassMemory(keras.layers.Layer):
         self.counters = state("counters", (classes, 2), "int32")
 
     def counts(self, labels):
-        """How many latents each label's class holds, int32, shape of `labels`."""
+        """The number of latents held for each label's class, int32, shape of
+        `labels`."""
         counters = backend.take_rows(self.counters, self._class_rows(labels))
-        # Who sets all weights to NaN, as a training that diverged, sets these to any
-        # number: no index may follow from it.
+        # Code that sets all weights to NaN, as after a diverged training, sets these
+        # to arbitrary numbers, which must not become indices.
         return ops.clip(counters[..., COUNT], 0, self.memory_size)
 
     def statistics(self, labels):
-        """Count, mean and deviation of each label's class.
+        """Count, mean, and deviation of each label's class.
 
         Returns:
             `ClassStatistics` of int32 `count`, shape `(n,)`, and float32 `mean` and
@@ -102,8 +103,9 @@ class ClassMemory(keras.layers.Layer):
         return ClassStatistics(count, values[:, 0], values[:, 1])
 
     def take_latents(self, labels, slots):
-        """The latents in `slots` of each label's class: below `counts(labels)`, or 0
-        where that is 0."""
+        """The latents in `slots` of each label's class.
+
+        Slots must be below `counts(labels)`, or 0 if that is 0."""
         return backend.take_rows(self.latents, self._slot_rows(labels, slots))
 
     def take_hardness(self, labels, slots):
@@ -111,11 +113,11 @@ class ClassMemory(keras.layers.Layer):
         return backend.take_rows(self.hardness, self._slot_rows(labels, slots))
 
     def update(self, latents, labels, hardness, after=()):
-        """Lets a batch in, oldest latents of the same classes out.
+        """Adds a batch, evicting the oldest latents of the same classes.
 
         Args:
-            latents: `(batch, features)`. A row that is not finite is left out.
-            labels: int32 `(batch,)`. An `IGNORED` sample is left out.
+            latents: `(batch, features)`. Rows that are not finite are left out.
+            labels: int32 `(batch,)`. Samples with the label `IGNORED` are left out.
             hardness: `(batch,)`, larger is harder.
             after: Tensors that depend on what was read from the memory in this step.
                 Writing after them lets XLA write in place: see `backend`.
@@ -153,16 +155,16 @@ class ClassMemory(keras.layers.Layer):
             table = self.means_and_deviations
             backend.put_rows(table, groups.rows, values, after=after)
         backend.put_rows(self.counters, groups.rows, counters, after=after)
-        # One sum is enough: all are worked out from what leaves, in one go.
+        # One sum is enough: all sums depend on the evicted latents together.
         after = [moments[:, 0, 0], *after]
         backend.put_rows(self.latents, place.rows, latents, after=after)
         backend.put_rows(self.hardness, place.rows, hardness, after=after)
 
     def _place(self, rows, groups, counters):
-        """Where each sample goes, a `_Place`."""
+        """Computes where each sample is stored, as a `_Place`."""
         size = self.memory_size
         count, next_slot = counters[:, COUNT], counters[:, NEXT_SLOT]
-        # Of more than `size` samples of one class in one batch, the last ones stay.
+        # If a batch has more than `size` samples of a class, the last ones are kept.
         surplus = ops.maximum(groups.total - size, 0)
         arrivals = groups.total - surplus
         lap_done = next_slot + arrivals >= size
@@ -202,7 +204,7 @@ class ClassMemory(keras.layers.Layer):
 
 
 def memory_bytes(num_classes, features):
-    """What a `ClassMemory` takes: bytes without latents, and those per latent of all
+    """The size of a `ClassMemory`: bytes without latents, and bytes per latent of all
     classes."""
     rows = 2 * (SUM_PARTS + SQUARE_PARTS) + 2 * (num_classes <= FEW_CLASSES)
     fixed = (num_classes + 1) * (rows * features + 2) + features + 1
@@ -210,7 +212,7 @@ def memory_bytes(num_classes, features):
 
 
 def is_finite(latents):
-    """Which latents are finite numbers, and small enough to be squared, `(batch,)`."""
+    """Whether latents are finite and small enough to be squared, boolean `(batch,)`."""
     # In float16 the bound itself would not be a finite number.
     return ops.all(ops.abs(ops.cast(latents, "float32")) < LARGEST_LATENT, axis=-1)
 
@@ -219,18 +221,18 @@ _Place = namedtuple(
     "_Place",
     ["rows", "kept", "evicts", "in_lap", "arrivals", "lap_done", "counters"],
 )
-_Place.__doc__ = """Where a batch's samples go.
+_Place.__doc__ = """Where a batch's samples are stored.
 
-A class's lap begins in slot 0. The latents of the last lap that are still held are in
-the slots that the present lap has not come to.
+A class's lap begins in slot 0. Latents of the last lap that are still held are in
+slots that the present lap has not reached.
 
 Attributes:
-    rows: Per sample, its row of the latents; the scratch row if it is not kept.
+    rows: Per sample, its row in the latents; the scratch row if it is not kept.
     kept: Per sample, whether it is remembered.
-    evicts: Per sample, whether a latent leaves for it.
-    in_lap: Per sample, whether it is in the lap that is present after the batch.
-    arrivals: Per group, how many samples are kept.
-    lap_done: Per group, whether the batch ends a lap.
+    evicts: Per sample, whether it replaces a latent.
+    in_lap: Per sample, whether it belongs to the present lap after the batch.
+    arrivals: Per group, the number of samples kept.
+    lap_done: Per group, whether the batch completes a lap.
     counters: Per group, its new row of the counters.
 """
 
@@ -238,10 +240,10 @@ _Groups = namedtuple("_Groups", ["rows", "total", "of_sample", "rank"])
 _Groups.__doc__ = """The batch's samples by class.
 
 Attributes:
-    rows: Per group, the class's row of the tables; the scratch row for no class.
-    total: Per group, its number of samples.
+    rows: Per group, the class's row in the tables; the scratch row for no class.
+    total: Per group, the number of samples.
     of_sample: Per sample, its group.
-    rank: Per sample, its place among its group's.
+    rank: Per sample, its position within its group.
 """
 
 
@@ -257,8 +259,8 @@ def _group_by_class(rows, num_rows):
             of_sample=rows,
             rank=ops.sum(ops.where(is_row, counts - 1, 0), axis=1),
         )
-    # A group for each sample; those of one class are in the group of the first.
-    # The sort is stable on every backend: samples of a class stay in their order.
+    # One group per sample; samples of a class are in the group of the first one.
+    # The sort is stable on every backend: samples of a class keep their order.
     order = ops.cast(ops.argsort(rows), "int32")
     ordered = backend.take_rows(rows, order)
     start = ops.cast(ops.searchsorted(ordered, rows), "int32")
@@ -273,21 +275,21 @@ def _group_by_class(rows, num_rows):
 
 
 def _next_lap(moments):
-    """The sums once the present lap is the last one."""
+    """The sums after the present lap has become the last one."""
     present = moments[:, 1:]
     return ops.concatenate([present, ops.zeros_like(present)], axis=1)
 
 
 def _sums_with(moments, arriving, leaving, in_lap, groups, most):
-    """The sums with latents more, and latents less.
+    """The sums after adding some latents and subtracting others.
 
     Args:
         moments: `(groups, 2, parts, features)`.
-        arriving, leaving: `(n, features)`, zero for none. What leaves is of the last
-            lap.
-        in_lap: Boolean `(n,)`, whether what arrives is of the present lap.
+        arriving, leaving: `(n, features)`, zero for none. Leaving latents belong to the
+            last lap.
+        in_lap: Boolean `(n,)`, whether an arriving latent belongs to the present lap.
         groups: int32 `(n,)`.
-        most: How many latents of a group arrive, at most.
+        most: The largest number of latents that arrive in a group.
     """
     parts = SUM_PARTS + SQUARE_PARTS
     most = ops.cast(ops.maximum(most, 1), "float32")
@@ -316,30 +318,31 @@ def _parts(values, most):
     """What values add to the parts of the sums, `(n, parts, features)`.
 
     Adding a large number to a value and subtracting it rounds the value to a multiple
-    of the large number's last bit. Multiples of one bit add up without rounding while
-    the sum has no more than 24 bits. What was rounded off is the next part's.
+    of the large number's last bit. Multiples of one bit add up without rounding as long
+    as the sum has no more than 24 bits. The rounded-off remainder goes to the next
+    part.
     """
     largest = most * ops.max(ops.abs(values), axis=0)
     rounded = _round(values, 4.0 * largest)
     parts = [rounded, values - rounded]
 
-    # The square in exact products, so that it is all one if they are fused with sums.
+    # The square as exact products, so that fusing them with sums changes nothing.
     high, low = _halves(values)
-    # Apart: XLA computes one tensor of all three anew wherever it is used.
+    # Separate tensors: XLA would recompute a stacked one wherever it is used.
     terms = [high * high, 2.0 * high * low, low * low]
     large = 4.0 * largest * (largest / most)
     for _ in range(SQUARE_PARTS - 1):
         rounded = [_round(term, large) for term in terms]
         parts.append(sum(rounded))
         terms = [term - part for term, part in zip(terms, rounded, strict=True)]
-        # Four times what `3 * most` rests, of at most a last bit each, add up to.
+        # Four times the sum of `3 * most` remainders of at most one last bit each.
         large = large * (12 * 2.0**-23 * most)
     parts.append(sum(terms))
     return ops.stack(parts, axis=1)
 
 
 def _mean_and_deviation(moments, count):
-    """Of the latents of both laps, `(n, features)` each."""
+    """Mean and deviation of the latents of both laps, `(n, features)` each."""
     both_laps = _two_sum(moments[:, 0], moments[:, 1])
     total, rest, high, middle, low = (
         [each[:, part] for each in both_laps]
@@ -349,9 +352,9 @@ def _mean_and_deviation(moments, count):
     count = ops.cast(ops.maximum(count, 1), "float32")[:, None]
     mean = total / count
 
-    # With `excess` for total - count * mean, which `mean` was rounded by, the squares
-    # around the mean are squares - mean * (total + excess). For a large mean, nearly
-    # all of that cancels: the products are of halves and exact.
+    # Let `excess` be total - count * mean, the rounding error of `mean`. The sum of
+    # squares around the mean is then squares - mean * (total + excess). For a large
+    # mean nearly all of that cancels, so the products are exact, from halves.
     mean_high, mean_low = _halves(mean)
     count_high, count_low = _halves(count)
     excess, error = _two_sum(total - count_high * mean_high, -count_high * mean_low)
@@ -370,7 +373,7 @@ def _mean_and_deviation(moments, count):
 
 
 def _halves(values):
-    """Two numbers of 12 bits that add up to the value: products of such are exact."""
+    """Splits a value into two numbers of 12 bits, whose products are exact."""
     bits = ops.bitwise_and(ops.view(values, "int32"), -(2**12))
     high = ops.view(bits, "float32")
     return high, values - high
@@ -381,7 +384,7 @@ def _round(values, large):
 
 
 def _two_sum(a, b):
-    """The sum, and what it was rounded by, exactly."""
+    """The sum and its exact rounding error."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)

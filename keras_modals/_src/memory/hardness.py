@@ -1,23 +1,23 @@
-"""How hard a latent is: what its probability of being a hard example grows with."""
+"""Hardness of latents, which raises their probability of being a hard example."""
 
 from keras import ops
 
-#: What follows from where a latent lies.
+#: Kinds that depend only on the position of a latent.
 STATISTICAL_HARDNESS = ("l2", "cosine", "margin")
 HARDNESS = ("loss", *STATISTICAL_HARDNESS, "uniform")
 
 
 def latent_hardness(kind, latents, labels, statistics):
-    """Hardness that follows from where a latent lies. Larger is harder.
+    """Hardness from the position of a latent. Larger is harder.
 
     Args:
-        kind: `"l2"` (distance to the class's centre), `"cosine"` (cosine distance to
-            it) or `"margin"` (how much farther it is than the nearest centre of another
-            class of the batch).
+        kind: `"l2"` (distance to the class center), `"cosine"` (cosine distance to it)
+            or `"margin"` (how much farther it is than the nearest center of another
+            class in the batch).
         latents: float32 `(batch, features)`.
         labels: int32 `(batch,)`.
         statistics: The `ClassStatistics` of each latent's class. Classes not yet seen
-            have no centre.
+            have no center.
 
     Returns:
         float32 `(batch,)`.

@@ -3,7 +3,7 @@ from keras import ops
 
 from keras_modals._src import backend
 
-#: How many of the last numbers are kept.
+#: Number of recent values to keep.
 NUM_KEPT = 1024
 
 COUNT, NEXT_SLOT = range(2)
@@ -11,10 +11,10 @@ COUNT, NEXT_SLOT = range(2)
 
 @keras.saving.register_keras_serializable("keras_modals")
 class StreamQuantiles(keras.layers.Layer):
-    """The edges between equally frequent bins of a stream of numbers.
+    """Edges between equally frequent bins of a stream of numbers.
 
-    They are the quantiles of the last 1,024 numbers, exactly: the smallest numbers that
-    as large a share is not above.
+    The edges are the exact quantiles of the last 1,024 numbers: edge `k` is the
+    smallest number such that at least `k / num_bins` of them are not above it.
 
     Args:
         num_bins: Integer, the number of bins.
@@ -36,19 +36,19 @@ class StreamQuantiles(keras.layers.Layer):
                 autocast=False,
             )
 
-        # What is not to be kept is written into the last slot.
+        # The last slot is scratch space for numbers that must not be kept.
         self.numbers = state("numbers", (NUM_KEPT + 1,), "float32")
         self.counters = state("counters", (2,), "int32")
 
     def update(self, numbers):
-        """Lets a batch in, the oldest numbers out.
+        """Adds a batch, evicting the oldest numbers.
 
         Args:
-            numbers: `(batch,)`. What is not finite is left out.
+            numbers: `(batch,)`. Numbers that are not finite are left out.
 
         Returns:
-            The edges with them, float32 `(num_bins - 1,)`, ascending; infinity as long
-            as there are no numbers.
+            The updated edges, float32 `(num_bins - 1,)`, ascending; infinity until
+            there are numbers.
         """
         numbers = ops.stop_gradient(ops.cast(numbers, "float32"))
         (numbers,) = backend.gather((numbers,))
@@ -70,7 +70,7 @@ class StreamQuantiles(keras.layers.Layer):
         is_filled = ops.arange(NUM_KEPT, dtype="int32") < count
         kept = ops.where(is_filled, kept, float("inf"))
         ranks = ops.arange(1, self.num_bins, dtype="int32") * count
-        # The share of numbers up to the one at a place is (place + 1) / count.
+        # The share of numbers up to index `place` is (place + 1) / count.
         places = ops.maximum((ranks + self.num_bins - 1) // self.num_bins - 1, 0)
         return ops.take(ops.sort(kept), places)
 

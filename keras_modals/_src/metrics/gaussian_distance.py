@@ -8,13 +8,14 @@ from keras_modals._src.memory.class_memory import is_finite
 
 @keras.saving.register_keras_serializable("keras_modals")
 class GaussianDistance(keras.metrics.Metric):
-    """How far latents are from a standard normal distribution, by their moments.
+    """Distance of latents from a standard normal distribution, based on their moments.
 
-    The square of the 2-Wasserstein distance between `N(mean, diag(deviation ** 2))`
-    of all latents seen since the last reset and `N(0, I)`, per feature: the mean over
-    features of `mean ** 2 + (deviation - 1) ** 2`. It is 0 where every feature has
-    mean 0 and deviation 1, and 1 where all latents are zero. Correlations between
-    features do not enter.
+    The metric is the squared 2-Wasserstein distance between
+    `N(mean, diag(deviation ** 2))` of all latents seen since the last reset and
+    `N(0, I)`, per feature: the mean over features of
+    `mean ** 2 + (deviation - 1) ** 2`. It is 0 if every feature has mean 0 and
+    deviation 1, and 1 if all latents are zero. Correlations between features are
+    ignored.
 
     Args:
         name: Name of the metric.
@@ -42,8 +43,9 @@ class GaussianDistance(keras.metrics.Metric):
         self._moments = zeros("moments", (2, num_features))
 
     def update_state(self, latents, sample_weight=None):
-        """Adds latents, `(batch, ...)`, optionally weighted per sample. One that is not
-        finite is left out."""
+        """Adds latents, `(batch, ...)`, with optional sample weights.
+
+        Latents that are not finite are left out."""
         latents = ops.cast(latents, self.dtype)
         latents = ops.reshape(latents, (ops.shape(latents)[0], -1))
         if self._moments is None:

@@ -1,5 +1,5 @@
-"""The operations that move latents: the four of MODALS, the mixing of classes, and what
-one of your own is made of.
+"""Operations that move latents: the four of MODALS, class mixing, and the building
+blocks for custom operations.
 
 Reference:
 

@@ -7,16 +7,16 @@ from keras_modals._src.memory.class_memory import ClassStatistics
 
 
 class Batch:
-    """The batch that operations act on, and what a memory says of its classes.
+    """The batch that operations act on, with the memory's statistics of its classes.
 
-    Each of `n` rows is one view of a sample: row `v * batch + i` is view `v` of sample
-    `i`. What an operation reads is looked up once, per sample and not per view.
+    Each of the `n` rows is one view of a sample: row `v * batch + i` is view `v` of
+    sample `i`. Lookups in the memory happen once per sample, not once per view.
 
     Attributes:
         latents: Float32 `(batch, features)`, the samples' latents before any operation.
-        sample_labels: int32 `(batch,)`, the samples' class indices, -1 for none.
-        labels: int32 `(n,)`, of each row's sample.
-        memory: The `ClassMemory`, `None` without one.
+        sample_labels: int32 `(batch,)`, the samples' class indices; -1 for no label.
+        labels: int32 `(n,)`, the class index of each row's sample.
+        memory: The `ClassMemory`; `None` if the layer has none.
     """
 
     def __init__(self, latents, labels, views, memory=None):
@@ -33,7 +33,7 @@ class Batch:
 
     @cached_property
     def counts(self):
-        """How many latents of each row's class the memory holds, int32 `(n,)`."""
+        """The number of remembered latents of each row's class, int32 `(n,)`."""
         return self._tile(self.memory.counts(self.sample_labels))
 
     @cached_property
@@ -43,5 +43,5 @@ class Batch:
         return ClassStatistics(*(self._tile(value) for value in statistics))
 
     def _tile(self, tensor):
-        """What samples have, for each row."""
+        """Repeats per-sample values for every row."""
         return tensor if self._views == 1 else backend.tile_rows(tensor, self._views)

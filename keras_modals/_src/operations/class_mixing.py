@@ -6,15 +6,16 @@ from keras_modals._src.operations.mixing import Mixing
 
 @dataclasses.dataclass(frozen=True)
 class ClassMixing(Mixing):
-    """Moves towards a latent of the same batch, whose label is mixed in as well.
+    """Moves a latent toward another latent of the batch and mixes their labels.
 
-    This is manifold mixup: of our operations the only one that does not preserve the
-    label. The share is uniform between 0 and the magnitude.
+    This is manifold mixup, the only built-in operation that does not preserve the
+    label. The partner's share is uniform between 0 and the magnitude.
 
     Args:
-        partners: `"any"`, each sample of the batch alike; `"balanced"`, each class of
-            the batch alike: a remedy for rare classes; or `"near"`, with a probability
-            that falls with the distance of the targets. Defaults to `"any"`.
+        partners: How to draw the partner: `"any"` weights all samples of the batch
+            equally; `"balanced"` weights all classes of the batch equally, which helps
+            rare classes; `"near"` uses a probability that falls with the distance
+            between targets. Defaults to `"any"`.
         bandwidth: Positive float, for `"near"` partners: the width of the kernel, in
             standard deviations of the batch's targets. Defaults to `1.0`.
 

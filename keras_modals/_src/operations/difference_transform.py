@@ -11,12 +11,12 @@ from keras_modals._src.operations.operation import Move, Operation
 
 @dataclasses.dataclass(frozen=True)
 class DifferenceTransform(Operation):
-    """Moves by the difference between two latents of one class.
+    """Moves a latent by the difference between two latents of one class.
 
     Args:
-        donors: `"class"` or `"any"`: whether the two latents are of the sample's own
-            class or of that of a random sample of the batch. Defaults to `"any"`: the
-            variation of one class may suit another.
+        donors: `"class"` takes the two latents from the sample's own class, `"any"`
+            from the class of a random sample of the batch. Defaults to `"any"`: the
+            variation within one class may apply to another.
 
     Reference:
 

@@ -6,7 +6,7 @@ from keras_modals._src.operations.operation import Move, Operation
 
 @dataclasses.dataclass(frozen=True)
 class GaussianNoise(Operation):
-    """Adds normal noise, scaled by the spread of the latent's class per feature.
+    """Adds Gaussian noise, scaled per feature by the standard deviation of the class.
 
     Reference:
 

@@ -6,7 +6,7 @@ from keras_modals._src.operations.operation import Move, Operation
 
 @dataclasses.dataclass(frozen=True)
 class HardExtrapolation(Operation):
-    """Moves away from the center of the latent's own class.
+    """Moves a latent away from the center of its class.
 
     Reference:
 

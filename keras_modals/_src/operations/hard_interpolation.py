@@ -9,26 +9,27 @@ from keras_modals._src.indices import uniform_index
 from keras_modals._src.memory.hardness import HARDNESS
 from keras_modals._src.operations.operation import Move, Operation
 
-#: A hard example is the nearest in direction of `CANDIDATES` latents, each the winner
-#: of `CANDIDATE_POOL` uniformly drawn ones in proportion to exp(hardness).
+#: A hard example is the nearest in direction of `CANDIDATES` latents. Each candidate
+#: is chosen from `CANDIDATE_POOL` uniformly drawn ones in proportion to exp(hardness).
 CANDIDATES, CANDIDATE_POOL = 2, 8
 
 
 @dataclasses.dataclass(frozen=True)
 class HardInterpolation(Operation):
-    """Moves towards a hard example of the latent's own class.
+    """Moves a latent toward a hard example of its class.
 
-    Drawing one costs the same for any size of the memory: each of two candidates is
-    drawn by hardness from eight latents of the class, where the paper draws a share of
-    the whole class. Of the candidates the nearest in direction is taken, where the
+    The cost does not depend on the size of the memory: two candidates are drawn by
+    hardness, each from eight latents of the class, whereas the paper draws a share of
+    the whole class. The operation takes the candidate nearest in direction, whereas the
     reference code takes the farthest.
 
     Args:
         hardness: What makes an example hard: `"loss"` (of the sample when it was
-            last seen), `"l2"`, `"cosine"`, `"margin"` (how close to another class's
-            center it is, of those in the batch) or `"uniform"`. Defaults to `"loss"`.
-        temperature: Positive float. Of a few latents of the class drawn uniformly, one
-            is taken in proportion to `exp(hardness / temperature)`. Defaults to `1.0`.
+            last seen), `"l2"`, `"cosine"`, `"margin"` (how close it is to the center of
+            another class in the batch) or `"uniform"`. Defaults to `"loss"`.
+        temperature: Positive float. Each candidate is drawn from a few uniformly drawn
+            latents of the class in proportion to `exp(hardness / temperature)`.
+            Defaults to `1.0`.
 
     Reference:
 

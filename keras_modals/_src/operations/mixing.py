@@ -1,4 +1,4 @@
-"""What every operation that moves labels has in common."""
+"""Base class of operations that move labels."""
 
 import dataclasses
 import math
@@ -11,18 +11,19 @@ from keras_modals._src.operations.operation import Operation
 
 @dataclasses.dataclass(frozen=True)
 class Mixing(Operation):
-    """Mixes a latent with that of another sample of the batch, and their labels alike:
-    the base class of all operations that do not keep labels.
+    """Mixes latents and labels of two samples.
 
-    A training step draws once, for all layers of a model: who is mixed, with whom, how
-    much, and at which of the layers. What is left to a subclass is `share`, how much of
-    the partner there is for a magnitude, and `mix`, where the latent moves.
+    Base class of all operations that do not keep labels. A training step draws once,
+    for all layers of a model: which rows are mixed, with which partners, how much, and
+    at which of the layers. Subclasses may override `share`, which maps the magnitude to
+    the partner's share, and `mix`, which computes the mixed latents.
 
     Args:
-        partners: `"any"`, each sample of the batch alike; `"balanced"`, each class of
-            the batch alike, so that rare classes are mixed in as often as frequent
-            ones; or `"near"`, with a probability that falls with the distance of the
-            targets, as in C-Mixup. A sample never meets itself. Defaults to `"any"`.
+        partners: How to draw the partner: `"any"` weights all samples of the batch
+            equally; `"balanced"` weights all classes of the batch equally, so that rare
+            classes are mixed in as often as frequent ones; `"near"` uses a probability
+            that falls with the distance between targets, as in C-Mixup. A sample is
+            never its own partner. Defaults to `"any"`.
         bandwidth: Positive float, for `"near"` partners: the width of the Gaussian
             kernel, in standard deviations of the batch's targets. Defaults to `1.0`.
 
@@ -57,10 +58,11 @@ class Mixing(Operation):
             )
 
     def share(self, magnitude, uniform):
-        """The partner's share, in latent and label.
+        """Computes the partner's share of the mixed latent and label.
 
         Args:
-            magnitude: Float32, a scalar or `(n,)`, in `[0, 1]`. At 0 the share is 0.
+            magnitude: Float32, a scalar or `(n,)`, in `[0, 1]`. At 0 the share must be
+                0.
             uniform: Float32 `(n,)`, uniform in `[0, 1)`.
 
         Returns:
@@ -69,7 +71,7 @@ class Mixing(Operation):
         return magnitude * uniform
 
     def mix(self, latents, partners, share):
-        """The mixed latents.
+        """Computes the mixed latents.
 
         Args:
             latents, partners: `(n, features)`.

@@ -1,4 +1,4 @@
-"""What every operation on latents has in common."""
+"""Base class and registry of operations on latents."""
 
 import dataclasses
 from collections import namedtuple
@@ -8,7 +8,7 @@ from keras_modals._src.arguments import shown
 from keras_modals._src.registry import add_class
 
 Draw = namedtuple("Draw", ["uniform", "noise"])
-Draw.__doc__ = """What one application of an operation depends on by chance.
+Draw.__doc__ = """The random numbers for one application of an operation.
 
 Attributes:
     uniform: Uniform in `[0, 1)`, float32 `(n, operation.num_uniform)`.
@@ -16,12 +16,12 @@ Attributes:
 """
 
 Move = namedtuple("Move", ["latents", "possible"], defaults=[None])
-Move.__doc__ = """What an operation makes of latents.
+Move.__doc__ = """The result of an operation.
 
 Attributes:
     latents: Float32 `(n, features)`, the moved latents.
-    possible: Optional boolean `(n,)`, where the operation can be applied: elsewhere
-        latents stay as they are.
+    possible: Optional boolean `(n,)`, where the operation can be applied. Other
+        latents stay unchanged.
 
 Example:
 
@@ -30,10 +30,10 @@ Example:
 True
 """
 
-#: Name to class, of all operations there are.
+#: Maps the name of every known operation to its class.
 _CLASSES: dict[str, type] = {}
 
-#: The names of the paper's four, which preserve labels, in its order.
+#: Names of the paper's four operations, which preserve labels, in the paper's order.
 PAPER_OPERATIONS = (
     "hard_interpolation",
     "hard_extrapolation",
@@ -44,21 +44,21 @@ PAPER_OPERATIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """A way to move latents: the base class of all operations of a `Policy`.
+    """Base class of the operations of a `Policy`: a way to move latents.
 
-    An operation is a plain, frozen value: two with the same options are equal. A
-    subclass that has a `name` can be used by it wherever a policy is: in
-    `Policy({"name": (0.5, 0.5)})`, in schedules, searches and files. Options are the
-    fields of a frozen dataclass, with defaults, of types that JSON has. One that moves
-    labels along is a `keras_modals.operations.Mixing`.
+    An operation is a frozen value; two operations with the same options are equal. A
+    subclass with a `name` can be used by that name wherever policies are used: in
+    `Policy({"name": (0.5, 0.5)})`, schedules, searches, and files. Options are the
+    fields of a frozen dataclass. They need defaults and JSON-compatible types. An
+    operation that also moves labels is a `keras_modals.operations.Mixing`.
 
     Attributes:
         name: The name in policies and files.
         keeps_labels: Whether a moved latent keeps its label.
         needs_memory: Whether it reads `batch.memory` or `batch.statistics`. A layer
             without such an operation has no memory. Defaults to `False`.
-        needs_noise: Whether it takes normal noise. Defaults to `False`.
-        num_uniform: Integer, how many uniform numbers it takes for each latent.
+        needs_noise: Whether it uses Gaussian noise. Defaults to `False`.
+        num_uniform: Integer, the number of uniform numbers it uses per latent.
             Defaults to `0`.
 
     Example:
@@ -77,7 +77,7 @@ class Operation:
     needs_noise: ClassVar[bool] = False
     num_uniform: ClassVar[int] = 0
 
-    #: What makes a latent of the memory a hard example, for operations that draw by it.
+    #: The kind of hardness, for operations that draw hard examples from the memory.
     hardness: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **kwargs):
@@ -89,9 +89,9 @@ class Operation:
         """Moves latents.
 
         Args:
-            latents: Float32 `(n, features)`, as earlier operations left them.
-            magnitude: Float32 `(n, 1)` in `[0, 1]`. At 0 nothing moves.
-            batch: The `Batch` that they come from, with what a memory says of it.
+            latents: Float32 `(n, features)`, the output of earlier operations.
+            magnitude: Float32 `(n, 1)` in `[0, 1]`. At 0 latents must not move.
+            batch: The `Batch` that the latents come from, with the memory's statistics.
             draw: The `Draw` of this application.
 
         Returns:
@@ -100,7 +100,8 @@ class Operation:
         raise NotImplementedError
 
     def get_config(self):
-        """The options that are not the default: a dict that JSON can hold."""
+        """Returns the options that differ from their defaults, as a JSON-compatible
+        dict."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -109,23 +110,25 @@ class Operation:
 
 
 def names():
-    """The names of all operations, in the order in which policies have them."""
+    """Lists the names of all operations, in the order used by policies."""
     others = (name for name in _CLASSES if name not in PAPER_OPERATIONS)
     return (*PAPER_OPERATIONS, *others)
 
 
 def get(operation, options=None):
-    """The `Operation` of a name, with options; an `Operation` as it is.
+    """Returns the `Operation` with the given name and options.
+
+    An `Operation` is returned as it is.
 
     Raises:
-        ValueError: For an unknown name, or options that the operation does not have.
+        ValueError: If the name is unknown, or the operation lacks one of the options.
     """
     if isinstance(operation, Operation):
         return operation
     if not isinstance(operation, str) or operation not in _CLASSES:
         raise ValueError(
-            f"Unknown operation. Expected one of {names()}, or an `Operation`. One of "
-            "your own is known once its class is defined. "
+            f"Unknown operation. Expected one of {names()}, or an `Operation`. A "
+            "custom operation is known once its class is defined. "
             f"Received: operation={shown(operation)}"
         )
     cls = _CLASSES[operation]
@@ -133,7 +136,7 @@ def get(operation, options=None):
     options = {} if options is None else options
     if not isinstance(options, dict) or not set(options) <= set(expected):
         raise ValueError(
-            f"Unknown options of the operation '{operation}'. Expected a dict with "
+            f"Unknown options for the operation '{operation}'. Expected a dict with "
             f"keys among {expected}. Received: options={shown(options)}"
         )
     return cls(**options)

@@ -1,4 +1,4 @@
-"""Policies and schedules as files: readable JSON with a version, written whole."""
+"""Policies and schedules as files: readable, versioned JSON, written atomically."""
 
 import contextlib
 import itertools
@@ -13,7 +13,7 @@ VERSION = 1
 
 
 def write_json(path, content):
-    """Writes a file whole or not at all, however the process ends."""
+    """Writes a file atomically, even if the process is killed."""
     path = pathlib.Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
@@ -22,7 +22,7 @@ def write_json(path, content):
 
 
 def dumps(content):
-    """JSON in which what holds numbers only takes one line."""
+    """Formats JSON, with containers that hold only numbers on one line."""
     text = json.dumps(content, indent=2)
     flat = re.compile(r"[\[{][^\[\]{}]*[\]}]")
     return flat.sub(lambda match: re.sub(r"\s*\n\s*", " ", match.group()), text) + "\n"
@@ -33,16 +33,16 @@ def save(path, kind, config):
 
 
 def load(path, kind, from_config):
-    """Reads what `save` wrote.
+    """Reads a file written by `save`.
 
     Args:
         path: Path of the file.
         kind: Name of the class.
-        from_config: `fn(config)` that makes the value; raises `EntryError` for an entry
-            that it refuses.
+        from_config: `fn(config)` that creates the value. It raises `EntryError` for an
+            invalid entry.
 
     Raises:
-        ValueError: With file and line, for anything that is not such a value.
+        ValueError: If the file is invalid, with the file and line.
     """
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def _check_format(config, kind):
 
 
 class EntryError(ValueError):
-    """An entry of a file that is refused, by its path of keys and indices."""
+    """An invalid entry of a file, located by its path of keys and indices."""
 
     def __init__(self, path, message):
         super().__init__(message)
@@ -90,7 +90,7 @@ class EntryError(ValueError):
 
 @contextlib.contextmanager
 def located(*path):
-    """Raises the `ValueError` of a value as that of the entry at `path`."""
+    """Turns a `ValueError` into an `EntryError` for the entry at `path`."""
     try:
         yield
     except EntryError as error:
@@ -112,7 +112,7 @@ def check_keys(config, required, optional=()):
 
 
 def _parse(text):
-    """The value of a JSON text in which no object has a key twice."""
+    """Parses a JSON text and refuses repeated keys."""
 
     def as_dict(pairs):
         content = dict(pairs)
@@ -125,7 +125,7 @@ def _parse(text):
 
 
 def _as_int(digits):
-    """As JSON's floats are, infinite where it is larger than any float."""
+    """Parses an integer; infinity if larger than any float, as with JSON's floats."""
     return int(digits) if len(digits) < 300 else float(digits)
 
 
@@ -143,7 +143,7 @@ def _line_at(text, position):
 
 
 def _position_of(text, path):
-    """Where the entry at `path` is, or the closest one around it that exists."""
+    """The position of the entry at `path`, or of its closest existing ancestor."""
     closest = 0
     for found, position in _entries(text):
         if found == path[: len(found)]:
@@ -157,8 +157,10 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
 def _entries(text):
-    """Pairs of path and position for every entry of a JSON text, as far as it is valid;
-    keys' positions."""
+    """Yields the path and position of every entry of a JSON text, up to the first
+    error.
+
+    The position of an entry with a key is that of the key."""
     yield (), 0
     path: list = []
     tokens = ((match.group(), match.start()) for match in _TOKEN.finditer(text))

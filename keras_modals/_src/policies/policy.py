@@ -15,25 +15,24 @@ PAPER_COUNTS = (0.2, 0.7, 0.1)
 
 @keras.saving.register_keras_serializable("keras_modals")
 class Policy:
-    """How often and how strongly each latent operation acts. An immutable value.
+    """How often and how strongly each operation acts on latents. Immutable.
 
-    A policy is a list of sub-policies `(operation, probability, magnitude)`. For
-    each sample, `LatentAugmentation` draws how many operations to apply, then
-    walks the sub-policies in a random order, applying each with its probability
-    until that many have been applied. Operations compose: the second acts on the
-    result of the first. What moves labels along, `class_mixing`, is not counted: it
-    acts afterwards, with its probability.
+    A policy is a list of sub-policies `(operation, probability, magnitude)`. For each
+    sample, `LatentAugmentation` draws the number of operations to apply. It then visits
+    the sub-policies in random order and applies each with its probability, until that
+    number is reached. Operations compose: the second acts on the result of the first.
+    Operations that also move labels, such as `class_mixing`, are not counted: they act
+    afterward, with their own probability.
 
     Args:
         operations: Mapping from an operation to its probability and magnitude, a pair
-            of floats in `[0, 1]`, or to a list of such pairs where an operation
-            appears several times. An operation is a name (`"hard_interpolation"`,
+            of floats in `[0, 1]`, or to a list of such pairs to use an operation
+            several times. An operation is a name (`"hard_interpolation"`,
             `"hard_extrapolation"`, `"gaussian_noise"`, `"difference_transform"`,
             `"class_mixing"`), or a `keras_modals.Operation` with options.
         operation_counts: Tuple of floats that sum to 1. Entry `n` is the probability
-            of drawing `n` as the number of operations to apply to a sample; fewer are
-            applied where the walk ends before. Defaults to the paper's
-            `(0.2, 0.7, 0.1)`.
+            that `n` operations are applied to a sample. Fewer are applied if the
+            sub-policies run out. Defaults to the paper's `(0.2, 0.7, 0.1)`.
 
     Reference:
 
@@ -62,7 +61,7 @@ class Policy:
         }
         if len(pairs) < len(given):
             raise ValueError(
-                "A policy has one operation of a name, with one set of options. "
+                "A policy may have each operation only once, with one set of options. "
                 f"Received: operations={shown(list(operations))}"
             )
         by_name = {operation.name: operation for operation in given}
@@ -75,17 +74,18 @@ class Policy:
 
     @property
     def sub_policies(self):
-        """Tuple of `(operation, probability, magnitude)`, in the operations' order."""
+        """Tuple of `(operation, probability, magnitude)`, ordered by operation."""
         return self._sub_policies
 
     @property
     def operation_counts(self):
-        """Tuple: entry `n` is the probability of drawing `n` operations to apply."""
+        """Tuple in which entry `n` is the probability that `n` operations are
+        applied."""
         return self._operation_counts
 
     @property
     def operations(self):
-        """Dict from operation name to its list of `(probability, magnitude)`."""
+        """Dict from each operation's name to its list of `(probability, magnitude)`."""
         operations: dict[str, list] = {}
         for name, probability, magnitude in self._sub_policies:
             operations.setdefault(name, []).append((probability, magnitude))
@@ -93,12 +93,12 @@ class Policy:
 
     @property
     def by_name(self):
-        """Dict from name to `keras_modals.Operation`, with its options."""
+        """Dict from each operation's name to its `keras_modals.Operation`."""
         return dict(self._by_name)
 
     @classmethod
     def constant(cls, probability, magnitude, operations=PAPER_OPERATIONS, repeats=2):
-        """The same probability and magnitude everywhere.
+        """Creates a policy with the same probability and magnitude everywhere.
 
         `Policy.constant(0.5, 0.5)` is the fixed policy of the paper's comparison.
         """
@@ -107,7 +107,7 @@ class Policy:
 
     @classmethod
     def single(cls, operation, magnitude):
-        """One operation, applied to every sample.
+        """Creates a policy with one operation, applied to every sample.
 
         `Policy.single("class_mixing", 1.0)` is manifold mixup.
         """
@@ -115,12 +115,13 @@ class Policy:
 
     @classmethod
     def zero(cls, operations=PAPER_OPERATIONS, repeats=2):
-        """A policy that never moves a latent: where a search starts."""
+        """Creates a policy that never moves a latent, the starting point of a
+        search."""
         return cls.constant(0.0, 0.0, operations, repeats)
 
     @classmethod
     def random(cls, seed=None, operations=PAPER_OPERATIONS, repeats=2):
-        """A policy drawn uniformly from the paper's grid 0.0, 0.1, ..., 1.0."""
+        """Draws a policy uniformly from the paper's grid 0.0, 0.1, ..., 1.0."""
         levels = np.random.default_rng(seed).integers(
             0, 11, size=(len(operations), repeats, 2)
         )
@@ -132,7 +133,7 @@ class Policy:
         )
 
     def with_values(self, probabilities, magnitudes):
-        """The same operations with other numbers, one of each per sub-policy."""
+        """Returns the same operations with other values, one of each per sub-policy."""
         operations: dict[known.Operation, list] = {}
         names = [name for name, _, _ in self._sub_policies]
         for name, *pair in zip(names, probabilities, magnitudes, strict=True):
@@ -140,8 +141,8 @@ class Policy:
         return Policy(operations, self._operation_counts)
 
     def mixing_part(self):
-        """The policy of those of its operations that move labels along; `None` without
-        any."""
+        """Returns a policy with only the operations that move labels; `None` if there
+        are none."""
         pairs = self.operations
         mixing = {
             operation: pairs[name]
@@ -185,13 +186,15 @@ class Policy:
             return cls(operations, counts)
 
     def save(self, path):
-        """Writes the policy as JSON: per operation, pairs of probability and
-        magnitude."""
+        """Saves the policy as JSON, with pairs of probability and magnitude per
+        operation."""
         files.save(path, "Policy", self.get_config())
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote. A file that is broken raises, with its line."""
+        """Loads a policy saved by `save`.
+
+        An invalid file raises a `ValueError` with the file and line."""
         return files.load(path, "Policy", cls.from_config)
 
     def __eq__(self, other):
@@ -210,7 +213,8 @@ class Policy:
         )
 
     def __str__(self):
-        """In one line: probability times magnitude, what never acts left out."""
+        """One line of probability times magnitude, without sub-policies that never
+        act."""
         parts = [
             f"{name} {probability:g}x{magnitude:g}"
             for name, probability, magnitude in self._sub_policies

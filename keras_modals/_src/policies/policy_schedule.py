@@ -11,25 +11,25 @@ Segment = namedtuple("Segment", ["epochs", "policy", "values"])
 
 MOST_EPOCHS = 10**9
 
-#: The file of a member's schedule, in a checkpoint of Ray Tune.
+#: The file with a member's schedule in a Ray Tune checkpoint.
 SCHEDULE_FILE = "schedule.json"
 
 
 class PolicySchedule:
-    """Which policy holds in which epochs. An immutable value.
+    """The policies to use in each epoch of a training. Immutable.
 
-    What a population-based search finds, and what `PolicyScheduler` trains with. A
-    schedule has segments of some epochs each; it is stretched, in proportion, to a
-    training of another length.
+    A population-based search returns a schedule, and `PolicyScheduler` trains with one.
+    A schedule consists of segments of one or more epochs. It is stretched in proportion
+    to fit a training of another length.
 
     Args:
-        segments: Sequence of `(epochs, policy)` or `(epochs, policy, values)`: a
-            positive integer, a `Policy`, or a sequence of one for each
-            `LatentAugmentation` of a model (those of all segments must have the same
-            operations), and a mapping from the names of other numbers to their
-            values: `"triplet_weight"`, `"prior_weight"`, `"consistency_weight"`,
-            `"dropout"` of the latents, `"learning_rate"`. They have the bounds that
-            they have in `ModalsModel.compile` and `LatentAugmentation`.
+        segments: Sequence of `(epochs, policy)` or `(epochs, policy, values)`.
+            `epochs` is a positive integer. `policy` is a `Policy`, or a sequence with
+            one for each `LatentAugmentation` of a model; all segments must use the same
+            operations. `values` maps names of other numbers to their values:
+            `"triplet_weight"`, `"prior_weight"`, `"consistency_weight"`, `"dropout"` of
+            the latents, `"learning_rate"`. Their bounds are those of
+            `ModalsModel.compile` and `LatentDropout`.
 
     Reference:
 
@@ -68,7 +68,7 @@ class PolicySchedule:
 
     @classmethod
     def merged(cls, segments):
-        """A schedule in which what follows its like goes on with it."""
+        """Creates a schedule in which equal neighboring segments are merged."""
         merged: list[Segment] = []
         for segment in map(_segment, segments):
             if merged and merged[-1][1:] == segment[1:]:
@@ -85,11 +85,12 @@ class PolicySchedule:
 
     @property
     def epochs(self):
-        """How many epochs the segments have in all."""
+        """The total number of epochs."""
         return sum(segment.epochs for segment in self._segments)
 
     def at(self, epoch):
-        """The segment of an epoch, counted from 0; the last one's after the end."""
+        """Returns the segment of an epoch, counted from 0; after the end, the last
+        one."""
         for segment in self._segments:
             if epoch < segment.epochs:
                 break
@@ -97,9 +98,9 @@ class PolicySchedule:
         return segment._replace(values=dict(segment.values))
 
     def stretch(self, epochs):
-        """The same schedule for another number of epochs, in proportion.
+        """Returns the same schedule, rescaled to another number of epochs.
 
-        In fewer epochs than there are segments, some of them vanish.
+        If there are fewer epochs than segments, some segments vanish.
         """
         if not _is_count(epochs):
             raise ValueError(
@@ -117,29 +118,30 @@ class PolicySchedule:
         return PolicySchedule(segments)
 
     def save(self, path):
-        """Writes the schedule as JSON."""
+        """Saves the schedule as JSON."""
         files.save(path, "PolicySchedule", self.get_config())
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote. A file that is broken raises, with its line."""
+        """Loads a schedule saved by `save`.
+
+        An invalid file raises a `ValueError` with the file and line."""
         return files.load(path, "PolicySchedule", cls.from_config)
 
     @classmethod
     def from_ray(cls, result):
-        """The policies that a trial of Ray Tune was trained with, by itself and by
-        those that it goes on from.
+        """Reads the policies that a Ray Tune trial and its ancestors were trained with.
 
         Args:
             result: A `ray.tune.Result` of a `keras_modals.ray.trainable`, such as
-                `tuner.fit().get_best_result()`. Its checkpoint has the schedule as
+                `tuner.fit().get_best_result()`. Its checkpoint contains the schedule as
                 JSON.
 
         Returns:
             A `PolicySchedule`.
 
         Raises:
-            ValueError: For anything that has no such checkpoint.
+            ValueError: If the result has no such checkpoint.
 
         Example:
 
@@ -159,7 +161,7 @@ class PolicySchedule:
             path = os.path.join(folder, SCHEDULE_FILE)
             if not os.path.exists(path):
                 raise ValueError(
-                    "The checkpoint of the trial has no schedule: train a "
+                    "The checkpoint of the trial contains no schedule. Train a "
                     "`keras_modals.ray.trainable` with a policy in its config. "
                     f"Received: result={shown(result)}"
                 )
@@ -247,7 +249,7 @@ def _values(values):
     unknown = [name for name in values if name not in BOUNDS]
     if unknown:
         raise ValueError(
-            f"The values of a segment have names among {list(BOUNDS)}. "
+            f"The names of a segment's values must be among {list(BOUNDS)}. "
             f"Received: {shown(unknown[0])}"
         )
     return {name: check_bounds(name, value) for name, value in values.items()}
@@ -259,7 +261,7 @@ def _is_count(value):
 
 
 def as_policies(policy):
-    """A segment's policies as a tuple, of one where it has one."""
+    """Returns a segment's policies as a tuple, even if there is only one."""
     return policy if isinstance(policy, tuple) else (policy,)
 
 
@@ -270,7 +272,7 @@ def _config_of(policy):
 
 
 def policy_from_config(config):
-    """A policy, or from a list of configs a tuple of them."""
+    """Creates a policy from a config, or a tuple of policies from a list of configs."""
     if not isinstance(config, list):
         return Policy.from_config(config)
     policies = []
