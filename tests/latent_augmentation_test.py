@@ -345,7 +345,7 @@ def test_by_hand_a_sample_without_a_label_has_none_and_is_no_partner():
 def test_by_hand_with_labels_what_moves_labels_is_left_out(rng):
     policy = Policy({"class_mixing": (1.0, 0.9), "hard_extrapolation": (1.0, 0.5)})
     layer, latents, labels = filled(rng, policy)
-    with pytest.warns(UserWarning, match="`class_mixing` is left out"):
+    with pytest.warns(UserWarning, match="skips `class_mixing`"):
         outputs = array(layer(latents, labels=labels, training=True))
     mean = np.stack([latents[labels == label].mean(0) for label in range(3)])[labels]
     moved = np.any(outputs != latents, axis=1)
@@ -371,7 +371,7 @@ def test_in_a_training_step_a_dict_is_refused():
     labels = tensor([0, 1], "int32")
     with (
         StepScope(of_groups(labels), RowMap(2)),
-        pytest.raises(ValueError, match="by hand only"),
+        pytest.raises(ValueError, match="in a direct call only"),
     ):
         layer(inputs, training=True)
 

@@ -384,7 +384,7 @@ def test_labels_given_to_the_layer_in_the_graph_are_refused(rng):
     latents = LatentAugmentation(NUM_CLASSES, STRONG)(inputs["x"], labels=inputs["y"])
     outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(latents)
     model = compile_(ModalsModel(inputs, outputs), **OFF)
-    with pytest.raises(ValueError, match="`labels` by hand only"):
+    with pytest.raises(ValueError, match="`labels` in a direct call only"):
         model.fit({"x": x, "y": y}, y, verbose=0)
 
 

@@ -580,13 +580,13 @@ def _other_axis():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (_pooled, "act at each position that has one"),
-        (_other_positions, "'few' there are other positions.*12 positions, 24 labels"),
-        (_balanced, "use `partners='any'`"),
+        (_pooled, "act at each position with a label"),
+        (_other_positions, "'few', the positions of the latents differ.*12 positions, 24 labels"),
+        (_balanced, "Use `partners='any'`"),
         (_pooled_output, "no axis of positions"),
         (_one_label, r"shape \(batch, positions\).*shape \(12,\)"),
         (_out_of_range, r"must be in \[0, 3\)"),
-        (_sample_rows, "leave `max_rows` out"),
+        (_sample_rows, "`max_rows` applies only"),
         (_values, "`keras_modals.MultiLabels`"),
         (_other_axis, "Expected `axis=-1`"),
     ],

@@ -2,6 +2,6 @@ from keras import ops
 
 
 def scale_gradient(tensor, factor):
-    """The same values, with `factor` times the gradient."""
+    """Returns the same values with the gradient multiplied by `factor`."""
     held = ops.stop_gradient(tensor)
     return held + factor * (tensor - held)

@@ -21,84 +21,86 @@ from keras_modals._src.memory.stream_quantiles import StreamQuantiles
 from keras_modals._src.operations.batch import Batch
 from keras_modals._src.rows import RowMap
 
-#: How many latents of a class are remembered, if all fit into the limit in bytes.
+#: Number of latents to remember per class, if they fit into the limit in bytes.
 MEMORY_SIZE, MEMORY_LIMIT = 100, 2**29
 
 
 @keras.saving.register_keras_serializable("keras_modals")
 class LatentAugmentation(PolicyLayer):
-    """Augments latents during training: mixes them, or moves them in their class.
+    """Augments latents during training, by mixing samples or moving them within
+    classes.
 
-    Put it where the latents of a classifier are, at one place or several, and train
-    with `keras_modals.ModalsModel` (or `keras_modals.augment`, which finds places),
-    which hands it the labels. At inference it is the identity, exactly.
+    Put the layer where the latents of a classifier are, at one or several places, and
+    train with `keras_modals.ModalsModel`, which passes the labels to it.
+    `keras_modals.augment` finds the places and does both. At inference the layer is
+    exactly the identity.
 
-    What mixes, `class_mixing`, is drawn by the training step for all layers of a model:
-    which rows are mixed, with whom, how much, and at which of the layers. Layers in
-    several branches mix alike. Operations that keep labels act at each layer by itself:
-    for each sample they are drawn and applied to the latent, using what a memory of the
-    class's recent latents says about it: hard examples, the class's centre and spread,
-    differences between two latents of a class. Where the policy is `class_mixing`
-    alone, which needs no memory, there is none.
-    Probabilities and magnitudes are variables: assigning `layer.policy = policy`
-    takes effect at the next step, with nothing traced again.
+    Mixing (`class_mixing`) is drawn by the training step for all layers of a model:
+    which rows are mixed, with which partners, how much, and at which of the layers.
+    Layers in parallel branches mix the same way. Operations that keep labels act at
+    each layer separately. They are drawn per sample, and use a memory of the recent
+    latents of each class: its hard examples, center, spread, and differences between
+    its latents. A policy of `class_mixing` alone needs no memory, and the layer has
+    none. Probabilities and magnitudes are variables: assigning `layer.policy = policy`
+    takes effect in the next step, without retracing.
 
-    The default policy is `class_mixing`, an addition to the method's four operations:
-    half of the rows are mixed with latents of other samples, and so are their labels,
-    as in manifold mixup. A search looks for what suits your data.
+    The default policy is `class_mixing`, an addition to the method's four operations.
+    As in manifold mixup, half of the rows are mixed with latents of other samples, and
+    so are their labels. A search can find a policy that suits your data.
 
-    Three differences to the published method, each with a plain argument, since
-    strong moves are known to hurt a learned encoder through its own gradient: a
-    sample may have several views, one of them clean; beside a clean view, what the
-    method's operations move trains the head alone unless `gradient_to_encoder=True`;
-    the difference transform may borrow the variation of any class. How an operation of
-    a policy acts is said, with its options, in `keras_modals.operations`.
+    The layer differs from the published method in three ways, each controlled by an
+    argument, because strong moves can hurt a learned encoder through its own gradient.
+    A sample may have several views, one of them clean. With a clean view, latents moved
+    by the method's operations train only the head, unless `gradient_to_encoder=True`.
+    The difference transform may use the variation of any class. The operations and
+    their options are documented in `keras_modals.operations`.
 
     Args:
-        num_classes: Integer, the number of classes, at least 2: short for
+        num_classes: Integer of at least 2, the number of classes. Short for
             `labels=keras_modals.Classes(num_classes)`.
         policy: A `keras_modals.Policy`. Defaults to `keras_modals.DEFAULT_POLICY`.
-        gradient_to_encoder: Boolean, whether augmented latents send gradient to the
-            encoder or train the head alone. In the latter case the encoder learns
-            from the clean view, which carries its whole gradient, or else from what
-            no operation moved. Defaults to `None`: `True` where the model has no
-            clean view or where `class_mixing`, which moves the label along, is the
-            only operation, else `False`.
-        memory_size: Integer, how many latents to remember per class, at least 2, for
-            operations that read the memory. Defaults to `None`: 100, or as many as fit
-            into 512 MiB on each device, the classes' statistics (as much as 12 latents
-            each) included; where fewer than 2 fit, building the layer raises.
-        axis: -1 where each position of a sample has a label, as each token or pixel:
-            short for `labels=keras_modals.Positions(...)`. The last axis has the
-            features, and those before it are positions. Defaults to `None`: a sample
+        gradient_to_encoder: Boolean, whether augmented latents send gradients to the
+            encoder. If `False`, they train only the head; the encoder learns from the
+            clean view, which carries its whole gradient, or, without a clean view, from
+            latents that no operation moved. Defaults to `None`: `True` if the model has
+            no clean view or the policy has only operations that move labels, such as
+            `class_mixing`, else `False`.
+        memory_size: Integer of at least 2, the number of latents to remember per class,
+            for operations that read the memory. Defaults to `None`: 100, or as many as
+            fit into 512 MiB on each device, including the classes' statistics (the size
+            of 12 latents each). If fewer than 2 fit, building the layer raises an
+            error.
+        axis: -1 if each position of a sample, such as a token or pixel, has a label.
+            Short for `labels=keras_modals.Positions(...)`. The last axis then holds
+            features, and the axes before it are positions. Defaults to `None`: a sample
             has one label, and all axes but the first are features.
-        labels: What the targets are, in place of `num_classes` and `axis`:
+        labels: The kind of targets, in place of `num_classes` and `axis`:
             `keras_modals.Classes`, `keras_modals.MultiLabels`,
             `keras_modals.Positions` or, for a regression, `keras_modals.Values`.
-        max_rows: Integer, where each position has a label: of how many positions, drawn
-            in each step among those with a label, a memory and terms see the latents.
-            Defaults to `None`: 1024.
+        max_rows: Integer, if each position has a label: the number of positions whose
+            latents are seen by the memory and the terms, drawn in each step from those
+            with a label. Defaults to `None`: 1024.
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
-        latents: Tensor of rank 2 or more; all axes but the first are features, unless
-            each position has a label. By hand
-            also a dict of `"latents"` and `"labels"`, as for `keras.layers.MixUp`: the
-            result is a dict of moved latents and of labels as shares,
-            `(batch, num_classes)`, mixed where the latents are. Other entries stay as
-            they are.
-        labels: Class labels, in the forms that `ModalsModel` takes, by hand only: a
-            `ModalsModel` has those of the batch. What moves labels is left out.
+        latents: Tensor of rank 2 or more. All axes but the first are features, unless
+            each position has a label. In a direct call, it may also be a dict of
+            `"latents"` and `"labels"`, as for `keras.layers.MixUp`. The result is then
+            a dict of the moved latents and the labels as class probabilities,
+            `(batch, num_classes)`, mixed like the latents. Other entries are unchanged.
+        labels: Class labels, in the forms that `ModalsModel` accepts. Only in a direct
+            call: a `ModalsModel` uses the labels of the batch. Operations that move
+            labels are skipped.
         training: Boolean, whether to augment.
-        mask: Boolean `(batch, ...)`, the positions that are there, where each has a
+        mask: Boolean `(batch, ...)`, `True` at valid positions, if each position has a
             label.
 
     Input shape:
-        `(batch, ...)`. Operations that keep labels need every axis but the first to
-        be of known size.
+        `(batch, ...)`. Operations that keep labels need known sizes for all axes but
+        the first.
 
     Output shape:
-        The input's. Only in the training of a `ModalsModel` it is
+        Same as the input. Only during training of a `ModalsModel` it is
         `(num_views * batch, ...)`: all of the first view, then all of the second.
 
     Reference:
@@ -129,19 +131,19 @@ class LatentAugmentation(PolicyLayer):
         seed=None,
         **kwargs,
     ):
-        # Latents and labels stay what they are: at inference the layer is the identity.
+        # No casts of latents and labels: at inference the layer is the identity.
         super().__init__(policy, autocast=False, **kwargs)
-        #: What reads labels, a `Labels`.
+        #: The kind of labels, a `Labels`.
         self.labels = _labels(num_classes, labels, axis)
         hardness = {each.hardness for each in self.operations.values()} - {None}
         if len(hardness) > 1:
             raise ValueError(
-                "The memory keeps one number for how hard a latent is: give all "
-                f"operations one `hardness`. Received: {sorted(hardness)}"
+                "The memory stores a single hardness per latent, so all operations "
+                f"must use one `hardness`. Received: {sorted(hardness)}"
             )
-        #: What makes a remembered latent hard; `None` where no operation asks.
+        #: The kind of hardness; `None` if no operation uses it.
         self._hardness = hardness.pop() if hardness else None
-        #: Whether the samples' losses are of use to `remember`.
+        #: Whether `remember` uses the samples' losses.
         self.needs_losses = self._hardness == "loss"
         self.gradient_to_encoder = gradient_to_encoder
         self._needs_memory = any(each.needs_memory for each in self.operations.values())
@@ -149,8 +151,8 @@ class LatentAugmentation(PolicyLayer):
             check_integer("memory_size", memory_size, 2)
             if not self._needs_memory:
                 raise ValueError(
-                    "No operation of the policy reads the memory, which there is none "
-                    "of then: leave `memory_size` out. "
+                    "No operation of the policy reads the memory, so the layer has "
+                    "none. Leave `memory_size` out. "
                     f"Received: memory_size={memory_size}, policy={policy}"
                 )
         self.memory_size = memory_size
@@ -158,8 +160,8 @@ class LatentAugmentation(PolicyLayer):
             check_integer("max_rows", max_rows, 2)
             if not self.labels.per_position:
                 raise ValueError(
-                    "Only where each position has a label are there more rows than "
-                    "samples: leave `max_rows` out, or pass `axis=-1`. "
+                    "`max_rows` applies only if each position has a label. Leave it "
+                    "out, or pass `axis=-1`. "
                     f"Received: max_rows={max_rows}, labels={self.labels}"
                 )
         self.max_rows = max_rows
@@ -168,8 +170,8 @@ class LatentAugmentation(PolicyLayer):
         is_any = self.partners is None or self.partners[0] == "any"
         if self.labels.per_position and not is_any:
             raise ValueError(
-                "Where each position has a label, samples have none by which partners "
-                f"could be drawn: use `partners='any'`. Received: {self.partners}"
+                "If each position has a label, samples have none to draw partners by. "
+                f"Use `partners='any'`. Received: {self.partners}"
             )
         self._warned = False
         self.supports_masking = True
@@ -185,28 +187,28 @@ class LatentAugmentation(PolicyLayer):
             features = latents_shape[-1:]
             if self.keeps_labels and len(latents_shape) < 3:
                 raise ValueError(
-                    "Operations that keep labels act at each position that has one: "
-                    "put the layer where latents have the axes of the labels and one "
+                    "Operations that keep labels act at each position with a label. "
+                    "Put the layer where latents have the axes of the labels and one "
                     f"of features. Received: latents of shape {latents_shape}"
                 )
         is_known = None not in features
         if len(latents_shape) < 2 or (self._moves and not is_known):
             raise ValueError(
-                "Operations that keep labels need latents of rank 2 or more whose "
-                "axes, other than the first, have known sizes. Pool or flatten "
-                "sequences of variable length first, or mix only. "
+                "Operations that keep labels need latents of rank 2 or more with known "
+                "sizes for all axes but the first. Pool or flatten sequences of "
+                "variable length first, or use only `class_mixing`. "
                 f"Received: latents of shape {latents_shape}"
             )
-        #: The number of features of a latent, all axes but the first taken together, or
-        #: the last where each position has a label; `None` where it varies.
+        #: The number of features of a latent: the product of all axes but the first, or
+        #: the last axis if each position has a label; `None` if it varies.
         self.num_features = math.prod(features) if is_known else None
-        #: The `ClassMemory`; `None` where no operation would read it.
+        #: The `ClassMemory`; `None` if no operation reads it.
         self.memory = None
         if self._needs_memory:
             size = self.memory_size or self._fitting_memory_size()
             self.memory = ClassMemory(self.labels.num_groups, size, name="memory")
             self.memory.build((None, self.num_features))
-        #: Of numbers, their `StreamQuantiles`; else `None`.
+        #: The `StreamQuantiles` of numeric targets; `None` for other targets.
         self.quantiles = None
         if self.labels.num_bins:
             self.quantiles = StreamQuantiles(self.labels.num_bins, name="quantiles")
@@ -221,29 +223,29 @@ class LatentAugmentation(PolicyLayer):
                 f"The latents have {self.num_features} features and there are "
                 f"{self.labels.num_groups} classes: a memory of 2 latents per class "
                 f"takes {fixed + 2 * per_latent} bytes. Insert the layer where latents "
-                "are narrower, or pass `memory_size=2` to take as many. "
+                "are narrower, or pass `memory_size=2` to use that much memory. "
                 "Received: memory_size=None"
             )
         return min(MEMORY_SIZE, fitting)
 
     @property
     def num_classes(self):
-        """The number of classes; `None` where labels are none."""
+        """The number of classes; `None` if labels are not classes."""
         return self.labels.num_classes
 
     @property
     def members(self):
-        """How many members of a population it augments for."""
+        """The number of population members that the layer augments for."""
         return 1
 
     @property
     def needs_groups(self):
-        """Whether an operation asks for the groups of samples."""
+        """Whether an operation uses the groups of samples."""
         is_balanced = self.partners is not None and self.partners[0] == "balanced"
         return self._needs_memory or is_balanced
 
     def trains_encoder(self, rows):
-        """Whether moved latents send gradient to the encoder."""
+        """Whether moved latents send gradients to the encoder."""
         if self.gradient_to_encoder is not None:
             return self.gradient_to_encoder
         return not (self.keeps_labels and rows.has_clean_view)
@@ -257,24 +259,24 @@ class LatentAugmentation(PolicyLayer):
         if isinstance(latents, dict):
             if scope is not None:
                 raise ValueError(
-                    f"The layer '{self.name}' is called with a dict by hand only: in a "
-                    "`ModalsModel`, which has the labels, call it with latents. "
+                    f"The layer '{self.name}' accepts a dict in a direct call only. In "
+                    "a `ModalsModel`, which has the labels, call it with latents. "
                     f"Received: a dict with {list(latents)}"
                 )
             return self._mix_by_hand(mask=mask, **latents)
         if labels is not None:
             if scope is not None:
                 raise ValueError(
-                    f"The layer '{self.name}' is given `labels` by hand only: in a "
-                    "`ModalsModel` it has those of the batch. Leave them out."
+                    f"The layer '{self.name}' accepts `labels` in a direct call only. "
+                    "In a `ModalsModel` it uses those of the batch. Leave them out."
                 )
             labels, _ = self.read(labels)
         elif scope is None:
             self._warn(
                 "was called in training without labels and does nothing. Make the "
-                "model a `keras_modals.ModalsModel`, or turn it into one with "
-                "`keras_modals.augment(model)`: its `fit` hands the labels to the "
-                "layer. By hand, call `layer(latents, labels=labels, training=True)`."
+                "model a `keras_modals.ModalsModel`, or convert it to one with "
+                "`keras_modals.augment(model)`: its `fit` passes the labels to the "
+                "layer. Or call `layer(latents, labels=labels, training=True)`."
             )
             return latents
         if scope is None:
@@ -287,7 +289,7 @@ class LatentAugmentation(PolicyLayer):
         rows = scope.rows.of_members(self.members)
         latents, moved = flat, None
         if not place.is_first and rows.num_views > 1:
-            # An earlier layer has made the views.
+            # An earlier layer has created the views.
             latents, moved = rows.of_members(1).of_view(flat, 0), rows.movable(flat)
             mask = None if mask is None else rows.of_members(1).of_view(mask, 0)
         scope.keep_mask(mask)
@@ -314,18 +316,18 @@ class LatentAugmentation(PolicyLayer):
         return outputs
 
     def _where_there(self, groups, mask):
-        """The groups of positions, but of those that are masked."""
+        """The groups of positions, with `IGNORED` where they are masked."""
         if mask is None or not self.labels.per_position:
             return groups
         mask = ops.reshape(ops.cast(mask, "bool"), (-1,))
         return ops.where(mask, groups, IGNORED)
 
     def _move_by_hand(self, latents, labels, mask):
-        """Latents moved by what keeps their labels."""
+        """Applies the operations that keep labels, in a direct call."""
         if self.mixes_classes:
             self._warn(
-                "was called by hand, where `class_mixing` is left out: it mixes labels "
-                'as well. Call `layer({"latents": latents, "labels": labels}, '
+                "was called directly, which skips `class_mixing` because it also mixes "
+                'labels. Call `layer({"latents": latents, "labels": labels}, '
                 "training=True)`, which returns a dict of both."
             )
         flat, rows = _flat(latents), RowMap(ops.shape(latents)[0])
@@ -336,8 +338,9 @@ class LatentAugmentation(PolicyLayer):
         return _like(outputs, latents)
 
     def _mix_by_hand(self, latents, labels, mask=None, **others):
-        """A dict of moved latents and of their labels, as shares, and other entries as
-        they are."""
+        """Moves latents and labels in a direct call with a dict.
+
+        Labels become class probabilities; other entries are unchanged."""
         read, _ = self.read(labels, needs_groups=self.needs_groups)
         mask = mask.get("latents") if isinstance(mask, dict) else mask
         mask = None if mask is None else ops.cast(mask, "bool")
@@ -367,13 +370,13 @@ class LatentAugmentation(PolicyLayer):
         """Reads a batch's targets.
 
         Args:
-            targets: Tensor, as users give it.
+            targets: Tensor, in the form that users pass it.
             ignored: Labels that the loss ignores.
-            needs_groups: Whether anything asks for the groups of samples.
+            needs_groups: Whether anything uses the groups of samples.
             unlabeled: As in `Labels.read`.
 
         Returns:
-            As `Labels.read`.
+            As in `Labels.read`.
         """
         edges = None
         if self.quantiles is not None and needs_groups:
@@ -382,13 +385,14 @@ class LatentAugmentation(PolicyLayer):
         return self.labels.read(targets, ignored, seed, edges, unlabeled)
 
     def remember(self, latents, labels, losses=None, after=()):
-        """Updates the class memory, where there is one, with a batch of clean latents,
-        all replicas' parts of it included.
+        """Updates the class memory, if any, with a batch of clean latents.
+
+        The batch includes the parts of all replicas.
 
         Args:
             latents: `(batch, features)`.
             labels: int32 class indices, `(batch,)`.
-            losses: Optional `(batch,)`, the samples' losses, where they are hardness.
+            losses: Optional `(batch,)`, the samples' losses, if they are the hardness.
             after: As in `ClassMemory.update`.
         """
         if self.memory is None:
@@ -406,16 +410,20 @@ class LatentAugmentation(PolicyLayer):
         self.memory.update(latents, labels, hardness, after)
 
     def rows_of(self, latents):
-        """Latents with a row for all that has a label: for each sample as they are, or
-        for each position, those of a sample together."""
+        """Reshapes latents to one row per label: per sample, or per position, sample
+        by sample."""
         if not self.labels.per_position:
             return latents
         return ops.reshape(latents, (-1, self.num_features))
 
     def draw(self, rows, strength=None, groups=None):
-        """Draws what the moves of the rows of a `RowMap` depend on, as a list of
-        `Step`; probabilities are multiplied by `strength`. With `groups`, of each
-        position, for each of these."""
+        """Draws the random numbers for the moves of the rows of a `RowMap`.
+
+        Probabilities are multiplied by `strength`. With `groups`, of each position,
+        numbers are drawn per position.
+
+        Returns:
+            List of `Step`."""
         probabilities = self.probabilities
         if strength is not None and self._moves:
             probabilities = strength * probabilities
@@ -429,20 +437,20 @@ class LatentAugmentation(PolicyLayer):
         )
 
     def apply(self, latents, labels, steps, rows, mix=None, moved=None):
-        """Applies what was drawn. A function of its arguments and of the class memory.
+        """Applies drawn moves. Depends only on its arguments and the class memory.
 
         Args:
-            latents: `(batch, ...)`, the samples'.
-            labels: int32 `(batch,)`, their groups, or those of their positions.
+            latents: `(batch, ...)`, the latents of the samples.
+            labels: int32 `(batch,)`, the groups of the samples or of their positions.
             steps: As returned by `draw`.
             rows: The `RowMap` of the step.
             mix: The `StepMixing` at this layer's place; `None` to mix nothing.
-            moved: The rows that may be moved, where an earlier layer has made them.
+            moved: The rows that may be moved, if an earlier layer has created them.
                 Defaults to the samples' latents.
 
         Returns:
-            Pair of the outputs, `(rows, features)`, and where a move that keeps the
-            label was made, boolean; `None` without such operations.
+            Pair of the outputs, `(rows, features)`, and a boolean mask of the rows
+            moved by an operation that keeps the label; `None` without such operations.
         """
         trains_encoder = self.trains_encoder(rows)
         samples = rows.tile_moved(latents) if moved is None else moved
@@ -459,7 +467,7 @@ class LatentAugmentation(PolicyLayer):
             batch = Batch(source_rows, labels, rows.moved_copies, self.memory)
             walked, touched = self._moves.walk(moved_rows, batch, steps)
             if not (trains_encoder or rows.has_clean_view):
-                # What no operation moved trains the encoder.
+                # Latents that no operation moved train the encoder.
                 own = self.rows_of(samples)
                 walked = ops.where(touched[:, None], ops.cast(walked, own.dtype), own)
             moved = ops.cast(walked, latents.dtype)
@@ -482,14 +490,13 @@ class LatentAugmentation(PolicyLayer):
         return outputs, touched
 
     def _to_encoder(self, latents, members):
-        """Rows of all members, whose gradient is the encoder's, of those of one, which
-        all share, or of all."""
+        """Adapts the gradient that rows of `members` members send to the encoder."""
         return latents
 
     # Keras ---------------------------------------------------------------
 
     def _warn(self, what):
-        """Says what a call does, once."""
+        """Warns about a call, once."""
         if not self._warned:
             self._warned = True
             warnings.warn(f"The layer '{self.name}' {what}", stacklevel=2)
@@ -503,10 +510,11 @@ class LatentAugmentation(PolicyLayer):
         )
 
     def compute_mask(self, latents, previous_mask=None):
-        """The mask of the rows that the head receives. What is mixed has the positions
-        of both."""
+        """The mask of the rows that the head receives.
+
+        Mixed rows have the positions of both samples."""
         if isinstance(previous_mask, keras.KerasTensor):
-            # In a graph it is a path of its own.
+            # In a graph the mask is a separate path.
             return MixedMask(self.name)(previous_mask)
         scope = current_scope()
         if previous_mask is None or scope is None or scope.rows is None:
@@ -528,14 +536,14 @@ class LatentAugmentation(PolicyLayer):
 
 
 def _flat(latents):
-    """All features on one axis, where there are known sizes."""
+    """Flattens all features to one axis, if their sizes are known."""
     if len(latents.shape) == 2 or None in latents.shape[1:]:
         return latents
     return ops.reshape(latents, (-1, math.prod(latents.shape[1:])))
 
 
 def _like(flat, latents):
-    """Rows in the form of some latents."""
+    """Reshapes rows to the shape of the latents."""
     if len(latents.shape) == 2 or None in latents.shape[1:]:
         return flat
     return ops.reshape(flat, (-1, *latents.shape[1:]))
@@ -550,11 +558,11 @@ def _check_entries(inputs):
 
 
 def _labels(num_classes, labels, axis):
-    """The `Labels` that are given, or those of a number of classes."""
+    """The given `Labels`, or those for a number of classes."""
     if axis not in (None, -1) or (axis is not None and labels is not None):
         raise ValueError(
-            "Expected `axis=-1`, with `num_classes`, where each position has a label "
-            "and the last axis has the features. "
+            "Expected `axis=-1`, together with `num_classes`, if each position has a "
+            "label and the last axis holds the features. "
             f"Received: axis={axis}, labels={labels!r}"
         )
     if labels is None:
@@ -564,7 +572,7 @@ def _labels(num_classes, labels, axis):
         labels = keras.saving.deserialize_keras_object(labels)
     if not isinstance(labels, Labels) or num_classes is not None:
         raise ValueError(
-            "Expected `num_classes`, or `labels` in its place, such as "
+            "Expected either `num_classes` or `labels`, such as "
             "`keras_modals.Values()`. "
             f"Received: num_classes={num_classes}, labels={labels!r}"
         )

@@ -7,19 +7,19 @@ from keras_modals._src.arguments import check_bounds
 
 @keras.saving.register_keras_serializable("keras_modals")
 class LatentDropout(keras.layers.Layer):
-    """Dropout with a rate that is a variable, so that a schedule or search changes it.
+    """Dropout with a variable rate, which a schedule or search can change.
 
-    Put it after the `LatentAugmentation`, or let `augment(model, dropout=0.3)` do so:
-    it acts on every latent that the head receives in training, clean ones included.
+    Put it after the `LatentAugmentation`, or let `augment(model, dropout=0.3)` do so.
+    It acts on every latent that the head receives in training, including clean ones.
 
     Args:
-        rate: Float in `[0, 1)`, the share of features set to zero. Others are scaled
-            by `1 / (1 - rate)`. Defaults to `0.0`.
+        rate: Float in `[0, 1)`, the fraction of features to set to zero. Others are
+            scaled by `1 / (1 - rate)`. Defaults to `0.0`.
         seed: Optional integer to make the draws reproducible.
 
     Call arguments:
         inputs: Tensor of floats, of any shape.
-        training: Boolean, whether to drop.
+        training: Boolean, whether to apply dropout.
 
     Attributes:
         rate: The variable, a float32 scalar.
@@ -69,7 +69,7 @@ class LatentDropout(keras.layers.Layer):
 
 
 def drop(inputs, rate, seed):
-    """Sets entries to zero with probability `rate`, and scales the others."""
+    """Sets entries to zero with probability `rate` and scales the others."""
     keeps = 1.0 - rate
     kept = backend.uniform(ops.shape(inputs), seed) < keeps
     scale = ops.cast(1.0 / keeps, inputs.dtype)

@@ -8,8 +8,10 @@ from keras_modals._src.layers.step_scope import current_scope
 
 @keras.saving.register_keras_serializable("keras_modals")
 class MixedMask(keras.layers.Layer):
-    """A mask that goes past a `LatentAugmentation`: of what is mixed there it has the
-    positions of both samples. At inference, and outside `ModalsModel`, the identity.
+    """Updates a mask that bypasses a `LatentAugmentation`.
+
+    Rows mixed at that layer get the positions of both samples. At inference, and
+    outside `ModalsModel`, it is the identity.
 
     Args:
         layer: Name of the `LatentAugmentation`.
@@ -33,7 +35,8 @@ class MixedMask(keras.layers.Layer):
 
 
 def mixed_mask(mask, scope, layer):
-    """A mask's rows as a layer of the name leaves those that it belongs to."""
+    """Returns a mask's rows in the form that the layer named `layer` gives to its
+    outputs."""
     place = scope.place_of(layer)
     rows = scope.rows.of_members(place.members)
     if place.is_first:
@@ -43,7 +46,7 @@ def mixed_mask(mask, scope, layer):
     if isinstance(scope.mixing.level, int) and not scope.mixing.happens(place):
         return mask
     active = (rows.share > 0) & scope.mixing.happens(place)
-    # A partner is a sample: its mask is that of its first view.
+    # A partner is a sample, so its mask is that of its first view.
     partner = backend.take_rows(mask, rows.partner)
     active = with_rank(active, len(mask.shape))
     return ops.where(active, _union(mask, partner), mask)

@@ -1,5 +1,5 @@
-"""The moves of a layer that keep labels: drawn by the layer, where what mixes is drawn
-by the step."""
+"""The label-preserving moves of a layer. The layer draws them; the step draws
+mixing."""
 
 from collections import namedtuple
 
@@ -15,18 +15,18 @@ Step = namedtuple("Step", ["sub_policy", "magnitude", "uniform", "noise"])
 Step.__doc__ = """The draws of one operation on each of `n` latents.
 
 Attributes:
-    sub_policy: int32 `(n,)`, which sub-policy to apply, `NO_OPERATION` for none.
+    sub_policy: int32 `(n,)`, the sub-policy to apply; `NO_OPERATION` for none.
     magnitude: float32 `(n,)`.
     uniform: Dict from an operation's name to its uniform numbers `(n, num_uniform)`.
-    noise: Standard normal `(n, features)`; `None` where no operation takes it.
+    noise: Standard normal `(n, features)`; `None` if no operation uses it.
 """
 
 
 class Moves:
-    """Those operations of a policy that keep labels: what they draw, and how they act.
+    """The operations of a policy that keep labels: their random draws and application.
 
     Args:
-        policy: The `Policy` whose operations and operation counts hold.
+        policy: The `Policy` that defines the operations and operation counts.
     """
 
     def __init__(self, policy):
@@ -34,8 +34,8 @@ class Moves:
         #: Dict from name to `Operation`.
         self.operations = {n: each for n, each in by_name.items() if each.keeps_labels}
         names = [name for name, _, _ in policy.sub_policies]
-        #: Which of the policy's sub-policies are theirs. Those of an operation are one
-        #: after the other.
+        #: Indices of their sub-policies in the policy. Those of an operation are
+        #: consecutive.
         self._indices = [i for i, name in enumerate(names) if name in self.operations]
         self._names = [names[index] for index in self._indices]
         self._is_whole = len(self._indices) == len(names)
@@ -51,14 +51,14 @@ class Moves:
         return bool(self.operations)
 
     def draw(self, probabilities, magnitudes, batch_size, views, features, seed):
-        """Draws all that a walk of as many rows depends on.
+        """Draws the random numbers for moving `views * batch_size` latents.
 
         Args:
             probabilities, magnitudes: Current values, one per sub-policy of the policy;
-                or of several policies, `(policies, sub_policies)`, each of which holds
-                for as many consecutive latents.
-            batch_size, views: Draws are for `views` times `batch_size` latents.
-            features: Their width.
+                or those of several policies, `(policies, sub_policies)`, each for an
+                equal number of consecutive latents.
+            batch_size, views: The draws are for `views * batch_size` latents.
+            features: The width of latents.
             seed: A `keras.random.SeedGenerator`.
 
         Returns:
@@ -90,22 +90,22 @@ class Moves:
         return steps
 
     def _own(self, values):
-        """Of values of the whole policy those of its moves."""
+        """Selects the values of these moves from those of the whole policy."""
         values = ops.convert_to_tensor(values)
         if self._is_whole:
             return values
         return ops.stack([values[..., index] for index in self._indices], axis=-1)
 
     def walk(self, moved, batch, steps):
-        """Takes rows through the operations that were drawn.
+        """Applies the drawn operations to rows.
 
         Args:
             moved: Float32 `(n, features)`.
-            batch: The `Batch` that they come from.
+            batch: The `Batch` that the rows come from.
             steps: As returned by `draw`.
 
         Returns:
-            Pair of the moved rows, and which of them were moved, boolean `(n,)`.
+            Pair of the moved rows and a mask of those that were moved, boolean `(n,)`.
         """
         has_label = batch.labels != IGNORED
         touched = ops.zeros_like(has_label)
@@ -133,7 +133,8 @@ _REJECTED = 2.0
 
 
 def _by_row(values, rows):
-    """Values of one policy as they are, of several once for each row."""
+    """Repeats the values of several policies for their rows; those of one are
+    returned."""
     values = ops.convert_to_tensor(values)
     if len(values.shape) == 1:
         return values
@@ -141,17 +142,17 @@ def _by_row(values, rows):
 
 
 def _at(values, index):
-    """The value of each row's sub-policy, as `_by_row` returns them."""
+    """The value of each row's sub-policy, from the result of `_by_row`."""
     if len(values.shape) == 1:
         return backend.take_rows(values, index)
     return ops.take_along_axis(values, index[:, None], axis=1)[:, 0]
 
 
 def _walk(keys, count, operation_counts):
-    """Which sub-policy each step applies to each row.
+    """The sub-policy that each step applies to each row.
 
-    Accepted sub-policies carry uniform keys: in the order of their keys they are a
-    random order of the accepted ones, of which the first few are applied.
+    Accepted sub-policies have uniform keys. Sorted by key they are in random order, and
+    the first few are applied.
     """
     walk = []
     not_more = 0.0
@@ -168,12 +169,12 @@ def _walk(keys, count, operation_counts):
 def _shared_noise(shape, views, num_steps, seed):
     """Standard normal noise for each step, drawn once per sample.
 
-    Normal numbers are what is expensive. Each view and step of a sample takes those of
-    another sample of the batch, so that what one sample meets is independent.
+    Drawing normal numbers is expensive. Each view and step of a sample uses the numbers
+    of another sample of the batch, so the noise of any one sample is independent.
     """
     batch_size, features = shape
     turns = views * num_steps
-    # More rows than turns, so that no two turns are alike.
+    # More rows than turns, so that no two turns are equal.
     noise = backend.normal((batch_size + turns, features), seed)
     rolled = [ops.roll(noise, turn, axis=0)[:batch_size] for turn in range(turns)]
     return [

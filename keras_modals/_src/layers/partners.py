@@ -1,4 +1,4 @@
-"""Whom a sample is mixed with."""
+"""Selection of the sample that each row is mixed with."""
 
 from keras import ops
 
@@ -6,23 +6,23 @@ from keras_modals._src import backend
 from keras_modals._src.indices import other_index, uniform_index
 from keras_modals._src.labels import IGNORED
 
-#: The distance of who cannot be a partner.
+#: The distance of samples that cannot be partners.
 _FAR = 1e30
 
 
 def draw_partners(operation, uniform, samples, labels, kind):
-    """The sample that each row is mixed with: another than its own, if there is one.
+    """Draws the sample that each row is mixed with, other than its own if there is one.
 
     Args:
-        operation: A `Mixing`, which says whom it mixes.
+        operation: A `Mixing`, which defines how partners are drawn.
         uniform: Uniform numbers, `(n, 2)`.
         samples: int32 `(n,)`, each row's own sample.
         labels: The `BatchLabels` of the samples.
-        kind: The `Labels` that they are of.
+        kind: The kind of `Labels`.
 
     Returns:
-        int32 `(n,)`. Where something learns from samples without labels, these meet
-        each other, and the others each other.
+        int32 `(n,)`. If something learns from unlabeled samples, these are mixed with
+        each other only, and so are labeled samples.
     """
     groups = labels.samples
     apart = lacking(labels)
@@ -38,8 +38,10 @@ def draw_partners(operation, uniform, samples, labels, kind):
 
 
 def lacking(labels):
-    """Which samples have no label at all, and are to teach nevertheless, boolean
-    `(batch,)`; `None` where nothing learns from such."""
+    """Which samples have no label at all but should be learned from, boolean
+    `(batch,)`.
+
+    `None` if nothing learns from unlabeled samples."""
     if labels.unlabeled is None:
         return None
     batch = ops.shape(labels.samples)[0]
@@ -58,7 +60,7 @@ def _of_labeled(operation, uniform, samples, labels, kind):
 
 
 def _alike(uniform, samples, apart):
-    """Another sample that is one of those apart, or is not, as a row's own."""
+    """Another sample that is labeled, or unlabeled, like the row's own."""
     order = ops.cast(ops.argsort(ops.cast(apart, "int32")), "int32")
     count = ops.sum(ops.cast(apart, "int32"))
     others = ops.shape(apart)[0] - count
@@ -69,7 +71,7 @@ def _alike(uniform, samples, apart):
 
 
 def _near(bandwidth, uniform, samples, labeled, targets):
-    """By a Gaussian kernel of the distance of targets in their standard deviations."""
+    """Draws with a Gaussian kernel of the distance between standardized targets."""
     weights = ops.cast(labeled, "float32")[:, None]
     count = ops.maximum(ops.sum(weights), 1.0)
     targets = ops.where(labeled[:, None], targets, 0.0)
@@ -83,25 +85,25 @@ def _near(bandwidth, uniform, samples, labeled, targets):
     indices = ops.arange(ops.shape(labeled)[0], dtype="int32")
     possible = labeled[None, :] & (indices[:, None] != indices[None, :])
     exponents = ops.where(possible, -squares / (2.0 * bandwidth**2), -_FAR)
-    # The nearest has a weight of 1, however narrow the kernel is.
+    # The nearest sample has a weight of 1, however narrow the kernel is.
     kernel = ops.exp(exponents - ops.max(exponents, axis=1, keepdims=True))
     up_to = ops.cumsum(ops.where(possible, kernel, 0.0), axis=1)
     up_to = backend.take_rows(up_to, samples)
     is_before = up_to <= uniform[:, :1] * up_to[:, -1:]
     partner = ops.sum(ops.cast(is_before, "int32"), axis=1)
-    # With nobody to meet, and where rounding leaves nobody, a sample meets itself.
+    # With no possible partner, also by rounding, a sample is its own partner.
     return ops.where(partner < ops.shape(labeled)[0], partner, samples)
 
 
 def _balanced(uniform, samples, groups, num_groups):
-    # The samples without a group are the last one's.
+    # Samples without a group go into the last one.
     groups = ops.where(groups < 0, num_groups, groups)
     ones = ops.ones_like(groups)
     counts = backend.segment_sum(ones, groups, num_groups + 1)
     starts = ops.cumsum(counts) - counts
     order = ops.cast(ops.argsort(groups), "int32")
     place = backend.invert(order)
-    # How many groups there are up to each, itself included.
+    # The number of non-empty groups up to and including each.
     known = ops.arange(num_groups + 1, dtype="int32") < num_groups
     up_to = ops.cumsum(ops.cast((counts > 0) & known, "int32"))
 

@@ -5,12 +5,12 @@ from keras import ops
 from keras_modals._src.layers.moves import Moves
 from keras_modals._src.policies.policy import Policy
 
-#: Half of the rows are mixed, with up to half of their partner.
+#: Mixes half of the rows, with a share of up to one half of their partner.
 DEFAULT_POLICY = Policy({"class_mixing": (0.5, 0.5)}, operation_counts=(0.0, 1.0))
 
 
 class PolicyLayer(keras.layers.Layer):
-    """A layer with a policy, whose probabilities and magnitudes are variables.
+    """A layer with a policy whose probabilities and magnitudes are variables.
 
     Args:
         policy: A `Policy`, or its config. Defaults to `DEFAULT_POLICY`.
@@ -19,8 +19,8 @@ class PolicyLayer(keras.layers.Layer):
     Attributes:
         operations: Dict from name to `Operation`.
         probabilities, magnitudes: Float32, one for each sub-policy.
-        operation_that_mixes: The first of the operations that mix, which says whom;
-            `None` without one.
+        operation_that_mixes: The first operation that mixes, which defines how partners
+            are drawn; `None` without one.
     """
 
     def __init__(self, policy=None, **kwargs):
@@ -41,8 +41,8 @@ class PolicyLayer(keras.layers.Layer):
         partners = sorted({(each.partners, each.bandwidth) for each in mixing})
         if len(partners) > 1:
             raise ValueError(
-                "A sample is mixed with one other: give all operations one `partners` "
-                f"and `bandwidth`. Received: {partners}"
+                "A sample has a single partner, so all operations must use the same "
+                f"`partners` and `bandwidth`. Received: {partners}"
             )
         self.operation_that_mixes = mixing[0] if mixing else None
 
@@ -64,29 +64,32 @@ class PolicyLayer(keras.layers.Layer):
 
     @property
     def mixes_classes(self):
-        """Whether an operation moves the label along."""
+        """Whether an operation moves labels."""
         return bool(self._mixing)
 
     @property
     def keeps_labels(self):
-        """Whether an operation keeps the label."""
+        """Whether an operation keeps labels."""
         return bool(self._moves)
 
     @property
     def num_mixing(self):
-        """How many of the policy's sub-policies mix."""
+        """The number of sub-policies that mix."""
         return len(self._mixing)
 
     @property
     def partners(self):
-        """Whom samples are mixed with: `partners` and `bandwidth` of
-        `keras_modals.operations.Mixing`; `None` where nothing mixes."""
+        """How partners are drawn, as a pair of `partners` and `bandwidth`.
+
+        See `keras_modals.operations.Mixing`. `None` if nothing mixes."""
         operation = self.operation_that_mixes
         return operation and (operation.partners, operation.bandwidth)
 
     def mixing_values(self):
-        """List of `(operation, probability, magnitude)` of what moves labels, in the
-        policy's order, with current values."""
+        """List of `(operation, probability, magnitude)` for the operations that move
+        labels.
+
+        They are in the policy's order, with current values."""
         probabilities = ops.convert_to_tensor(self.probabilities)
         magnitudes = ops.convert_to_tensor(self.magnitudes)
         return [
@@ -100,9 +103,9 @@ class PolicyLayer(keras.layers.Layer):
 
     @property
     def policy(self):
-        """The `Policy` in force, with current probabilities and magnitudes.
+        """The current `Policy`, with the current probabilities and magnitudes.
 
-        Can be assigned a policy with the same operations; nothing is traced again.
+        A policy with the same operations can be assigned; nothing is retraced.
         """
         if not self.built:
             return self._policy
@@ -117,7 +120,7 @@ class PolicyLayer(keras.layers.Layer):
         if not self.has_form_of(policy):
             raise ValueError(
                 "A policy assigned to a layer must have the operations and operation "
-                "counts that the layer was made with, and the operations' options: "
+                "counts that the layer was created with, and the same options: "
                 f"{self._policy!r}. Received: {policy!r}"
             )
         if not self.built:
@@ -128,7 +131,7 @@ class PolicyLayer(keras.layers.Layer):
         self.magnitudes.assign(magnitudes)
 
     def has_form_of(self, policy):
-        """Whether the layer can be assigned a policy."""
+        """Whether `policy` can be assigned to the layer."""
         return (
             policy is not None
             and self._sub_policies == tuple(name for name, _, _ in policy.sub_policies)
@@ -137,7 +140,7 @@ class PolicyLayer(keras.layers.Layer):
         )
 
     def _policy_of(self, probabilities, magnitudes):
-        # Variables are float32, which 0.1 is not.
+        # Variables are float32, which cannot represent 0.1 exactly.
         values = np.round(np.array([probabilities, magnitudes], "float64"), 6)
         return self._policy.with_values(*values.tolist())
 

@@ -1,33 +1,33 @@
-"""Rows of latents where each position of a sample has a label."""
+"""Rows of latents for labels of positions."""
 
 from keras import ops
 
 from keras_modals._src import backend
 from keras_modals._src.labels import IGNORED
 
-#: Of how many positions a memory and terms see the latents, unless a layer says it.
+#: Default number of positions whose latents the memory and terms see.
 MAX_ROWS = 1024
 
 
 def check_positions(name, latents, labels):
-    """Refuses latents of other positions than those of the labels, at the layer of a
-    name."""
+    """Raises if latents have other positions than the labels, at the layer named
+    `name`."""
     sizes = [each.shape[0] for each in (latents, labels)]
     if None not in sizes and sizes[0] != sizes[1]:
         raise ValueError(
-            f"At the layer '{name}' there are other positions than those that have a "
-            "label: operations that keep labels, memories and terms need the same "
-            "ones. Put it where latents have the axes of the labels. "
+            f"At the layer '{name}', the positions of the latents differ from those of "
+            "the labels. Operations that keep labels, memories, and terms need the "
+            "same positions: put the layer where latents have the axes of the labels. "
             f"Received: {sizes[0]} positions, {sizes[1]} labels in a batch"
         )
 
 
 def without(labels, samples_or_positions, batch):
-    """Labels of positions, `IGNORED` where a sample or a position is left out.
+    """Sets the labels of left-out samples or positions to `IGNORED`.
 
     Args:
         labels: `(batch * positions, ...)`.
-        samples_or_positions: Boolean `(batch, ...)`.
+        samples_or_positions: Boolean `(batch, ...)`, what to leave out.
         batch: The number of samples.
     """
     left_out = ops.reshape(samples_or_positions, (batch, -1))
@@ -39,18 +39,20 @@ def without(labels, samples_or_positions, batch):
 
 
 def has_label(labels):
-    """Which positions have a label, boolean `(n,)`, of groups or of rows."""
+    """Which positions have a label, boolean `(n,)`, from groups or rows."""
     return (labels if len(labels.shape) == 1 else labels[:, 0]) != IGNORED
 
 
 def draw_rows(known, size, seed):
-    """Some positions, drawn alike among those that are known, as long as there are
-    some: int32 indices, ascending.
+    """Draws positions uniformly, from known ones as long as there are enough.
 
     Args:
         known: Boolean `(n,)`.
-        size: Integer, how many, at most.
+        size: Integer, the largest number of positions to draw.
         seed: A `keras.random.SeedGenerator`.
+
+    Returns:
+        int32 indices, ascending.
     """
     number = ops.shape(known)[0]
     size = min(size, number) if isinstance(number, int) else ops.minimum(size, number)

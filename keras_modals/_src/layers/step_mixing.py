@@ -1,4 +1,4 @@
-"""Who is mixed in a training step, with whom, how much and where: drawn once, for all
+"""Mixing in a training step: rows, partners, shares, and layer, drawn once for all
 layers of a model."""
 
 import keras
@@ -12,11 +12,11 @@ from keras_modals._src.layers.partners import draw_partners, lacking
 
 
 class StepMixing:
-    """What one training step draws for the layers that mix.
+    """The random draws of one training step for the layers that mix.
 
-    A model has levels, at one of which, drawn anew for each step, the mixing happens: a
-    level is a set of layers that all of a sample passes, and the first of them, its
-    leader, says with its policy which rows are mixed, and how much.
+    A model has levels. Each step draws one of them, where the mixing happens. A level
+    is a set of layers that together see all of a sample. The policy of its first layer,
+    the leader, determines which rows are mixed and how much.
 
     Args:
         leaders: List of the leaders, `LatentAugmentation`s, one for each level.
@@ -26,14 +26,14 @@ class StepMixing:
         strength: Float32 scalar that probabilities are multiplied by; `None` for 1.
 
     Attributes:
-        level: The level drawn: an integer where there is one level, or where steps run
-            eagerly, else an int32 scalar.
-        partner: int32 `(n,)`, the sample that each row that may be moved is mixed with.
-        share: float32 `(n,)`, the partner's share, 0 where a row is not mixed.
+        level: The drawn level: an integer if there is one level or steps run eagerly,
+            else an int32 scalar.
+        partner: int32 `(n,)`, the sample that each movable row is mixed with.
+        share: float32 `(n,)`, the partner's share; 0 if a row is not mixed.
     """
 
     def __init__(self, leaders, labels, rows, seed, strength=None):
-        # The members of a population share what is drawn for layers that they share.
+        # Members of a population share the draws for layers that they share.
         drawn = rows if len(leaders) == 1 else rows.of_members(1)
         count = drawn.moved_copies * drawn.batch
         width = max(leader.num_mixing for leader in leaders)
@@ -45,12 +45,12 @@ class StepMixing:
         samples = drawn.tile_moved(ops.arange(drawn.batch, dtype="int32"))
         operation, kind = leaders[0].operation_that_mixes, leaders[0].labels
         partner = draw_partners(operation, draws[:, :2], samples, labels, kind)
-        # Alone in its batch a sample meets nobody.
+        # A sample alone in its batch has no partner.
         can_mix, always = partner != samples, None
         labeled, apart = labels.samples != IGNORED, lacking(labels)
         both = drawn.tile_moved(labeled) & backend.take_rows(labeled, partner)
         if apart is not None:
-            # What has no label is mixed whatever the policy's probability is.
+            # Unlabeled samples are mixed whatever the policy's probability is.
             always = drawn.tile_moved(apart)
             both = both | (always & backend.take_rows(apart, partner))
         can_mix = can_mix & both
@@ -78,16 +78,18 @@ class StepMixing:
             self.share = backend.take_rows(ops.stack(shares), self.level)
 
     def __call__(self, moved, latents, place, stops_gradient=False, mask=None):
-        """Rows mixed with the latents of their partners, where the level that was drawn
-        is one of a layer's; else as they are.
+        """Mixes rows with their partners' latents, if the drawn level is one of the
+        layer's.
+
+        Otherwise rows are returned unchanged.
 
         Args:
             moved: The rows that may be moved, `(n, features)`.
-            latents: `(batch, features)`, of the samples.
+            latents: `(batch, features)`, the latents of the samples.
             place: The layer's `Place`.
-            stops_gradient: Whether what is mixed sends none to `moved`.
-            mask: Boolean `(batch, ...)`, the positions of the samples, where only those
-                are to be mixed that both have.
+            stops_gradient: Whether to stop the gradient from mixed rows to `moved`.
+            mask: Optional boolean `(batch, ...)`, the valid positions of the samples.
+                Only positions that are valid in both samples are mixed.
         """
 
         def mix(level):
@@ -124,13 +126,13 @@ class StepMixing:
         return moved
 
     def happens(self, place):
-        """Whether the level that was drawn is one of a layer's."""
+        """Whether the drawn level is one of a layer's."""
         if isinstance(self.level, int):
             return place.level <= self.level < place.until
         return (self.level >= place.level) & (self.level < place.until)
 
     def is_mixed(self, before):
-        """Which rows were mixed at a level before the given one, boolean `(n,)`."""
+        """Which rows were mixed at a level below `before`, boolean `(n,)`."""
         return (self.share > 0) & (self.level < before)
 
 
@@ -139,9 +141,10 @@ def _tiled(tensor, copies):
 
 
 def _parts(leader, strength, draws, partner, can_mix, always):
-    """The partners of a leader's rows, and pairs of each mixing operation of its policy
-    and the share that it takes, 0 where it does not act. By the first of them rows are
-    mixed for which `always` says so."""
+    """The partners of a leader's rows, and each mixing operation with its shares.
+
+    Shares are 0 where the operation does not act. Rows marked by `always` are mixed by
+    the first operation."""
     parts = []
     for index, (operation, probability, magnitude) in enumerate(leader.mixing_values()):
         accept, uniform = draws[:, 2 + 2 * index], draws[:, 3 + 2 * index]
@@ -156,8 +159,9 @@ def _parts(leader, strength, draws, partner, can_mix, always):
 
 
 def _share_of_all(parts):
-    """The share of the partner after all of the parts: a second mixing moves further
-    towards the same partner."""
+    """The partner's total share after all parts.
+
+    A second mixing moves further toward the same partner."""
     total = parts[0][1]
     for _, share in parts[1:]:
         total = total + share * (1.0 - total)
@@ -165,15 +169,17 @@ def _share_of_all(parts):
 
 
 def _by_row(values, rows):
-    """A value of one policy as it is, of several once for each row."""
+    """Repeats the values of several policies for their rows; a single value is
+    returned."""
     if not len(values.shape):
         return values
     return ops.repeat(values, ops.shape(rows)[0] // values.shape[0])
 
 
 def _where(mask, mixed, moved):
-    """Rows that are mixed at the positions of a mask, `(n, ...)`, whose features may be
-    on one axis."""
+    """Selects mixed rows at the positions of a mask, `(n, ...)`.
+
+    Features may be flattened to one axis."""
     count = ops.shape(mask)[0]
     mask = ops.reshape(mask, (count, -1))
     shape = (count, ops.shape(mask)[1], -1)

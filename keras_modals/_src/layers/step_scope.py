@@ -1,7 +1,8 @@
-"""How labels and what a step draws reach the layers, and clean latents leave them.
+"""Communication between the training step and the layers.
 
-The train step opens a scope around the model's call; layers look it up. Scopes are
-thread-local, since distribution strategies run replicas in threads.
+The step opens a scope around the model's call. Layers look it up to get labels and
+random draws, and to return clean latents. Scopes are thread-local, since distribution
+strategies run replicas in threads.
 """
 
 import threading
@@ -26,33 +27,33 @@ _local = threading.local()
 Place = namedtuple(
     "Place", ["level", "until", "is_first", "is_last", "members"], defaults=[1]
 )
-Place.__doc__ = """Where a `LatentAugmentation` is among those of its model.
+Place.__doc__ = """The position of a `LatentAugmentation` among those of its model.
 
 Attributes:
-    level: Integer, the first of the levels that it mixes at. Mixing at earlier ones has
+    level: Integer, the first level that it mixes at. Mixing at earlier levels has
         happened before it.
-    until: Integer, the one after the last of them; `level` if it does not mix.
-    is_first: Whether none comes before it: several views begin there.
-    is_last: Whether it is the nearest to the head, whose latents terms see.
-    members: For how many members of a population it has rows.
+    until: Integer, one past the last level that it mixes at; `level` if it does not
+        mix.
+    is_first: Whether no other layer comes before it: several views begin there.
+    is_last: Whether it is the nearest to the head. Terms see its latents.
+    members: Integer, the number of population members it has rows for.
 """
 
 Recorded = namedtuple(
     "Recorded", ["latents", "labels", "sample_weight", "rows"], defaults=[None]
 )
-Recorded.__doc__ = """What a layer received in a step.
+Recorded.__doc__ = """The latents and labels that a layer received in a step.
 
 Attributes:
     latents: `(batch, features)`, of each sample's first view.
-    labels: Groups, or what terms compare, as in `BatchLabels`; -1 for samples without
-        a label, and for those that an earlier layer moved: their latents are of no
-        sample.
+    labels: `groups` or `compared`, as in `BatchLabels`; -1 for samples without a label,
+        and for samples that an earlier layer moved, whose latents are not clean.
     sample_weight: float32 `(batch,)`, 0 for samples that an earlier layer moved, else
-        1; `None` where all are as they were.
-    rows: int32, which of all positions they are; `None` where they are of samples.
+        1; `None` if no layer moved any.
+    rows: int32, indices among all positions; `None` if rows are samples.
 """
 
-#: That of a layer alone.
+#: The place of a single layer.
 ONLY = Place(level=0, until=1, is_first=True, is_last=True)
 
 
@@ -62,17 +63,17 @@ class StepScope:
     Args:
         labels: The `BatchLabels` of the step; `None` at inference.
         rows: The `RowMap` of the step; `None` at inference.
-        mixing: The `StepMixing`; `None` where no layer mixes.
+        mixing: The `StepMixing`; `None` if no layer mixes.
         places: Dict from the names of the model's layers to their `Place`.
         strength: Float32 scalar that the layers' probabilities are multiplied by;
             `None` for 1.
-        has_positions: Whether each position of a sample has a target: it is then mixed
-            where both samples have it, and else left alone.
+        has_positions: Whether each position of a sample has a target. Only positions
+            that are valid in both samples are then mixed.
 
     Attributes:
-        member_outputs: What each head of a population says, at inference.
-        mask: Boolean `(batch, ...)`, which positions of the samples are there, before
-            any mixing; `None` where no mask reaches a layer.
+        member_outputs: The outputs of each head of a population, at inference.
+        mask: Boolean `(batch, ...)`, the valid positions of the samples before any
+            mixing; `None` if no mask reaches a layer.
     """
 
     def __init__(
@@ -93,20 +94,21 @@ class StepScope:
         self._places = places or {}
         self._recorded: dict[str, Any] = {}
         self._moved: list = []
-        # Places at which all of a sample is mixed, whatever its mask says.
+        # Places that mix all positions of a sample, whatever its mask is.
         self._mixed_whole: list = []
 
     def place_of(self, name):
-        """The `Place` of a layer of the model that is trained."""
+        """The `Place` of a layer of the trained model."""
         if name not in self._places:
             raise ValueError(
-                f"The layer '{name}' is none of the model that is trained: give that "
+                f"The layer '{name}' is not part of the trained model. Give that "
                 "model a layer of its own."
             )
         return self._places[name]
 
     def enter(self, layer):
-        """The `Place` of a layer that augments in this step, which it does once."""
+        """Registers a layer that augments in this step, at most once, and returns
+        its `Place`."""
         place = self.place_of(layer.name)
         if layer.name in self._recorded:
             raise ValueError(
@@ -119,20 +121,22 @@ class StepScope:
         return place
 
     def check_all_ran(self):
-        """Refuses a step in which a layer did not run: labels would be mixed where its
-        latents are not."""
+        """Raises if a layer did not run in the step.
+
+        Labels would otherwise be mixed without their latents."""
         missing = [name for name in self._places if name not in self._recorded]
         if missing:
             raise ValueError(
-                "These `LatentAugmentation` layers did not run in a training step, as "
-                "in a model that is called with `training=False`: put them outside of "
-                f"it. Received: {missing}"
+                "Some `LatentAugmentation` layers did not run in a training step, for "
+                "example because a nested model is called with `training=False`. Put "
+                f"them outside of that model. Received: {missing}"
             )
 
     def keep_mask(self, mask):
-        """Keeps the first mask that reaches a layer, where it is of the positions that
-        have targets: at a later one, that of what is mixed has the positions of two
-        samples."""
+        """Keeps the first mask that reaches a layer, if its positions are those of the
+        targets.
+
+        At a later layer, the mask of a mixed row has the positions of two samples."""
         if mask is None or self.mask is not None or not self.has_positions:
             return
         targets = self.labels.targets
@@ -140,13 +144,17 @@ class StepScope:
             self.mask = ops.cast(mask, "bool")
 
     def mask_at(self, place, latents, mask):
-        """The mask of positions that only those who both have them are mixed at, at the
-        place of a layer that mixes; `None` where all of a sample is mixed.
+        """The mask of positions for mixing at a layer's place.
+
+        Only positions that are valid in both samples are mixed.
 
         Args:
             place: The layer's `Place`.
-            latents: What the layer receives.
-            mask: The mask beside it, `None` for none.
+            latents: The layer's input.
+            mask: The mask of the input; `None` for none.
+
+        Returns:
+            A boolean mask; `None` to mix all positions of a sample.
         """
         has_mask = self.mask is not None and mask is not None
         if has_mask and fits(self.mask, latents):
@@ -155,8 +163,9 @@ class StepScope:
         return None
 
     def mask_of_targets(self):
-        """The positions at which targets are mixed as latents were, boolean
-        `(batch, ...)`; `None` for all."""
+        """The positions where targets are mixed like latents, boolean `(batch, ...)`.
+
+        `None` for all positions."""
         if self.mask is None or self.mixing is None:
             return self.mask
         mask = self.mask
@@ -169,15 +178,16 @@ class StepScope:
         return mask
 
     def record(self, layer, latents):
-        """Keeps a layer's latents, of each sample's first view, `(batch, features)`."""
+        """Records a layer's latents of each sample's first view,
+        `(batch, features)`."""
         self._recorded[layer.name] = latents, list(self._moved)
 
     def recorded(self, layer, labels):
-        """What there is of a layer, as `Recorded`.
+        """Returns what was recorded for a layer, as `Recorded`.
 
         Args:
             layer: A `LatentAugmentation`.
-            labels: Of `labels`, the groups, for a memory, or what terms compare.
+            labels: An entry of `labels`: `groups` for a memory, `compared` for terms.
         """
         latents, moved = self._recorded[layer.name]
         level = self.place_of(layer.name).level
@@ -193,7 +203,7 @@ class StepScope:
         return Recorded(latents, labels, weights)
 
     def _of_positions(self, layer, latents, labels, moved):
-        """Of the positions that have a label, some that are drawn."""
+        """Records for a random sample of the positions that have a label."""
         latents = layer.rows_of(latents)
         check_positions(layer.name, latents, labels)
         batch = ops.shape(self.labels.samples)[0]
@@ -210,7 +220,7 @@ class StepScope:
         return Recorded(latents, labels, weights, drawn)
 
     def mark_moved(self, touched):
-        """Says which of the rows that may be moved a layer has moved."""
+        """Records which of the movable rows a layer has moved."""
         if not self.rows.has_clean_view:
             self._moved.append(self._of_first_views(touched))
 
