@@ -535,8 +535,8 @@ def _other_partners():
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (_half_mixed, r"goes past the layers \['left'\].*meets them in 'meeting'"),
-        (_inside_a_block, r"goes past the layers \['inside'\].*'meeting'"),
+        (_half_mixed, r"bypasses the layers \['left'\].*meets them in 'meeting'"),
+        (_inside_a_block, r"bypasses the layers \['inside'\].*'meeting'"),
         (_shared, r"used once.*Received: \['both'\]"),
         (_shared_model, r"used once.*Received: \['both'\]"),
         (_other_classes, r"one `labels`.*num_classes=2.*num_classes=3"),

@@ -186,7 +186,7 @@ def test_images():
 # As of tokens ---------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:.* have no label and taught nothing")
+@pytest.mark.filterwarnings("ignore:.* have no label and were not used")
 @pytest.mark.parametrize("kind", ["index", "one_hot", "ignored"])
 def test_strings_train_as_their_tokens(kind):
     texts, labels = make_texts()
@@ -233,7 +233,7 @@ def test_unlabeled_texts_are_learned_from():
     history = model.fit(data, epochs=2, verbose=0, shuffle=False).history
     assert data.epoch == 2
     assert history["ignored_labels"] == [pytest.approx(2 / 3)] * 2
-    with pytest.raises(ValueError, match="evaluated must have labels"):
+    with pytest.raises(ValueError, match="to evaluate must have labels"):
         model.fit(data, validation_data=(x, [-1] * 20), verbose=0)
 
 
@@ -372,7 +372,9 @@ def test_the_inference_model_of_a_class_without_config():
     x, _ = make_texts()
     task = text_classifier()
     model = keras_modals.augment(Own(task.backbone, 1, preprocessor=task.preprocessor))
-    with pytest.warns(UserWarning, match=r"no `Own`.*`model\.predict\(preprocessor\("):
+    with pytest.warns(
+        UserWarning, match=r"not a `Own`.*`model\.predict\(preprocessor\("
+    ):
         plain = model.inference_model()
     found = outputs(plain, model.preprocessor(x))
     np.testing.assert_allclose(found, outputs(model, x), 1e-6, 1e-6)

@@ -783,7 +783,7 @@ def test_labels_out_of_range_in_a_stream_touch_no_memory(rng):
         ({"prior_weight": float("nan")}, "prior_weight=nan"),
         ({"prior_weight": -1}, "prior_weight=-1"),
         ({"terms": ["triplet"]}, r"terms=\['triplet'\]"),
-        ({"terms": [Triplets(0.1)], "triplet_weight": 0.2}, "one term of a kind"),
+        ({"terms": [Triplets(0.1)], "triplet_weight": 0.2}, "one term of each kind"),
     ],
 )
 def test_refuses_compile_arguments(arguments, message):

@@ -383,7 +383,7 @@ def test_a_network_that_is_frozen_or_runs_as_at_inference_has_no_place_inside():
         return keras_modals.augment(model).found_places
 
     frozen = places(True, False)
-    assert [why for _, why in frozen] == ["behind what is frozen", "the head's input"]
+    assert [why for _, why in frozen] == ["after frozen layers", "the head's input"]
     assert frozen[0][0].startswith("global_average_pooling2d")
     assert frozen[1][0] == "own (16,)"
     trained = places(False, False)

@@ -581,7 +581,10 @@ def _other_axis():
     ("wrong", "message"),
     [
         (_pooled, "act at each position with a label"),
-        (_other_positions, "'few', the positions of the latents differ.*12 positions, 24 labels"),
+        (
+            _other_positions,
+            "'few', the positions of the latents differ.*12 positions, 24 labels",
+        ),
         (_balanced, "Use `partners='any'`"),
         (_pooled_output, "no axis of positions"),
         (_one_label, r"shape \(batch, positions\).*shape \(12,\)"),

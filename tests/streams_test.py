@@ -239,7 +239,7 @@ def test_samples_that_the_user_gives_no_label_are_no_fault(stream, rng):
     labels = np.where(rng.random(SIZE) < 0.5, -1, np.arange(SIZE) % 3)
     loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
     model = model_of(3, "softmax", loss)
-    with pytest.warns(UserWarning, match="no label and taught nothing"):
+    with pytest.warns(UserWarning, match="no label and were not used"):
         history = fit(model, stream(x_of(rng), labels))
     fit(model, stream(x_of(rng), labels))
     np.testing.assert_allclose(history["ignored_labels"], [np.mean(labels == -1)])

@@ -718,7 +718,7 @@ def test_joined_data_are_for_what_learns_from_them(rng):
     x, y = parts(rng)
     model = keras_modals.augment(network(3, "softmax"))
     model.compile("sgd", SPARSE)
-    with pytest.raises(ValueError, match="compile with `consistency_weight`"):
+    with pytest.raises(ValueError, match="Compile with `consistency_weight`"):
         model.fit(join_unlabeled((x[:16], y), x[16:]), verbose=0)
 
 
@@ -768,7 +768,7 @@ def test_other_refusals(rng):
     with pytest.raises(ValueError, match="leave `threshold` out for a regression"):
         numbers.compile("sgd", "mse", terms=[Consistency(1.0, threshold=0.9)])
     numbers.compile("sgd", "mse", consistency_weight=1.0)
-    with pytest.raises(ValueError, match="must be floats, NaN where there is none"):
+    with pytest.raises(ValueError, match="must be floats, with NaN"):
         numbers.fit(x[:16, :6], y, verbose=0)
     search = keras_modals.SharedEncoderSearch(
         keras_modals.augment(network(3, "softmax"), layer="head")

@@ -1,4 +1,4 @@
-"""How the `LatentAugmentation` layers of a model follow each other."""
+"""Order and levels of the `LatentAugmentation` layers of a model."""
 
 import dataclasses
 from collections import namedtuple
@@ -13,11 +13,12 @@ from keras_modals._src.models.graph import Graph, find_layers
 
 @dataclasses.dataclass(frozen=True)
 class Arrangement:
-    """The augmenting layers of a model. No container: Keras would save the layers in it
-    a second time.
+    """The augmenting layers of a model.
+
+    Not a container: Keras would save the layers in it a second time.
 
     Attributes:
-        layers: List of the `LatentAugmentation`s, each after those that it depends on.
+        layers: List of the `LatentAugmentation`s, in topological order.
         places: Dict from their names to their `Place`.
         leaders: List of the first layer of each level.
         reached: List of booleans, one for each of `model.outputs`: whether its rows are
@@ -34,15 +35,15 @@ Node = namedtuple("Node", ["operation", "inputs", "masks", "outputs"])
 
 
 def arrange(model, num_views=1):
-    """The `Arrangement` of a Functional model's layers.
+    """Computes the `Arrangement` of a Functional model's layers.
 
-    A layer that mixes has the level after those of the mixing layers before it; in a
-    branch with fewer of them it mixes at later levels as well, so that all of a sample
-    is mixed at every level.
+    The level of a layer that mixes follows those of the mixing layers before it. In a
+    branch with fewer such layers, a layer also mixes at later levels, so that all of a
+    sample is mixed at every level.
 
     Raises:
-        ValueError: Where a layer is used several times, or a part of a sample would go
-            past the layers of a level, or past those that make several views.
+        ValueError: If a layer is used several times, or a part of a sample bypasses the
+            layers of a level, or the layers that create several views.
     """
     nodes, inputs, outputs, _graphs = _expanded(model)
     layers = _layers(nodes)
@@ -89,7 +90,7 @@ def arrange(model, num_views=1):
 
 
 def _ends(nodes, outputs, starts, count):
-    """For each layer's name the first level at which another one after it mixes."""
+    """For each layer's name, the first level at which a later layer mixes."""
     until = dict.fromkeys(outputs, count)
     ends = {}
     for node in reversed(nodes):
@@ -113,21 +114,21 @@ def _check_used_once(model, layers):
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            "Each `LatentAugmentation` must be used once, and have a name of its own: "
-            f"give each place a layer. Received: {twice} several times"
+            "Each `LatentAugmentation` must be used once and have a unique name. Use a "
+            f"separate layer for each place. Received: {twice} several times"
         )
     found = [layer.name for layer in find_layers(model, LatentAugmentation)]
     lost = [name for name in found if name not in names]
     if lost:
         raise ValueError(
-            "Each `LatentAugmentation` must lie on the way to an output. "
-            f"Received: {lost}, which do not"
+            "Each `LatentAugmentation` must be on a path to an output. "
+            f"Received: {lost}, which are not"
         )
 
 
 def _check_all_mixed(nodes, inputs, outputs, mixed, at_level):
-    """Refuses a level at which a part of a sample goes past the layers that mix, to an
-    output that depends on some that do."""
+    """Raises if a part of a sample bypasses the layers that mix at a level, on its way
+    to an output that depends on them."""
     names = [layer.name for layer in at_level]
     past, meets = set(inputs), None
     for node in nodes:
@@ -140,9 +141,9 @@ def _check_all_mixed(nodes, inputs, outputs, mixed, at_level):
                 meets = node.operation.name
     if any(each in past and each in mixed for each in outputs):
         raise ValueError(
-            f"A part of each sample goes past the layers {names}, so that it would not "
-            f"be mixed where the label is; it meets them in '{meets}'. Put a "
-            "`LatentAugmentation` where all of a sample comes through it, or one into "
+            f"A part of each sample bypasses the layers {names} and would not be mixed "
+            f"although its label is; it meets them in '{meets}'. Put a "
+            "`LatentAugmentation` where all of a sample passes through it, or one in "
             "each branch, or use a policy without `class_mixing`."
         )
 
@@ -163,18 +164,18 @@ def _check_views(nodes, seen, layers, places):
     if merging:
         raise ValueError(
             f"With several views, every input of a layer after '{', '.join(names)}' "
-            "must come through it, since it has more rows. Another branch of the "
-            f"graph, or a mask, meets it in: {merging}. Use `num_views=1`, or insert "
-            "the layer after they meet."
+            "must pass through it, since it adds rows. Another branch of the graph, or "
+            f"a mask, meets it in: {merging}. Use `num_views=1`, or insert the layer "
+            "after they meet."
         )
 
 
 def summary_lines(arrangement, found):
-    """Lines that say where a model augments, and why there.
+    """Lines that describe where a model augments and why.
 
     Args:
         arrangement: The model's `Arrangement`.
-        found: Pairs of a place and why it was chosen, or nothing.
+        found: Pairs of a place and the reason for it, or nothing.
     """
     count = len(arrangement.leaders)
     head = "mixes nothing"
@@ -193,9 +194,10 @@ def summary_lines(arrangement, found):
 
 
 def _expanded(model):
-    """All calls of a model, those of nested models in place of theirs where these
-    augment; the keys of its inputs and outputs; and the graphs, whose tensors' ids are
-    the keys."""
+    """All calls of a model, expanding nested models that augment.
+
+    Returns the calls, the keys of the model's inputs and outputs, and the graphs. Keys
+    are ids of the graphs' tensors."""
     graph = Graph(model)
     names: dict[int, int] = {}
     kept = [graph]

@@ -1,4 +1,4 @@
-"""Numbers of a compiled model that change without tracing it again."""
+"""Assignment of numbers to a compiled model without retracing."""
 
 from keras_modals._src.arguments import BOUNDS, check_bounds
 from keras_modals._src.layers.latent_dropout import LatentDropout
@@ -10,7 +10,7 @@ def _assign_dropout(model, value):
     layers = find_layers(model, LatentDropout)
     if not layers and value:
         raise ValueError(
-            "The model has no `LatentDropout` layer: make it with "
+            "The model has no `LatentDropout` layer. Create it with "
             "`augment(model, dropout=0.0)`, or another rate. "
             f"Received: dropout={value}"
         )
@@ -39,7 +39,7 @@ def _assign_weight(model, name, value):
         weight.assign(value)
     elif value:
         raise ValueError(
-            f"`{name}` was 0 when the model was compiled, which left the term out. "
+            f"`{name}` was 0 when the model was compiled, so the term was left out. "
             f"Compile with a positive `{name}`. Received: {name}={value}"
         )
 

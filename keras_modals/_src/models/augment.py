@@ -17,10 +17,10 @@ from keras_modals._src.models.task import task_of
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.training.outputs import by_output, check_outputs, output_names
 
-#: What `layer` may be instead of a layer.
+#: Values of `layer` that do not name a layer.
 WORDS = ("auto", "input", "head")
 
-#: The steps over which mixing sets in.
+#: Default warmup steps if the policy mixes.
 DEFAULT_WARMUP = 100
 
 
@@ -37,53 +37,53 @@ def augment(
     label_output=None,
     **layer_arguments,
 ):
-    """Turns a classifier, or a regression, into a `ModalsModel` that augments latents.
+    """Turns a classifier or regression model into a `ModalsModel` that augments
+    latents.
 
     The result has the same inputs and outputs, and new layers with the same names and
-    weights: `model` itself is left as it is. If `model` is compiled, so is the
-    result, with the same settings and a fresh optimizer.
+    weights. `model` itself is not changed. If `model` is compiled, so is the result,
+    with the same settings and a fresh optimizer.
 
-    By default it is latent mixing at a random depth: in each training step, half of a
-    batch's rows are mixed with other rows, their labels alike, at one of several places
-    of the model, drawn anew. `ModalsModel.places_summary` says where these are, and why
-    they were chosen.
+    By default, samples are mixed at a random depth. Each training step mixes half of
+    the batch's rows, and their labels, with other rows, at one of several places in the
+    model. `ModalsModel.places_summary` lists these places and why they were chosen.
 
-    Of a KerasHub task, the result has the preprocessor: it takes the same strings, or
-    images.
+    The result keeps the preprocessor of a KerasHub task, so it accepts the same strings
+    or images.
 
-    Layers are made anew from their configs and compared with the original ones. If a
-    layer with weights cannot be made so, the result shares the layers of `model`, and a
-    warning says it. A model whose class overrides what Keras does in training is
-    refused: derive it from `ModalsModel`.
+    Layers are recreated from their configs and compared with the originals. If this
+    fails for a layer with weights, the result shares the layers of `model`, and a
+    warning is issued. A model whose class overrides training methods of Keras is
+    rejected: derive its class from `ModalsModel` instead.
 
     Args:
         model: A built Functional or Sequential model.
-        layer: Where to augment. `"auto"`: at the model's input where that is a signal,
-            behind preprocessing layers, behind the embeddings of token and category
-            numbers, and behind frozen layers; at up to three places inside; and at the
-            head's input. `"input"`: at the first of these places alone. `"head"`: at
-            the input of the last layer with weights, the classifier's head, alone. Or a
-            layer, behind which to augment: its name, its
-            index in `model.layers`, or the layer itself, also where its name is one of
-            these words; or a list of such. Defaults to `"auto"`.
-        num_classes: Integer, or `labels=keras_modals.Values()` for a regression.
-            Defaults to what the (label) output and its loss tell: numbers where the
-            model is compiled with a loss of regression, as `"mse"` is; several labels
-            at once where it ends in a sigmoid of several; else as many classes as the
-            output is wide, 2 for a width of 1. With axes of positions, each of these
-            has a label.
-        policy: A `keras_modals.Policy`, which acts at the place that is the nearest to
-            the head; the others have those of its operations that mix, if any, and are
-            left out if none does. Or a list of policies, one for each place. Defaults
-            to `keras_modals.DEFAULT_POLICY`.
-        dropout: Float in `[0, 1)`, the rate of a `LatentDropout` behind the last place,
-            which a schedule or search can change. At 0 there is such a layer, which
-            drops nothing. Defaults to `None`, for no layer.
+        layer: Where to augment. `"auto"` selects the model's input if it is a signal
+            (after preprocessing layers, after the embeddings of token and category
+            numbers, and after frozen layers), up to three places inside, and the
+            head's input. `"input"` selects only the first of these places. `"head"`
+            selects only the input of the last layer with weights, the classifier's
+            head. Or a layer whose output to augment: its name, its index in
+            `model.layers`, or the layer itself (also to refer to a layer that has one
+            of these names); or a list of layers. Defaults to `"auto"`.
+        num_classes: Integer, the number of classes. For a regression, pass
+            `labels=keras_modals.Values()` instead. Defaults to what the (label) output
+            and its loss imply: numbers if the model is compiled with a regression loss
+            such as `"mse"`; several labels at once if it ends in a sigmoid of width 2
+            or more; else the width of the output as the number of classes, 2 for a
+            width of 1. If the output has axes of positions, each position has a label.
+        policy: A `keras_modals.Policy` for the place nearest to the head. Other places
+            get those of its operations that mix, and are left out if there are none.
+            Or a list of policies, one for each place. Defaults to
+            `keras_modals.DEFAULT_POLICY`.
+        dropout: Float in `[0, 1)`, the rate of a `LatentDropout` after the last place,
+            which a schedule or search can change. With 0, the layer is added but drops
+            nothing. Defaults to `None`, for no layer.
         num_views, clean_view, label_output: As in `ModalsModel`.
-        warmup_steps: As in `ModalsModel`. Defaults to `None`: 100 where the policy
-            mixes, and 0 where it does not.
-        **layer_arguments: Further arguments of `LatentAugmentation`; those of the class
-            memory hold at the last place.
+        warmup_steps: As in `ModalsModel`. Defaults to `None`: 100 if the policy mixes,
+            else 0.
+        **layer_arguments: Further arguments of `LatentAugmentation`. Those of the class
+            memory apply to the last place.
 
     Returns:
         A `ModalsModel`.
@@ -107,13 +107,13 @@ def augment(
     )
     if present:
         raise ValueError(
-            "The model has a `LatentAugmentation` layer already. "
+            "The model already has a `LatentAugmentation` layer. "
             f"Received: {[found.name for found in present]}"
         )
     functional = _graph(model)
     check_outputs(functional)
     names = output_names(functional)
-    # An unknown name is refused by `ModalsModel`, which knows several outputs as well.
+    # `ModalsModel` raises for an unknown name; it also checks several outputs.
     label_name = label_output if label_output in names else names[0]
     output = by_output(functional.output, names)[label_name]
     if num_classes is not None:
@@ -147,7 +147,7 @@ def augment(
     result = ModalsModel(
         copied.input,
         copied.output,
-        # On PyTorch, a variable's path cannot have a dot in it.
+        # On PyTorch, a variable's path must not contain a dot.
         name=model.name.replace(".", "_"),
         num_views=num_views,
         clean_view=clean_view,
@@ -159,7 +159,7 @@ def augment(
     result.found_places = [_described(place, graph) for place, _ in used]
     if not model.trainable:
         result.trainable = False
-    # It decides whether Keras scales the loss.
+    # The policy decides whether Keras scales the loss.
     result.dtype_policy = model.dtype_policy
     if model.compiled:
         compile_alike(result, model)
@@ -167,7 +167,7 @@ def augment(
 
 
 def _graph(model):
-    """The model as a plain Functional one."""
+    """Returns the model as a plain Functional model."""
     try:
         graph = plain(model) if isinstance(model, keras.Model) else None
     except (AttributeError, IndexError, TypeError, ValueError):
@@ -175,9 +175,9 @@ def _graph(model):
     if graph is None:
         raise ValueError(
             "`augment` rebuilds the graph of a built Functional or Sequential model. A "
-            "subclassed model has none: build its layers into a Functional model with "
-            "a `LatentAugmentation` instead. A Sequential model needs an `Input`, or a "
-            f"first call. Received: model={model!r}"
+            "subclassed model has no graph: build its layers into a Functional model "
+            "with a `LatentAugmentation` instead. A Sequential model needs an `Input`, "
+            f"or must be called once. Received: model={model!r}"
         )
     names = overridden(model)
     if names:
@@ -190,7 +190,7 @@ def _graph(model):
     return graph
 
 
-#: Methods of a class of its own that do not change what a model says or learns.
+#: Methods that a model's class may override without changing its outputs or training.
 _HARMLESS = (
     "build",
     "build_from_config",
@@ -210,8 +210,9 @@ _HARMLESS = (
 
 
 def overridden(model):
-    """Names of methods that a model's own class has in place of Keras's. Those of
-    Keras Hub's tasks only prepare data."""
+    """Names of Keras's methods that a model's own class overrides.
+
+    Overrides in KerasHub's tasks are skipped, since they only prepare data."""
     names: set[str] = set()
     for base in type(model).__mro__:
         if base.__module__.split(".")[0] in ("keras", "keras_hub", "keras_modals"):
@@ -223,8 +224,7 @@ def overridden(model):
 
 
 def _places(model, graph, calls, layer):
-    """The `Found` places that `layer` says, and the calls that see what is made
-    there."""
+    """The `Found` places selected by `layer`, and the calls that use the new layers."""
     if isinstance(layer, str) and layer in WORDS:
         head = _find_head(graph, calls)
         if layer == "head":
@@ -236,19 +236,19 @@ def _places(model, graph, calls, layer):
         return found[:1] if layer == "input" else found, calls
     several = isinstance(layer, (list, tuple))
     found = [
-        Found([_output_of(model, graph, each)], "as told")
+        Found([_output_of(model, graph, each)], "as requested")
         for each in (layer if several else [layer])
     ]
     if not found or len({id(each.tensors[0]) for each in found}) < len(found):
         raise ValueError(
-            "Expected one place or more in `layer`, each once. "
+            "Expected one or more different places in `layer`. "
             f"Received: layer={layer!r}"
         )
     return found, graph.calls
 
 
 def _find_head(graph, calls):
-    """The last call of a layer with weights."""
+    """Finds the last call of a layer with weights."""
     weighted = [call for call in calls if getattr(call.operation, "weights", None)]
     if not weighted:
         raise ValueError(
@@ -258,13 +258,13 @@ def _find_head(graph, calls):
     head = weighted[-1].operation
     if isinstance(head, keras.layers.Embedding):
         raise ValueError(
-            f"The last layer with weights, '{head.name}', is an embedding: before it "
-            f"there are no latents. Pass `layer`, one of {_layer_names(graph)}"
+            f"The last layer with weights, '{head.name}', is an embedding, so there "
+            f"are no latents before it. Pass `layer`, one of {_layer_names(graph)}"
         )
     if isinstance(head, keras.Model):
         raise ValueError(
-            f"The last layer with weights, '{head.name}', is a model, whose latents "
-            "lie inside it: augment that model, and build the outer one on the result; "
+            f"The last layer with weights, '{head.name}', is a model, and the latents "
+            "are inside it. Augment that model and build the outer one on the result, "
             f"or pass `layer`, one of {_layer_names(graph)}, if one has latents."
         )
     if len([call for call in calls if call.operation is head]) > 1:
@@ -274,26 +274,26 @@ def _find_head(graph, calls):
 
 def _used_several_times(name):
     return (
-        f"The layer '{name}' is used several times in the model. Pass as `layer` one "
-        f"that is used once. Received: layer={name!r}"
+        f"The layer '{name}' is used several times in the model. Pass a `layer` that "
+        f"is used once. Received: layer={name!r}"
     )
 
 
 def _input_of(graph, head):
-    """The tensor that the head takes."""
+    """The input tensor of the head."""
     name = head.operation.name
     if len(head.inputs) != 1 or not head.args or head.args[0] is not head.inputs[0]:
         raise ValueError(
-            f"The last layer with weights, '{name}', takes several tensors: there "
-            "is no latent before it. Pass `layer`, the name of one after which "
-            f"samples are single tensors, of {_layer_names(graph)}; if that is "
-            "the head alone, split it into an encoder and a head."
+            f"The last layer with weights, '{name}', takes several tensors, so there "
+            "is no single latent before it. Pass `layer`, one of "
+            f"{_layer_names(graph)}, whose output is a single tensor per sample. If "
+            "only the head has one, split it into an encoder and a head."
         )
     return _latents(head.args[0], name)
 
 
 def _output_of(model, graph, layer):
-    """The tensor that comes from a layer, given by itself, its index or its name."""
+    """The output tensor of a layer, given the layer, its index, or its name."""
     name = _layer_name(model, graph, layer)
     outputs = [
         tensor
@@ -314,7 +314,7 @@ def _layer_names(graph):
 
 
 def _layer_name(model, graph, layer):
-    """The name of a layer in the graph of a model, given it, its index or its name."""
+    """The name of a layer of a model, given the layer, its index, or its name."""
     name = layer
     if isinstance(layer, keras.layers.Layer):
         name = layer.name if any(each is layer for each in model.layers) else None
@@ -324,8 +324,8 @@ def _layer_name(model, graph, layer):
     known = [*graph.input_names, *_layer_names(graph)]
     if name not in known:
         raise ValueError(
-            "No such layer. Expected a name, an index in `model.layers` or a layer, of "
-            f"{known}. Received: layer={layer!r}"
+            "Unknown layer. Expected a name, an index in `model.layers` or a layer, "
+            f"among {known}. Received: layer={layer!r}"
         )
     return name
 
@@ -334,15 +334,16 @@ def _latents(tensor, name):
     is_one = isinstance(tensor, keras.KerasTensor)
     if not is_one or "float" not in tensor.dtype or tensor.sparse:
         raise ValueError(
-            f"At the layer '{name}' samples are no latents: `LatentAugmentation` takes "
-            "one dense tensor of floats. Pass another `layer`; for whole numbers, such "
-            f"as ids, one after their embedding. Received: {tensor}"
+            f"The output of the layer '{name}' cannot be augmented: "
+            "`LatentAugmentation` takes one dense tensor of floats. Pass another "
+            "`layer`; for integers such as token ids, a layer after their embedding. "
+            f"Received: {tensor}"
         )
     return tensor
 
 
 def _policies(policy, layer, count):
-    """The policy of each place, `None` for no layer there."""
+    """The policy of each place; `None` for no layer there."""
     if isinstance(policy, (list, tuple)):
         if len(policy) != count:
             raise ValueError(
@@ -357,25 +358,25 @@ def _policies(policy, layer, count):
 
 
 def _mixes(policies):
-    """Whether a policy has an operation that mixes."""
+    """Whether any of the policies has an operation that mixes."""
     return any(
         isinstance(policy, Policy) and policy.mixing_part() for policy in policies
     )
 
 
 def _make_layers(policy, arguments, index, is_last):
-    """A new `LatentAugmentation`, with a seed of its own."""
+    """Creates a `LatentAugmentation` with its own seed."""
     arguments = dict(arguments)
     if not is_last:
         arguments.pop("memory_size", None)
     seed = arguments.pop("seed", None)
-    # No two layers draw alike; of a number of them the last one has the seed.
+    # Layers must not draw the same numbers. The last one has the given seed.
     seed = None if seed is None else seed + 1000 * index
     return [LatentAugmentation(policy=policy, seed=seed, **arguments)]
 
 
 def _with_dropout(make, rate, seed):
-    # Another seed, so that what is dropped does not follow what is moved.
+    # A different seed, so that dropout is independent of the moves.
     return [*make(), LatentDropout(rate, None if seed is None else seed + 1)]
 
 

@@ -1,4 +1,4 @@
-"""One model compiled as another one is."""
+"""Copying of compile settings between models."""
 
 import inspect
 import warnings
@@ -7,14 +7,14 @@ import keras
 
 
 def compile_alike(result, model, **weights):
-    """Compiles a model as another one is, or warns where that cannot be copied.
+    """Compiles a model like another one, or warns if the settings cannot be copied.
+
+    Losses are those of the other model; optimizer and metrics are created anew.
 
     Args:
         result: The model to compile.
-        model: The other one.
-        **weights: Those of terms, `<kind>_weight`.
-
-    Losses are the other model's own; its optimizer and metrics are made anew.
+        model: The model to copy settings from.
+        **weights: Weights of terms, `<kind>_weight`.
     """
     try:
         config = dict(model.get_compile_config())
@@ -23,8 +23,8 @@ def compile_alike(result, model, **weights):
             arguments = keras.saving.deserialize_keras_object(config)
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         warnings.warn(
-            f"The new model '{result.name}' is not compiled, since the settings of the "
-            f"original could not be copied: call `compile` on it. ({error})",
+            f"The new model '{result.name}' is not compiled, because the settings of "
+            f"the original could not be copied: call `compile` on it. ({error})",
             stacklevel=3,
         )
         return
@@ -39,9 +39,10 @@ def compile_alike(result, model, **weights):
 
 
 def own_objects(model):
-    """Dict from name to the classes and functions that a model is compiled with and
-    that are none of Keras's, where a name stands for one. A config has only the names
-    of metrics' functions, and Keras offers no other way to read them, nor a schedule.
+    """Dict from name to the custom classes and functions that a model is compiled with.
+
+    Ambiguous names are left out. A config has only the names of metric functions, and
+    Keras offers no other way to read them, nor a learning rate schedule.
     """
     compiled = getattr(model, "_compile_metrics", None)
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
@@ -63,8 +64,10 @@ def own_objects(model):
 
 
 def _copy_exclusions(optimizer, result, model):
-    """Excludes from weight decay what a model's optimizer excludes. The optimizer's
-    config does not have it, and Keras offers no other way to read it."""
+    """Copies the exclusions from weight decay of a model's optimizer.
+
+    The optimizer's config does not contain them, and Keras offers no other way to read
+    them."""
     original = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     pattern = getattr(original, "_exclude_from_weight_decay_pattern", None)
     excluded = getattr(original, "_exclude_from_weight_decay", None) or set()
@@ -82,15 +85,15 @@ def _copy_exclusions(optimizer, result, model):
     )
     if len(variables) < len(excluded):
         warnings.warn(
-            f"The new model '{result.name}' decays variables that the original "
-            "excludes from weight decay, since it has others in their place: compile "
-            "it with an optimizer that excludes them by `var_names`.",
+            f"The new model '{result.name}' applies weight decay to variables that the "
+            "original excludes, because they were replaced by new ones. Compile it "
+            "with an optimizer that excludes them by `var_names`.",
             stacklevel=4,
         )
 
 
 def _keys(variable):
-    """What an optimizer that excludes a variable has in its set, on any backend."""
+    """What an optimizer stores for a variable that it excludes, on any backend."""
     optimizer = keras.optimizers.SGD()
     optimizer.exclude_from_weight_decay(var_list=[variable])
     return optimizer._exclude_from_weight_decay

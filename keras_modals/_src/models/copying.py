@@ -1,4 +1,4 @@
-"""Copies of Functional models, layer by layer and on the layers' own classes."""
+"""Copies of Functional models, layer by layer, with the layers' own classes."""
 
 import tempfile
 import types
@@ -13,11 +13,11 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class CopyError(ValueError):
-    """A layer whose config does not make one like it."""
+    """A layer cannot be recreated from its config."""
 
 
 def copy_model(model):
-    """A copy of a model, as `copy_graph` makes it, with an unchanged graph."""
+    """Copies a model with `copy_graph`, without changing the graph."""
     return copy_graph(model, lambda: _call)
 
 
@@ -26,11 +26,11 @@ def _call(layer, *args, **kwargs):
 
 
 def copy_graph(model, make_call):
-    """A plain, uncompiled copy of a model, with its graph rebuilt on the way.
+    """Returns a plain, uncompiled copy of a model with its graph rebuilt.
 
-    Layers are made anew from their config, on their own class, and take over weights,
-    seeds and vocabularies. If a layer with weights cannot be made so, the graph is
-    rebuilt on the model's own layers, and a warning says it.
+    Layers are recreated from their configs, with their own classes, and get the
+    weights, seeds, and vocabularies of the originals. If this fails for a layer with
+    weights, the graph is rebuilt on the model's own layers, and a warning is issued.
 
     Args:
         model: A built Functional or Sequential model.
@@ -60,16 +60,17 @@ def _rebuilt(graph, model, copier, call):
 
 
 def split(model, layer):
-    """What leads to a layer of a Functional model, and what follows it.
+    """Splits a Functional model at a layer.
 
     Args:
         model: A Functional model.
         layer: One of `model.layers`, called once.
 
     Returns:
-        Pair of the tensors of `model` that what follows needs, the layer's input first,
-        and a Functional model, on copies of its layers, from the layer's output and the
-        others of these to those of `model.outputs` that depend on the layer.
+        Pair of a list of tensors and a Functional model. The tensors are those of
+        `model` that the part after the layer needs, the layer's input first. The model
+        is that part, on copies of its layers: it maps the layer's output and the other
+        tensors to those of `model.outputs` that depend on the layer.
     """
     graph = Graph(model)
     (call,) = (each for each in graph.calls if each.operation is layer)
@@ -83,7 +84,7 @@ def split(model, layer):
     for each in calls:
         starts += [t for t in each.inputs if id(t) not in reached]
     starts = list({id(tensor): tensor for tensor in starts}.values())
-    # Beside the latents the layer may have taken their mask.
+    # The layer may have taken the latents' mask in addition to the latents.
     tensors = [graph.tensor_of_model(t) for t in (call.args[0], *starts[1:])]
 
     def head(graph, copier):
@@ -111,20 +112,21 @@ def _check_no_layer_on_both_sides(graph, calls, layer):
     if names:
         raise ValueError(
             f"Layers are used both before and after '{layer.name}': {sorted(names)}. "
-            "Such a graph cannot be split there."
+            "The graph cannot be split there."
         )
 
 
 def run_on_copies(graph, build, name):
-    """The result of `build(graph, copier)`, where the copier copies layers; if that
-    cannot be, where it returns the layers themselves."""
+    """Returns `build(graph, copier)` with a copier that copies layers.
+
+    If they cannot be copied, the copier returns the layers themselves."""
     try:
         return _build(graph, build, _Copier())
     except CopyError as error:
         warnings.warn(
             f"The new model shares its layers, and so its weights, with '{name}': "
-            f"{error} For a copy, give its class a `get_config` that has all of its "
-            "arguments, and register what the config names.",
+            f"{error} To copy it, give its class a `get_config` with all of its "
+            "arguments, and register the objects that the config names.",
             stacklevel=4,
         )
     return _build(graph, build, _Copier(shares=True))
@@ -137,10 +139,10 @@ def _build(graph, build, copier):
 
 
 class _Copier:
-    """Copies layers, each once; operations of `keras.ops` have no state.
+    """Copies layers, each once. Operations of `keras.ops` have no state.
 
     Args:
-        shares: Whether to return layers as they are, but those of this package.
+        shares: Whether to return layers themselves, except those of this package.
     """
 
     def __init__(self, shares=False):
@@ -154,12 +156,12 @@ class _Copier:
         ):
             return operation
         if id(operation) not in self._copies:
-            # The layer is kept, so that no other one gets its id.
+            # Keep the layer, so that no other one gets its id.
             self._copies[id(operation)] = operation, self._copy(operation)
         return self._copies[id(operation)][1]
 
     def call(self, operation, *args, **kwargs):
-        """The outputs of an operation's copy."""
+        """Calls an operation's copy."""
         return self.copy_of(operation)(*args, **kwargs)
 
     def _copy(self, layer):
@@ -172,7 +174,7 @@ class _Copier:
             return _rebuilt(Graph(layer), layer, self, _call)
         try:
             with warnings.catch_warnings():
-                # Keras's, of layers that are built by their first call.
+                # Keras warns about layers that are built by their first call.
                 warnings.simplefilter("ignore")
                 copy = _made_anew(layer)
             _compare(layer, copy, {}, _take_over)
@@ -187,8 +189,8 @@ class _Copier:
         return copy
 
     def finish(self):
-        """Gives the copies, built by now, the layers' state, and checks them."""
-        # A model was added after the layers in it, and sets their flags with its own.
+        """Copies the layers' state to the built copies and checks them."""
+        # A model was added after its layers, and setting its flag sets theirs.
         for layer, copy in reversed(self._copies.values()):
             copy.trainable = layer.trainable
         for layer, copy in self._copies.values():
@@ -197,7 +199,7 @@ class _Copier:
                 or _is_functional(layer)
                 or type(layer) is keras.Sequential
             ):
-                # As it is, or of layers that are here as well.
+                # Not copied, or made of layers that are copied themselves.
                 continue
             try:
                 _compare(layer, copy, {}, _move_state)
@@ -207,12 +209,12 @@ class _Copier:
                 reason = " ".join(str(error).split())[:100]
                 raise CopyError(
                     f"the copy of the layer '{layer.name}' of class "
-                    f"`{type(layer).__name__}` is not like it ({reason})."
+                    f"`{type(layer).__name__}` differs from it ({reason})."
                 ) from error
 
 
 def _is_functional(layer):
-    """Whether a layer is a Functional model of no class of its own."""
+    """Whether a layer is a plain Functional model, not of a subclass."""
     is_model = isinstance(layer, keras.Model) and hasattr(layer, "operations")
     return (
         is_model and type(layer).__name__ == "Functional" and _package(layer) == "keras"
@@ -224,23 +226,23 @@ def _package(instance):
 
 
 def copy_layer(layer):
-    """A copy of a layer that is built, with its weights."""
+    """Copies a built layer with its weights."""
     copier = _Copier()
     copy = copier.copy_of(layer)
     copier.finish()
     return copy
 
 
-#: What every layer's config has, and what a class may not take.
+#: Keys of every layer's config that a class may not accept.
 _BASE_CONFIG = ("name", "trainable", "dtype")
 
 
 def _made_anew(layer):
-    """A layer of the same class and config, built where the config says how."""
+    """Creates a layer of the same class and config, built if the config says how."""
     config = keras.saving.serialize_keras_object(layer)
     custom_objects = _custom_objects(layer)
     if _package(layer) != "keras":
-        # Last: of two classes with one name, the layer's own.
+        # Last: if two classes share a name, use the layer's own.
         custom_objects[config["registered_name"] or config["class_name"]] = type(layer)
     try:
         copy = keras.saving.deserialize_keras_object(
@@ -264,8 +266,9 @@ def _made_anew(layer):
 
 
 def _custom_objects(layer):
-    """What a config names and Keras does not know: functions and classes of the values
-    that a layer holds."""
+    """Functions and classes that a config names but Keras does not know.
+
+    They are found in the values that a layer holds."""
     found = {}
     for value in keras.tree.flatten(list(vars(layer).values())):
         named = value if isinstance(value, types.FunctionType) else type(value)
@@ -276,13 +279,13 @@ def _custom_objects(layer):
 
 
 def _compare(value, copy, seen, visit):
-    """Walks through a layer and its copy, and through the layers that they hold.
+    """Visits a layer and its copy, and the layers inside them.
 
     Args:
         value, copy: Layers.
-        seen: Dict of the layers that were visited, by their id.
+        seen: Dict of visited layers, by id.
         visit: `fn(layer, copy, name, value, copied)`, called for each attribute that
-            is no layer, and for the layer itself, with `name=None`.
+            is not a layer, and for the layer itself, with `name=None`.
     """
     if id(value) in seen:
         return
@@ -295,7 +298,7 @@ def _compare(value, copy, seen, visit):
     visit(value, copy, None, None, None)
     for name, attribute in vars(value).items():
         if callable(getattr(type(value), name, None)) and name != "call":
-            # Keras wraps methods.
+            # A method that Keras wraps.
             continue
         copied = vars(copy).get(name, _MISSING)
         _compare_attributes(value, copy, name, attribute, copied, seen, visit)
@@ -325,8 +328,9 @@ def _has_layers(value):
 
 
 def _take_over(layer, copy, name, value, copied):
-    """Gives a copy the functions and stateless objects of the layer itself: a config
-    knows them by name only."""
+    """Gives a copy the functions and stateless objects of the layer itself.
+
+    A config knows them by name only."""
     if (isinstance(value, types.FunctionType) and value is not copied) or (
         _is_own_object(value) and type(value) is not type(copied)
     ):
@@ -334,7 +338,7 @@ def _take_over(layer, copy, name, value, copied):
 
 
 def _refuse(layer, copy, name, value, copied):
-    """Raises where a copy's attribute has another value."""
+    """Raises if a copy's attribute has another value."""
     if name == "call":
         raise ValueError("its `call` was replaced")
     if _has_layers(value):
@@ -344,7 +348,7 @@ def _refuse(layer, copy, name, value, copied):
     if name in _OF_TENSORFLOW:
         return
     if isinstance(value, str) and "name" in name:
-        # Keras numbers names.
+        # Keras appends numbers to names.
         return
     if copied is _MISSING or not _equal(value, copied):
         text = "missing" if copied is _MISSING else repr(copied)[:40]
@@ -352,7 +356,7 @@ def _refuse(layer, copy, name, value, copied):
 
 
 def _move_state(layer, copy, name, value, copied):
-    """Has a copy load what the layer itself would write into a file."""
+    """Loads into a copy what the layer would save to a file."""
     if name is not None:
         return
     copy.trainable = layer.trainable
@@ -379,16 +383,17 @@ def _copy_variables(layer, copy):
 
 
 def copy_values(targets, variables):
-    """Assigns copies of variables' values. JAX deletes those that a step was given:
-    two variables must not share one."""
+    """Assigns copies of variables' values.
+
+    JAX deletes arrays that were passed to a step: two variables must not share one."""
     for target, variable in zip(targets, variables, strict=True):
         target.assign(np.array(keras.ops.convert_to_numpy(variable)))
 
 
-#: What every layer has of Keras, calls and traces included.
+#: Attributes that every Keras layer has, including calls and traces.
 _KERAS_ATTRIBUTES = frozenset([*vars(keras.layers.Layer()), *vars(keras.Model())])
 
-#: What TensorFlow notes in a layer for checkpoints, once it is in a model.
+#: Attributes that TensorFlow sets for checkpoints once a layer is in a model.
 _OF_TENSORFLOW = frozenset(
     {
         "_self_name_based_restores",
@@ -410,13 +415,15 @@ def _is_own_object(value):
     )
 
 
-#: An attribute that a copy does not have.
+#: Stands for an attribute that a copy lacks.
 _MISSING = object()
 
 
 def _equal(value, copied, depth=0):
-    """Whether two values are alike, as far as they are numbers, texts or arrays, or
-    hold such; what Keras made is compared elsewhere."""
+    """Whether two values are equal, as far as they are or hold numbers, strings, or
+    arrays.
+
+    Objects created by Keras are compared elsewhere."""
     if isinstance(value, _PLAIN):
         return type(value) is type(copied) and (value == copied or value != value)
     if isinstance(value, (np.ndarray, np.generic)) or keras.ops.is_tensor(value):

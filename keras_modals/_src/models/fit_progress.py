@@ -7,12 +7,13 @@ from keras_modals._src.data.joined import JoinedData
 
 
 class FitProgress(keras.callbacks.Callback):
-    """Tells a model's terms how many steps `fit` takes, and joined data which epoch it
-    is, which is not the first where a training goes on after a stop.
+    """Tells terms the number of steps of `fit`, and joined data the current epoch.
+
+    The first epoch may be a later one if a stopped training is resumed.
 
     Args:
         model: The `ModalsModel`.
-        data: What `fit` is given.
+        data: The data passed to `fit`.
     """
 
     def __init__(self, model, data):
@@ -21,7 +22,7 @@ class FitProgress(keras.callbacks.Callback):
         self._data = data if isinstance(data, JoinedData) else None
         self._is_known, self._start = False, None
         self._steps = None
-        # Keras ends an epoch of the data as well when it looks at a batch before.
+        # Keras also ends an epoch of the data when it peeks at a batch.
         self._before = 0 if self._data is None else self._data.epoch
 
     def on_train_begin(self, logs=None):
@@ -33,10 +34,10 @@ class FitProgress(keras.callbacks.Callback):
         if self._start is None:
             self._start = epoch, self._done()
             if self._data is not None:
-                # It goes on where it was, or where a stopped training was.
+                # Resume at the data's epoch, or at that of the stopped training.
                 self._before = max(self._before - epoch, 0)
         elif not self._is_known:
-            # Of a stream, the steps of an epoch are known after one.
+            # The steps per epoch of a stream are known after one epoch.
             first, done = self._start
             steps = (self._done() - done) // (epoch - first)
             self._tell(done + steps * (self.params["epochs"] - first))
@@ -47,8 +48,8 @@ class FitProgress(keras.callbacks.Callback):
         terms = [term for term in self._training.terms if term.waits_for_length]
         if terms and not self._is_known:
             warnings.warn(
-                "The weights of terms grow over the steps of `fit`, and the stream did "
-                "not say how many it has: pass `steps_per_epoch`. Received: "
+                "The weights of terms grow over the steps of `fit`, but the stream has "
+                "no known length: pass `steps_per_epoch`. Received: "
                 f"{[term.kind for term in terms]}, which had no weight in this epoch",
                 stacklevel=2,
             )

@@ -2,12 +2,12 @@ import functools
 
 
 def functional_like(init):
-    """Decorates the constructor `(self, inputs, outputs, name=None, ...)` of a subclass
-    of `keras.Model`: its models are saved, loaded and cloned as Functional ones are,
-    with their graph.
+    """Decorates the constructor `(self, inputs, outputs, name=None, ...)` of a
+    `keras.Model` subclass, so that its models are saved, loaded, and cloned as
+    Functional models.
 
-    Keras does so where a constructor names no arguments but `*args, **kwargs`. Only
-    since 3.15 does it where one names `inputs, outputs, name`.
+    Keras does so if a constructor has only `*args, **kwargs`. Since 3.15 it also does
+    so if the arguments are named `inputs, outputs, name`.
     """
 
     @functools.wraps(init)

@@ -1,8 +1,8 @@
-"""Questions about a Functional model's graph, and the graph run anew.
+"""Inspection and execution of a Functional model's graph.
 
-Keras lets nobody read a graph, but clones it with a function of ours in place of each
-call: on stand-ins, which compute nothing, that tells every call. No layer needs a
-config for it.
+Keras has no public access to a graph, but can clone it with a custom function in
+place of each call. With stand-ins that compute nothing, this reveals every call. No
+layer needs a config for it.
 """
 
 from collections import namedtuple
@@ -14,13 +14,13 @@ Call.__doc__ = """One call of a layer or operation in a `Graph`.
 
 Attributes:
     operation: The model's own layer or operation.
-    args, kwargs: What it was called with, the graph's tensors in it.
+    args, kwargs: The arguments of the call, with tensors of the graph.
     inputs, outputs: Lists of the graph's tensors.
 """
 
 
 class Graph:
-    """The calls of a Functional model, each after those that it needs.
+    """The calls of a Functional model in topological order.
 
     Args:
         model: A built Functional or Sequential model.
@@ -56,7 +56,7 @@ class Graph:
         return outputs
 
     def new_inputs(self):
-        """New inputs as the model's, in the model's structure."""
+        """Creates new inputs with the shapes and structure of the model's inputs."""
         inputs = {
             id(layer.output): layer.from_config(layer.get_config()).output
             for layer in self._model.layers
@@ -65,15 +65,15 @@ class Graph:
         return keras.tree.map_structure(lambda t: inputs[id(t)], self._model.input)
 
     def run(self, tensors, values, call):
-        """Makes the calls that can be made from some tensors on.
+        """Makes all calls that can be computed from some tensors.
 
         Args:
             tensors: List of the graph's tensors.
-            values: List of what takes their place.
+            values: List of values to use in their place.
             call: `fn(operation, *args, **kwargs)`, which returns the outputs.
 
         Returns:
-            `fn(tensor)` that returns what takes the place of a tensor of the graph.
+            `fn(tensor)` that returns the value of a tensor of the graph.
         """
         known = {id(t): value for t, value in zip(tensors, values, strict=True)}
 
@@ -91,8 +91,10 @@ class Graph:
         return lambda tensor: known[id(tensor)]
 
     def reached_from(self, layer):
-        """The calls that depend on a layer's output, the layer's own not among them,
-        and the ids of their outputs and its own."""
+        """The calls that depend on a layer's output, without the layer's own call.
+
+        Returns:
+            Pair of the calls and the ids of their outputs and the layer's own."""
         reached: set[int] = set()
         calls = []
         for each in self.calls:
@@ -104,14 +106,14 @@ class Graph:
         return calls, reached
 
     def producer(self, tensor):
-        """The operation that a tensor comes from, `None` for an input."""
+        """The operation that produces a tensor; `None` for an input."""
         for each in self.calls:
             if any(output is tensor for output in each.outputs):
                 return each.operation
         return None
 
     def consumers(self, operation):
-        """How many inputs of calls are outputs of an operation."""
+        """The number of inputs of calls that are outputs of an operation."""
         outputs = {
             id(tensor)
             for each in self.calls
@@ -123,13 +125,13 @@ class Graph:
         )
 
     def tensor_of_model(self, tensor):
-        """The tensor of the model itself that a tensor of the graph stands for."""
+        """The tensor of the model itself that corresponds to a tensor of the graph."""
         for own, other in zip(self.inputs, self._model.inputs, strict=True):
             if own is tensor:
                 return other
         operation = self.producer(tensor)
         if isinstance(operation, keras.Model):
-            # Its output is that of its own graph; what takes it knows that of the call.
+            # Its output belongs to its own graph. The consumer has that of the call.
             return self._input_of_taker(tensor)
         places = [each for each in self.calls if each.operation is operation]
         index = [output is tensor for output in places[0].outputs].index(True)
@@ -137,13 +139,14 @@ class Graph:
             return keras.tree.flatten(operation.output)[index]
         except AttributeError:
             raise ValueError(
-                f"An output of '{operation.name}', which is called several times, goes "
-                "past the `LatentAugmentation`. Such a graph cannot be split: use the "
-                "layer once."
+                f"An output of '{operation.name}', which is called several times, "
+                "bypasses the `LatentAugmentation`. Such a graph cannot be split: use "
+                "the layer once."
             ) from None
 
     def _input_of_taker(self, tensor):
-        """The model's own tensor for one that an operation, no model, takes."""
+        """The model's own tensor for a tensor consumed by an operation that is not a
+        model."""
         call, index = next(
             (call, index)
             for call in self.calls
@@ -168,7 +171,7 @@ def _tensors(structure):
 
 
 def find_layers(model, layer_class):
-    """All layers of a class in a model, those of nested models included."""
+    """Finds all layers of a class in a model, including nested models."""
     return [layer for layer in _all_layers(model) if isinstance(layer, layer_class)]
 
 
@@ -180,15 +183,16 @@ def _all_layers(model):
 
 
 def plain(model):
-    """The same graph, on the same layers, as a plain Functional `keras.Model`."""
+    """Returns the same graph, on the same layers, as a plain Functional
+    `keras.Model`."""
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return keras.Model(model.input, model.output, name=model.name)
 
 
 def is_chain(model):
-    """Whether each layer of a Functional model takes the output of the one before, and
-    nothing else, and is called once."""
+    """Whether each layer of a Functional model is called once and takes only the output
+    of the previous one."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         return False
     graph = Graph(model)
@@ -204,7 +208,7 @@ def is_chain(model):
 
 
 def downstream(model, layer):
-    """What of a graph depends on the output of a layer.
+    """The parts of a graph that depend on the output of a layer.
 
     Args:
         model: A Functional model.

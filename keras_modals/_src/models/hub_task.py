@@ -1,6 +1,6 @@
-"""KerasHub's tasks: models of classes of their own, which prepare data for a graph.
+"""Support for KerasHub's tasks, model classes that preprocess data for a graph.
 
-They are known by what they can do: KerasHub is not imported.
+They are recognized by their methods; KerasHub is not imported.
 """
 
 import copy
@@ -12,8 +12,8 @@ from keras_modals._src.models.preprocessing_model import PreprocessingModel
 
 
 def preprocessor_of(model):
-    """The preprocessor that a model applies to its data, `None` where there is none."""
-    # What other models have under this name may be a layer of their graph.
+    """The preprocessor that a model applies to its data; `None` if there is none."""
+    # In other models, this name may refer to a layer of their graph.
     prepares = isinstance(model, PreprocessingModel) or _is_task(model)
     return getattr(model, "preprocessor", None) if prepares else None
 
@@ -23,8 +23,9 @@ def _is_task(model):
 
 
 def config_of_task(model):
-    """A config that makes a task like a model, without preprocessor and settings of
-    `compile`; `None` for a model that is no task, or has no such config."""
+    """A config of a task, without preprocessor and compile settings.
+
+    `None` for a model that is not a task, or has no such config."""
     if not _is_task(model):
         return None
     try:
@@ -38,8 +39,9 @@ def config_of_task(model):
 
 
 def task_like(model, config):
-    """A task of a config with the weights and the preprocessor of a model that was made
-    of such a task; `None`, with a warning, where there is none."""
+    """Creates a task from a config, with the weights and preprocessor of a model.
+
+    If this fails, a warning is issued and `None` is returned."""
     try:
         task = keras.saving.deserialize_keras_object(copy.deepcopy(config))
         for layer in task.layers:
@@ -47,13 +49,13 @@ def task_like(model, config):
                 own = model.get_layer(layer.name)
                 layer.set_weights(own.get_weights())
                 if layer.trainable != own.trainable:
-                    # Setting it sets that of all layers within.
+                    # Setting it also sets that of all nested layers.
                     layer.trainable = own.trainable
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         warnings.warn(
-            f"The inference model is no `{config['class_name']}`, which cannot be made "
-            "from its config: it takes what the preprocessor makes, "
+            f"The inference model is not a `{config['class_name']}`, which cannot be "
+            "created from its config. It expects preprocessed inputs: "
             f"`model.predict(preprocessor(x))`. ({reason})",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""A copy of a model with layers put behind some of its tensors."""
+"""Copies of a model with layers inserted after some of its tensors."""
 
 import keras
 
@@ -7,15 +7,15 @@ from keras_modals._src.models.copying import run_on_copies
 
 
 def insert(graph, model, calls, places):
-    """A copy of a model with `LatentAugmentation` and other layers in it.
+    """Copies a model and inserts `LatentAugmentation` and other layers.
 
     Args:
         graph: The model's `Graph`.
         model: The same as a Functional model.
-        calls: The calls that see what the new layers make; all others go on with the
-            tensors as they were.
-        places: List of pairs of one of the graph's tensors and of what makes the new
-            layers behind it, the first of which augments.
+        calls: The calls that use the outputs of the new layers. Others keep the
+            original tensors.
+        places: List of pairs of one of the graph's tensors and a function that creates
+            the new layers after it, the first of which augments.
     """
     own = {id(call) for call in calls}
     makers = {id(tensor): make for tensor, make in places}
@@ -24,7 +24,7 @@ def insert(graph, model, calls, places):
         inputs = graph.new_inputs()
         values: dict[int, object] = {}
         augmented: dict[int, object] = {}
-        # Of each value's id the names of the augmenting layers before it.
+        # Maps each value's id to the names of the augmenting layers before it.
         names: dict[int, tuple[str, ...]] = {}
         masks: dict[tuple, tuple] = {}
 
@@ -39,13 +39,13 @@ def insert(graph, model, calls, places):
                 names[id(value)] = (*before, layers[0].name)
 
         def mask_for(value, before):
-            """A mask that goes past some layers, as they leave the rows."""
+            """Updates a mask for the layers that it bypasses."""
             known = names.get(id(value), ())
             for name in before:
                 if name not in known:
                     key = id(value), name
                     if key not in masks:
-                        # The value is kept with its mask, so that its id is its own.
+                        # Keep the value with its mask, so that its id stays unique.
                         masks[key] = value, MixedMask(name)(value)
                     value = masks[key][1]
             return value
@@ -86,5 +86,5 @@ def insert(graph, model, calls, places):
 
 
 def _merged(groups):
-    """All names once, in their order."""
+    """All names once, in order."""
     return tuple(dict.fromkeys(name for group in groups for name in group))

@@ -1,5 +1,5 @@
-"""What the labels of an epoch were like, once it is over: streams cannot be checked
-before."""
+"""Report on the labels of an epoch after it ends, since streams cannot be checked in
+advance."""
 
 import inspect
 import warnings
@@ -12,9 +12,10 @@ from keras_modals._src.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
 
 
 class LabelReport(keras.callbacks.Callback):
-    """Logs the share of samples without a class, if there are any, and warns once of
-    labels that are wrong, of samples that are not used, and of batches in which nobody
-    can be mixed.
+    """Logs the share of samples without a class, if there are any.
+
+    Also warns once about wrong labels, unused samples, and batches of one sample, in
+    which nothing can be mixed.
 
     Args:
         model: The `ModalsModel`, which counts labels in its `label_counts`.
@@ -39,7 +40,7 @@ class LabelReport(keras.callbacks.Callback):
         if counts[WRONG]:
             warnings.warn(
                 f"{counts[WRONG]} of {counts[SAMPLES]} samples of the first epoch "
-                f"({counts[WRONG] / counts[SAMPLES]:.1%}) were not augmented, since "
+                f"({counts[WRONG] / counts[SAMPLES]:.1%}) were not augmented, because "
                 + model.latent_augmentation.labels.what_is_wrong,
                 stacklevel=2,
             )
@@ -47,22 +48,22 @@ class LabelReport(keras.callbacks.Callback):
         if left_alone and model.has_unused:
             warnings.warn(
                 f"{left_alone} of {counts[SAMPLES]} samples of the first epoch have no "
-                "label and taught nothing: the documentation's page 'Few labels, many "
-                "samples' says how to learn from them.",
+                "label and were not used. See 'Few labels, many samples' in the "
+                "documentation for how to learn from them.",
                 stacklevel=2,
             )
         if counts[STEPS] == counts[SAMPLES] and model.mixes_classes:
             warnings.warn(
-                "Every batch of the first epoch had one sample, which can be mixed "
-                "with no other: `class_mixing` did nothing. Train with batches of at "
-                "least 2.",
+                "Every batch of the first epoch had one sample, so there was nothing "
+                "to mix it with and `class_mixing` did nothing. Train with batches of "
+                "at least 2.",
                 stacklevel=2,
             )
 
 
 def fit_arguments(model, own, *args, **kwargs):
-    """Arguments of `keras.Model.fit` by name, with callbacks of our own, a list, before
-    others."""
+    """Binds arguments of `keras.Model.fit` by name and prepends the list `own` to
+    callbacks."""
     signature = inspect.signature(keras.Model.fit)
     arguments = signature.bind(model, *args, **kwargs).arguments
     arguments.pop("self")

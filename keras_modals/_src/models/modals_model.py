@@ -44,53 +44,55 @@ from keras_modals._src.training.outputs import (
 
 @keras.saving.register_keras_serializable("keras_modals")
 class ModalsModel(PreprocessingModel):
-    """A Functional model that trains with its `LatentAugmentation` layers.
+    """A Functional model that trains with `LatentAugmentation` layers.
 
-    In `fit`, the layers' labels are those of the batch; the head learns from augmented
-    latents; and terms act on those of samples that stayed clean, at the layer nearest
-    to the head: triplets separate the classes, a prior draws latents towards `N(0, I)`.
-    Or they act on what the head says of samples without labels. Encoder and head
+    In `fit`, the layers use the labels of the batch, and the head learns from augmented
+    latents. Optional loss terms act on clean latents at the layer nearest to the head:
+    triplets separate the classes, and a prior draws latents toward `N(0, I)`. A
+    consistency term acts on the outputs for unlabeled samples. Encoder and head
     minimize
 
     `(1 - triplet_weight) * task + triplet_weight * triplet
     + prior_weight * adversarial + consistency_weight * consistency`
 
-    where `task` is whatever `compile` was given. Everything else is as in
+    where `task` is the loss passed to `compile`. Everything else works as in
     `keras.Model`: data, callbacks, metrics, `evaluate`, `predict`, `save`. `loss` and
-    `val_loss` in the logs are the task's loss, so that they compare with each other
-    and with those of a plain model; terms have names of their own. Metrics see each
-    sample once, as its first view.
+    `val_loss` in the logs are the task's loss, so they are comparable with each other
+    and with those of a plain model. Terms are logged under their own names. Metrics see
+    each sample once, as its first view.
 
-    A loss is given what it can take. A row of two mixed labels counts for both, by
-    their shares, where the loss weights rows. Where it does not (it returns one number
-    for the batch, or a subclass overrides `compute_loss`), float targets like the
-    predictions are mixed, and of others one of the two is drawn by their shares. What
-    layers after the augmentation add with `add_loss` they compute for all views: a
-    mean over rows stays what it is, a sum grows with `num_views`.
+    How a mixed row enters the loss depends on the loss. If the loss weights rows, both
+    labels count, weighted by their shares. Otherwise (if it returns one number for the
+    batch, or a subclass overrides `compute_loss`), the two targets are mixed if they
+    have the form of the predictions as floats; if not, one of the two is drawn with
+    their shares as probabilities. Losses added with `add_loss` by layers after the
+    augmentation cover all views: a mean over rows keeps its scale, a sum grows with
+    `num_views`.
 
-    Where `preprocessor` is not `None`, it makes inputs of the data that `fit`,
-    `evaluate` and `predict` are given, as in KerasHub: arrays keep their order, unless
-    `fit` is given `shuffle=True`. It is a layer, or another callable, that takes a
-    batch `(x, y=..., sample_weight=...)` and returns it packed, or takes `x` alone. Can
-    be assigned; `augment` takes that of a KerasHub task.
+    If `preprocessor` is not `None`, it is applied to the data passed to `fit`,
+    `evaluate`, and `predict`, as in KerasHub. Arrays keep their order unless `fit` is
+    called with `shuffle=True`. The preprocessor is a layer, or another callable, that
+    takes a batch `(x, y=..., sample_weight=...)` and returns it packed, or takes `x`
+    alone. It can be assigned. `augment` copies that of a KerasHub task.
 
     Args:
-        inputs: Input tensor, or structure of them, as in `keras.Model`.
-        outputs: Output tensor, or structure of them, of a graph that contains a
-            `LatentAugmentation`, or several. Of those that mix, one is drawn in each
-            step; in branches of the graph, one in each, so that all of a sample is
-            mixed.
+        inputs: Input tensor, or structure of tensors, as in `keras.Model`.
+        outputs: Output tensor, or structure of tensors, of a graph that contains one or
+            more `LatentAugmentation` layers. Each step draws one of the layers that
+            mix. In parallel branches it draws one per branch, so that all of a sample
+            is mixed.
         name: Name of the model.
-        num_views: Integer, how many latents the head gets of a sample in training.
-            Labels and weights are repeated to match. What lies behind the first place
-            costs as much more: of several places the encoder as well. Defaults to `1`.
-        clean_view: Boolean, whether the first of several views is the latent itself.
-            Defaults to `None`: `True` where there are several.
-        warmup_steps: Integer, the number of the optimizer's first steps over which the
-            probabilities of all operations grow, from 0 to those of the policy. They
-            are counted by the optimizer that the model is compiled with. Defaults to
-            `0`.
-        label_output: Name of the output whose targets are the class labels. Needed
+        num_views: Integer, the number of latents per sample that the head sees during
+            training. Labels and weights are repeated to match. The cost of all layers
+            after the first place grows by this factor; with several places this
+            includes part of the encoder. Defaults to `1`.
+        clean_view: Boolean, whether the first of several views is the unmodified
+            latent. Defaults to `None`: `True` if there are several views.
+        warmup_steps: Integer, the number of initial optimizer steps over which the
+            probabilities of all operations grow from 0 to those of the policy. The
+            steps are counted by the optimizer that the model is compiled with.
+            Defaults to `0`.
+        label_output: Name of the output whose targets are the class labels. Required
             with several outputs.
 
     Reference:
@@ -132,8 +134,9 @@ class ModalsModel(PreprocessingModel):
             )
         if label_output is None and len(names) > 1:
             raise ValueError(
-                "A model with several outputs must say whose targets are the class "
-                f"labels. Received: label_output=None, outputs={names}"
+                "A model with several outputs needs `label_output`, the name of the "
+                "output whose targets are the class labels. "
+                f"Received: label_output=None, outputs={names}"
             )
         name = label_output or names[0]
         shape = by_output(self.output, names)[name].shape
@@ -141,17 +144,17 @@ class ModalsModel(PreprocessingModel):
         self.clean_view = self.num_views > 1 if clean_view is None else bool(clean_view)
         if self.clean_view and self.num_views == 1:
             raise ValueError(
-                "A clean view needs another one beside it, or nothing is augmented. "
+                "A clean view needs at least 2 views, or nothing is augmented. "
                 f"Received: clean_view={clean_view}, num_views={num_views}"
             )
         self._warmup_steps = check_integer("warmup_steps", warmup_steps, 0)
         self.label_output = label_output
-        #: Pairs of a place and why it was chosen, where `augment` found them.
+        #: Pairs of a place and the reason for it, if `augment` found the places.
         self.found_places: list = []
         self._arrangement = self._arrange()
         self.latent_augmentation.labels.check_output(name, shape)
         self._has_positions = len(shape) > 2
-        #: Its `Outputs`.
+        #: The model's `Outputs`.
         self.output_map = Outputs(names, name, self._augmented_outputs(names))
         self.label_counts = self.add_weight(
             name="label_counts",
@@ -164,15 +167,15 @@ class ModalsModel(PreprocessingModel):
         )
         self.has_reported_labels = False
         self.ignored_labels = self._may_be_unlabeled = ()
-        #: The `Term`s that it was compiled with. Keras does not track them: a model's
-        #: weights are those of encoder and head.
+        #: The `Term`s that the model was compiled with. Keras does not track them: a
+        #: model's weights are those of encoder and head.
         self.terms = []
 
     def _arrange(self):
         if not find_layers(self, LatentAugmentation):
             raise ValueError(
                 "The graph of a `ModalsModel` must contain a `LatentAugmentation` "
-                "layer: put one between encoder and head, or call `augment(model)`."
+                "layer. Put one between encoder and head, or call `augment(model)`."
             )
         arrangement = arrange(self, self.num_views)
         one_of_all = {
@@ -182,37 +185,36 @@ class ModalsModel(PreprocessingModel):
         for argument, values in one_of_all.items():
             if len(values) > 1:
                 raise ValueError(
-                    "The layers of a model have the same labels, and mix a sample with "
-                    f"the same other one in a step: give all one `{argument}`. "
+                    "All `LatentAugmentation` layers of a model share the labels and "
+                    f"the partners of samples. Give all one `{argument}`. "
                     f"Received: {sorted(values, key=str)}"
                 )
         moving = [each.name for each in arrangement.layers if each.keeps_labels]
         if self.clean_view and len(moving) > 1:
             raise ValueError(
-                "With a clean view, one layer may have operations that keep labels, "
-                "since these train the head alone: use `num_views=1`. "
+                "With a clean view, only one layer may have operations that keep "
+                "labels, since these train only the head: use `num_views=1`. "
                 f"Received: {moving}"
             )
         return arrangement
 
     @property
     def latent_augmentations(self):
-        """List of the model's `LatentAugmentation` layers, each after those that it
-        depends on."""
+        """List of the model's `LatentAugmentation` layers, in topological order."""
         return list(self._arrangement.layers)
 
     @property
     def latent_augmentation(self):
-        """The `LatentAugmentation` that is the nearest to the head."""
+        """The `LatentAugmentation` layer nearest to the head."""
         return self._arrangement.layers[-1]
 
     @property
     def policies(self):
-        """List of the policies in force, one for each of `latent_augmentations`.
+        """List of the current policies, one for each of `latent_augmentations`.
 
-        Can be assigned such a list, or one policy: that of the layer nearest to the
-        head, of which the others have the operations that are theirs. Nothing is traced
-        again.
+        A list of policies can be assigned, or a single policy. A single policy goes to
+        the layer nearest to the head; other layers get those of its operations that
+        they have. Nothing is retraced.
         """
         return [layer.policy for layer in self.latent_augmentations]
 
@@ -234,26 +236,27 @@ class ModalsModel(PreprocessingModel):
 
     @property
     def warmup_steps(self):
-        """Over how many of the optimizer's first steps probabilities grow from 0."""
+        """The number of initial optimizer steps over which probabilities grow from
+        0."""
         return self._warmup_steps
 
     def places_summary(self):
-        """Prints where the model augments."""
+        """Prints the places where the model augments."""
         for line in summary_lines(self._arrangement, self.found_places):
             print(line)
 
     @property
     def remembering(self):
-        """List of the layers that have a memory of classes."""
+        """List of the layers that have a class memory."""
         return [each for each in self._arrangement.layers if each.memory is not None]
 
     @property
     def mixes_classes(self):
-        """Whether a layer moves labels along."""
+        """Whether a layer moves labels."""
         return bool(self._arrangement.leaders)
 
     def read_labels(self, targets):
-        """Reads a batch's targets, as `Labels.read`."""
+        """Reads a batch's targets, as in `Labels.read`."""
         needs_groups = any(
             each.needs_groups for each in (*self._arrangement.layers, *self.terms)
         )
@@ -264,26 +267,28 @@ class ModalsModel(PreprocessingModel):
 
     @property
     def reads_unlabeled(self):
-        """Whether a term learns from samples without labels."""
+        """Whether a term learns from unlabeled samples."""
         return any(term.reads_unlabeled for term in self.terms)
 
     @property
     def has_unused(self):
-        """Whether samples of which the loss ignores the label -1 teach nothing."""
+        """Whether samples with the label -1, ignored by the loss, contribute
+        nothing."""
         per_position = self.latent_augmentation.labels.per_position
         of_samples = self.ignored_labels == (IGNORED,) and not per_position
         return of_samples and not self.reads_unlabeled
 
     def outputs_with(self, weights, inputs):
-        """What the label output says at inference, with other values of the trainable
+        """The label output at inference, with other values of the trainable
         variables."""
         others = [variable.value for variable in self.non_trainable_variables]
         outputs, _ = self.stateless_call(weights, others, inputs, training=False)
         return by_output(outputs, self.output_map.names)[self.output_map.label]
 
     def sample_losses(self, targets, outputs):
-        """The losses of the label output for each of some rows, float32 `(rows,)`, or
-        for each of their positions; `None` for losses that have none."""
+        """The loss of the label output for each row or position, float32 `(rows, ...)`.
+
+        `None` for losses without values per row."""
         (loss, *_), labels = self.label_losses, self.latent_augmentation.labels
         targets = ops.convert_to_tensor(targets)
         per_position = labels.per_position
@@ -295,7 +300,7 @@ class ModalsModel(PreprocessingModel):
         return self.output_map.losses[self.output_map.label]
 
     def step_scope(self, labels):
-        """The `StepScope` of a training step, with all that it draws for the layers.
+        """The `StepScope` of a training step, with all random draws for the layers.
 
         Args:
             labels: The `BatchLabels` of the batch.
@@ -312,15 +317,14 @@ class ModalsModel(PreprocessingModel):
         return StepScope(labels, rows, mixing, places, strength, has_positions)
 
     def _strength(self):
-        """What probabilities are multiplied by in a step, a float32 scalar; `None` for
-        1."""
+        """The factor for probabilities in this step, a float32 scalar; `None` for 1."""
         if not self.warmup_steps:
             return None
         steps = ops.cast(self.optimizer.iterations, "float32")
         return ops.minimum(steps / self.warmup_steps, 1.0)
 
     def _augmented_outputs(self, names):
-        """The outputs whose rows the step multiplies or mixes."""
+        """Names of the outputs whose rows the step multiplies or mixes."""
         members = self.latent_augmentation.members
         if self.num_views * members == 1 and not self.mixes_classes:
             return []
@@ -335,13 +339,13 @@ class ModalsModel(PreprocessingModel):
         """Configures the model for training, as `keras.Model.compile` does.
 
         Args:
-            *args, **kwargs: What `keras.Model.compile` takes: `optimizer`, `loss`,
-                `metrics` and so on. Besides, the weights of terms, `<kind>_weight`:
+            *args, **kwargs: Arguments of `keras.Model.compile`: `optimizer`, `loss`,
+                `metrics` and so on. Also the weights of terms, `<kind>_weight`:
                 `triplet_weight`, a float in `[0, 1)`, and `prior_weight` and
                 `consistency_weight`, non-negative floats, as in
                 `keras_modals.Triplets`, `keras_modals.Prior` and
                 `keras_modals.Consistency`. At 0, the default, a term is not computed.
-            terms: List of `keras_modals.Term`, those with arguments of their own.
+            terms: List of `keras_modals.Term`, for terms with further arguments.
         """
         weights = {
             kind: kwargs.pop(cls.weight_name())
@@ -363,14 +367,14 @@ class ModalsModel(PreprocessingModel):
         task = task_of(self, self.output_map.label, self.loss)
         labels.check_task(task)
         losses = self.label_losses
-        #: Whether the label output is logits.
+        #: Whether the label output is logits; `None` if unknown.
         self.gives_logits = gives_logits(task, losses)
-        # The labels that the loss ignores, and those that it may ignore.
+        # The labels that the loss ignores, and the labels that it may ignore.
         self.ignored_labels = ignored_classes(losses)
         self._may_be_unlabeled = may_be_unlabeled(losses)
         label = self.output_map.label
         self.loss_kinds = LossKinds([label] if labels.mixes_targets else ())
-        # An override for Keras before 3.3 does not take it.
+        # An override written for Keras before 3.3 does not accept it.
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
         self.loss_arguments = {"training": True} if takes_training else {}
         self.has_reported_labels = False
@@ -392,15 +396,15 @@ class ModalsModel(PreprocessingModel):
             if not weight:
                 continue
             kinds.append(kind)
-            # One that was compiled before keeps its variables.
+            # A term that was compiled before keeps its variables.
             known = [term for term in self.terms if term.kind == kind]
             term = known[0] if known else TERMS[kind]()
             term.initial_weight = weight
             terms.append(term)
         if len(set(kinds)) < len(kinds):
             raise ValueError(
-                "A model has one term of a kind: give its weight, or the term itself. "
-                f"Received: {kinds}"
+                "A model can have only one term of each kind. Pass either its weight "
+                f"or the term itself. Received: {kinds}"
             )
         order = list(TERMS)
         terms.sort(key=lambda term: (not term.is_share, order.index(term.kind)))
@@ -425,12 +429,12 @@ class ModalsModel(PreprocessingModel):
 
     @property
     def term_weights(self):
-        """Dict from the names of terms' weights to their variables."""
+        """Dict from the names of the terms' weights to their variables."""
         return {term.weight_name(): term.weight for term in self.terms}
 
     @property
     def optimizers(self):
-        """The model's optimizer, and those of terms."""
+        """The model's optimizer and those of its terms."""
         return [self.optimizer, *(term.optimizer for term in self.training_terms)]
 
     @property
@@ -440,19 +444,20 @@ class ModalsModel(PreprocessingModel):
 
     @property
     def variables(self):
-        """All state but that of the optimizer and of metrics, terms' included."""
+        """All state, including that of terms, except optimizer and metrics."""
         return [*super().variables, *self._term_variables]
 
     @property
     def trainable_variables(self):
-        """Those of encoder and head, which the model's own optimizer updates."""
+        """The variables of encoder and head, which the model's optimizer updates."""
         others = {id(variable) for variable in self._term_variables}
         return [v for v in super().trainable_variables if id(v) not in others]
 
     @property
     def non_trainable_variables(self):
-        """Those that the model's own optimizer leaves alone. JAX needs to know of all,
-        the terms' and their optimizers' included."""
+        """The variables that the model's optimizer does not update.
+
+        They include the terms' variables and optimizers, which JAX needs to know."""
         others = {id(variable) for variable in self.trainable_variables}
         return [v for v in self.variables if id(v) not in others]
 
@@ -465,17 +470,18 @@ class ModalsModel(PreprocessingModel):
     def test_step(self, *args):
         result = super().test_step(*args)
         if isinstance(result, tuple):
-            # On JAX, with the state.
+            # On JAX, the result includes the state.
             return self._task_logs(result[0]), *result[1:]
         return self._task_logs(result)
 
     def clip_gradients(self, gradients):
-        """What the optimizer gets instead of the gradients of the trainable variables:
-        here, the same. It clips them itself."""
+        """Hook that returns the gradients to pass to the optimizer.
+
+        Unchanged here, since the optimizer clips them itself."""
         return gradients
 
     def update_logs(self, objective):
-        """Adds one step's losses and labels to what the logs show."""
+        """Adds one step's losses and label counts to the logs."""
         num_scored = objective.num_scored
         self.label_counts.assign_add(objective.label_counts)
         loss_tracker = next(m for m in self.metrics if m.name == "loss")
@@ -497,30 +503,33 @@ class ModalsModel(PreprocessingModel):
         return {name: value for name, value in logs.items() if name not in names}
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        """As `keras.Model.fit`. Samples without a class are left alone; if there are
-        any, the logs have their share, `ignored_labels`."""
+        """Trains the model, as `keras.Model.fit` does.
+
+        Samples without a class are not augmented. If there are any, the logs contain
+        their share as `ignored_labels`."""
         self._check_labels(x, y)
         if isinstance(x, JoinedData) and not self.reads_unlabeled:
             raise ValueError(
-                "Nothing learns from the samples without labels: compile with "
-                "`consistency_weight`, or fit those with labels alone. "
+                "Nothing learns from the unlabeled samples. Compile with "
+                "`consistency_weight`, or fit on labeled samples only. "
                 f"Received: x={x!r}"
             )
         own = [LabelReport(self), FitProgress(self, x)]
         arguments = fit_arguments(self, own, x, y, *args, **kwargs)
         validation = arguments.get("validation_data")
         if self.preprocessor is not None and isinstance(validation, (tuple, list)):
-            # Keras will evaluate on a stream of these.
+            # Keras will evaluate on a stream made from it.
             self._check_evaluated(keras.utils.unpack_x_y_sample_weight(validation)[1])
         return super().fit(**arguments)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """As `keras.Model.evaluate`. Samples to evaluate on have labels."""
+        """Evaluates the model, as `keras.Model.evaluate` does. All samples must have
+        labels."""
         self._check_evaluated(y)
         return super().evaluate(x, y, *args, **kwargs)
 
     def _check_evaluated(self, y):
-        """Refuses arrays of labels in which some are missing."""
+        """Raises if an array of labels has missing ones."""
         if self.reads_unlabeled and y is not None:
             y = self._given_labels(y)
             targets = self.output_map.target_names(y)
@@ -528,9 +537,9 @@ class ModalsModel(PreprocessingModel):
             lacking = self.latent_augmentation.labels.lacks_label(targets)
             if ops.convert_to_numpy(lacking).any():
                 raise ValueError(
-                    "What is evaluated must have labels, of each sample and position: "
-                    "leave the others out, also of `validation_data`. Received: "
-                    "targets that say that there is no label"
+                    "Samples and positions to evaluate must have labels. Remove "
+                    "unlabeled ones, also from `validation_data`. Received: targets "
+                    "with missing labels"
                 )
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
@@ -538,11 +547,11 @@ class ModalsModel(PreprocessingModel):
         return super().train_on_batch(x, y, *args, **kwargs)
 
     def _check_labels(self, x, y):
-        """Refuses arrays of labels that the layer cannot use, or none to an array."""
+        """Raises if labels are missing, or if the layer cannot use them."""
         y = self._given_labels(y)
         if y is None:
             is_array = all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x))
-            # A preprocessor may make labels.
+            # A preprocessor may create labels.
             if is_array and self.preprocessor is None:
                 raise ValueError(NO_LABELS)
             if self.compiled:
@@ -553,7 +562,7 @@ class ModalsModel(PreprocessingModel):
         if isinstance(y, (list, tuple)) and len(y) != len(names):
             raise ValueError(
                 "Targets must be one array or tensor, such as `np.array(y)`, or a list "
-                f"of one for each output of {names}. Received: a list of {len(y)}"
+                f"with one for each output of {names}. Received: a list of {len(y)}"
             )
         targets = ops.convert_to_numpy(self.output_map.labels(by_output(y, names)))
         labels = self.latent_augmentation.labels
@@ -564,14 +573,17 @@ class ModalsModel(PreprocessingModel):
         labels.check(targets, self._may_be_unlabeled)
 
     def _given_labels(self, y):
-        """Targets as arrays, with a preprocessor, which takes lists as well."""
+        """Converts targets to arrays if there is a preprocessor, which also accepts
+        lists."""
         return y if self.preprocessor is None else as_arrays(y)
 
     # Saving ---------------------------------------------------------------
 
     def save_own_variables(self, store):
-        """Saves the seeds of all layers, which Keras leaves out, and what a schedule
-        may have changed: training goes on after loading as it would have without."""
+        """Saves the seeds of all layers, which Keras omits, and values set by a
+        schedule.
+
+        Training after loading then continues exactly as without saving."""
         for name, variable in self._own_state().items():
             store[name] = ops.convert_to_numpy(variable)
 
@@ -593,8 +605,10 @@ class ModalsModel(PreprocessingModel):
         }
 
     def reseed(self, seed):
-        """Gives every seed generator of the model a new state, which follows from
-        `seed`, a non-negative integer: those of dropout, augmentation, mining, prior.
+        """Resets every seed generator of the model to a state derived from `seed`.
+
+        This includes the seeds of dropout, augmentation, mining, and the prior. `seed`
+        is a non-negative integer.
         """
         of_terms = [seed for term in self.terms for seed in term.seeds]
         for index, state in enumerate([*self._layer_seeds().values(), *of_terms]):
@@ -611,13 +625,14 @@ class ModalsModel(PreprocessingModel):
     # Leaving keras_modals -------------------------------------------------
 
     def inference_model(self):
-        """The trained model as a plain `keras.Model`, without `LatentAugmentation`.
+        """Returns the trained model as a plain `keras.Model` without
+        `LatentAugmentation`.
 
-        Its file loads where keras_modals is not installed. Weights are copied.
+        Its saved file loads without keras_modals. Weights are copied.
 
-        Of a KerasHub task, it is a task of the same class, with the preprocessor. Where
-        its class cannot be made from its config, a warning says it, and the model is a
-        Functional one, which takes what the preprocessor makes:
+        For a KerasHub task, the result is a task of the same class, with the
+        preprocessor. If the task cannot be created from its config, a warning is issued
+        and the result is a Functional model, which expects preprocessed inputs:
         `plain.predict(model.preprocessor(x))`.
         """
         task = self.task_config and task_like(self, self.task_config)
@@ -632,8 +647,8 @@ class ModalsModel(PreprocessingModel):
         nested = self._nested_layers()
         if nested:
             raise ValueError(
-                "A `LatentAugmentation` that lies in a nested model cannot be taken "
-                f"out of it. Insert it in the outer model. Received: {nested}"
+                "A `LatentAugmentation` in a nested model cannot be removed. Insert it "
+                f"in the outer model instead. Received: {nested}"
             )
         return copy_graph(self, lambda: skip_augmentation)
 
@@ -643,7 +658,9 @@ class ModalsModel(PreprocessingModel):
         return [name for name in names if name not in own]
 
     def export(self, filepath, *args, **kwargs):
-        """As `keras.Model.export`, without the memory of classes where possible."""
+        """Exports the model, as `keras.Model.export` does.
+
+        The class memory is left out if possible."""
         if self._nested_layers():
             return super().export(filepath, *args, **kwargs)
         return self.inference_model().export(filepath, *args, **kwargs)
@@ -660,6 +677,6 @@ class ModalsModel(PreprocessingModel):
 
 
 def seed_states(layer):
-    """The states of a layer's seed generators: its variables that are no weights."""
+    """The states of a layer's seed generators: its variables that are not weights."""
     weights = {id(weight) for weight in layer.weights}
     return [v for v in layer.variables if id(v) not in weights]

@@ -1,19 +1,19 @@
-"""Where whole batches can be mixed in a model that somebody else wrote."""
+"""Search for places in a model where whole batches can be mixed."""
 
 from collections import namedtuple
 
 import keras
 
 Found = namedtuple("Found", ["tensors", "why"])
-Found.__doc__ = """A place.
+Found.__doc__ = """A place for augmentation.
 
 Attributes:
-    tensors: List of the graph's tensors, one for each branch: all of a sample comes
-        through them.
-    why: In a few words, what speaks for it.
+    tensors: List of the graph's tensors, one for each branch. Together they carry all
+        of a sample.
+    why: A short reason for the place.
 """
 
-#: What makes the same latent of another form, or thins it: no place of its own.
+#: Layers that only reshape a latent, drop parts of it, or add noise: not a new place.
 _FORMS = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
@@ -30,22 +30,22 @@ _FORMS = (
     keras.layers.Identity,
 )
 
-#: At most so many places between the first and the head's input.
+#: Maximum number of places between the first and the head's input.
 INNER = 3
 
 
 def find_places(graph, calls, head):
-    """The places of a model: its input where that is a signal, some inside, and the
+    """Finds the places of a model: its input if that is a signal, some inside, and the
     head's input.
 
-    All paths from inputs to the output come through a place, masks aside. The first
-    lies behind preprocessing and image augmentation, behind the embeddings of token and
-    category numbers, and behind layers that are frozen. Where several inputs meet only
-    behind layers with weights, it is one in each branch.
+    All paths from inputs to the output pass through a place, except masks. The first
+    place is after preprocessing and image augmentation, after the embeddings of token
+    and category numbers, and after frozen layers. If several inputs meet only after
+    layers with weights, it has one tensor in each branch.
 
     Args:
         graph: The `Graph` of a model without `LatentAugmentation`.
-        calls: Its calls that the label output depends on.
+        calls: The calls that the label output depends on.
         head: The last of them with weights.
 
     Returns:
@@ -75,7 +75,7 @@ def find_places(graph, calls, head):
         found.append(Found(first, _why(graph, first, calls)))
     start = min((depth[id(t)] for t in first), default=0) if starts else 0
     for tensor in _spaced(common, depth, start, depth[id(last)]):
-        found.append(Found([tensor], "all paths come through it"))
+        found.append(Found([tensor], "all paths pass through it"))
     return [*found, Found([last], "the head's input")]
 
 
@@ -86,14 +86,14 @@ def _why(graph, tensors, calls):
     layers = [call.operation for call in calls if _ids(call.outputs) & past]
     layers += [_producer(calls, tensor) for tensor in tensors]
     if any(_is_frozen(layer) and not _is_preprocessing(layer) for layer in layers):
-        return "behind what is frozen"
+        return "after frozen layers"
     if any(_has_embedding(layer) for layer in layers):
-        return "behind the embedding"
-    return "the input, behind what prepares it"
+        return "after the embedding"
+    return "the input, after preprocessing"
 
 
 def _spaced(tensors, depth, start, end):
-    """Of tensors the nearest to a quarter, a half and three quarters of the way."""
+    """Selects the tensors nearest to a quarter, half, and three quarters of the way."""
     chosen: list = []
     for quarter in range(1, INNER + 1):
         wanted = start + (end - start) * quarter / (INNER + 1)
@@ -107,7 +107,7 @@ def _spaced(tensors, depth, start, end):
 
 
 def leading_to(graph, output):
-    """The calls that an output depends on, in their order, masks aside."""
+    """The calls that an output depends on, in order, except through masks."""
     needed, calls = {id(output)}, []
     for call in reversed(graph.calls):
         if any(id(tensor) in needed for tensor in call.outputs):
@@ -117,7 +117,7 @@ def leading_to(graph, output):
 
 
 def signals(call):
-    """The inputs of a call that are no masks."""
+    """The inputs of a call that are not masks."""
     masks = {
         id(tensor)
         for name, value in call.kwargs.items()
@@ -139,7 +139,7 @@ def _producer(calls, tensor):
 
 
 def _depths(graph, calls):
-    """Of each tensor's id the longest way from an input, in calls."""
+    """For each tensor's id, the length of the longest path from an input, in calls."""
     depth = {id(tensor): 0 for tensor in graph.inputs}
     for call in calls:
         most = max((depth.get(id(t), 0) for t in call.inputs), default=0)
@@ -148,9 +148,8 @@ def _depths(graph, calls):
 
 
 def dominators(graph, calls, head):
-    """The tensors that all paths from inputs to the head's call come through, in their
-    order."""
-    # Of each tensor the nearest one before it that all paths come through.
+    """The tensors on all paths from inputs to the head's call, in order."""
+    # Maps each tensor to the nearest one before it that is on all paths to it.
     above: dict[int, int | None] = {}
     place: dict[int, int] = {}
     tensors: dict[int, keras.KerasTensor] = {}
@@ -179,7 +178,7 @@ def dominators(graph, calls, head):
         if call is head:
             break
         if len(call.outputs) != 1:
-            # As one tensor of its own, of which there is none.
+            # Represent several outputs by a joint placeholder.
             joint = keras.KerasTensor(())
             add(joint, before)
             before = id(joint)
@@ -191,13 +190,14 @@ def dominators(graph, calls, head):
             chain.append(tensors[before])
         before = above[before]
     if len(graph.inputs) > 1:
-        # Of several inputs none is on all paths.
+        # With several inputs, none is on all paths.
         chain = [t for t in chain if not _is_input(graph, t)]
     return chain[::-1]
 
 
 def _outputs_reached(graph, calls):
-    """Of each tensor's id the set of outputs that depend on it by these calls."""
+    """For each tensor's id, the set of outputs that depend on it through these
+    calls."""
     own = {id(call) for call in calls}
     reached: dict[int, frozenset] = {}
     for index, output in enumerate(graph.outputs):
@@ -217,8 +217,9 @@ def _outputs_reached(graph, calls):
 
 
 def _head_place(graph, calls, head):
-    """What the head receives, before it is thinned or given another form; where it
-    takes several tensors, the last one that all paths come through."""
+    """The head's input, before layers that drop parts of it or reshape it.
+
+    If the head takes several tensors, the last tensor on all paths to it."""
     chain = dominators(graph, calls, head)
     latents = [tensor for tensor in chain if _is_latent(tensor)]
     while len(latents) > 1 and isinstance(_producer(calls, latents[-1]), _FORMS):
@@ -227,7 +228,7 @@ def _head_place(graph, calls, head):
 
 
 def _first(graph, calls, head):
-    """The tensors at which samples are signals first, one for each branch."""
+    """The first tensors at which samples are signals, one for each branch."""
     past: set[int] = set()
     consumers: dict[int, list] = {}
     for call in calls:
@@ -235,7 +236,7 @@ def _first(graph, calls, head):
             consumers.setdefault(id(tensor), []).append(call)
 
     def frontier():
-        """The tensors on which calls that are not past depend, of those that are."""
+        """The tensors made by calls that are past and used by others."""
         made = {id(t) for c in calls if id(c) in past for t in c.outputs}
         made |= {id(t) for t in graph.inputs}
         needed, tensors = set(), []
@@ -249,7 +250,7 @@ def _first(graph, calls, head):
         return tensors
 
     def go_past(call):
-        """A call is past with all that it needs."""
+        """Marks a call, and all calls that it depends on, as past."""
         made_by = {id(t): c for c in calls for t in c.outputs}
         waiting = [call]
         while waiting:
@@ -270,7 +271,7 @@ def _first(graph, calls, head):
         tensors = frontier()
         following = [call for tensor in tensors for call in is_past_it(tensor)]
         if not following and len(tensors) > 1:
-            # What meets without weights can be mixed where it has met.
+            # Branches that meet without weights can be mixed after they meet.
             following = [
                 call
                 for tensor in tensors
@@ -295,7 +296,7 @@ def _first(graph, calls, head):
     for call in frozen:
         go_past(call)
     for call in calls:
-        # What has no weights has none to learn either.
+        # Layers without weights have nothing to learn either.
         is_form = _weights(call.operation) or isinstance(call.operation, _FORMS)
         if not is_form and _comes_first(call, calls):
             go_past(call)
@@ -306,7 +307,7 @@ def _first(graph, calls, head):
 
 
 def _comes_first(call, calls):
-    """Whether no layer that learns lies before a call."""
+    """Whether no trainable layer comes before a call."""
     needed = {id(tensor) for tensor in call.inputs}
     for each in reversed(calls[: calls.index(call)]):
         if any(id(tensor) in needed for tensor in each.outputs):
@@ -321,7 +322,7 @@ def _ids(tensors):
 
 
 def _before(calls, first):
-    """The ids of the tensors that some others depend on."""
+    """The ids of the tensors that some other tensors depend on."""
     needed = {id(tensor) for tensor in first}
     before: set[int] = set()
     for call in reversed(calls):
@@ -335,15 +336,15 @@ def _before(calls, first):
 
 
 def _is_latent(tensor):
-    """Whether a tensor has floats, of one sample in each row. One that is sparse cannot
-    be mixed."""
+    """Whether a tensor has floats with one sample per row. Sparse ones cannot be
+    mixed."""
     return "float" in tensor.dtype and len(tensor.shape) > 1 and not tensor.sparse
 
 
 def _prepares(call, tensor):
-    """Whether a call makes a signal of a tensor that is none yet."""
+    """Whether a call turns a tensor that is not a signal into one."""
     layer = call.operation
-    # An own layer that embeds positions takes more than one number for each.
+    # A custom layer that embeds positions takes more than one number per position.
     is_numbers = isinstance(layer, keras.layers.Embedding) or len(tensor.shape) < 3
     return _is_preprocessing(layer) or (is_numbers and _has_embedding(layer))
 
@@ -353,7 +354,7 @@ def _is_input_layer(layer):
 
 
 def _is_preprocessing(layer):
-    """Whether a layer prepares or augments inputs: those of Keras, by their module."""
+    """Whether a layer preprocesses or augments inputs, judging by its Keras module."""
     if isinstance(layer, keras.Model) and getattr(layer, "layers", None):
         inner = [each for each in layer.layers if not _is_input_layer(each)]
         return all(_is_preprocessing(each) for each in inner)
@@ -370,7 +371,7 @@ def _has_embedding(layer):
 
 
 def _leaves(value):
-    """What lists and dicts hold, those of Keras included."""
+    """The leaves of lists and dicts, including those of Keras."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):

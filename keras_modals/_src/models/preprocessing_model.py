@@ -1,4 +1,4 @@
-"""A model that takes raw samples."""
+"""A model that accepts raw samples."""
 
 import inspect
 from typing import Any
@@ -15,30 +15,30 @@ from keras_modals._src.data.preprocessed import (
 
 
 class PreprocessingModel(keras.Model):
-    """A model whose `fit`, `evaluate` and `predict`, and their likes of one batch,
-    apply a preprocessor to the data, as KerasHub's tasks do.
+    """A model that applies a preprocessor to its data, as KerasHub's tasks do.
 
-    Arrays are read in their order, in batches; mapping them needs TensorFlow, on every
+    This applies to `fit`, `evaluate`, `predict`, and their counterparts for one batch.
+    Arrays are read in order, in batches. Mapping them requires TensorFlow on every
     backend.
 
     Attributes:
         preprocessor: A layer, or another callable, that takes a batch
-            `(x, y=..., sample_weight=...)` and returns it, packed as
-            `keras.utils.pack_x_y_sample_weight` does; or that takes `x` alone. It is no
-            layer of the model's graph. `None` for data that are inputs already. Can be
+            `(x, y=..., sample_weight=...)` and returns it packed as by
+            `keras.utils.pack_x_y_sample_weight`, or that takes `x` alone. It is not a
+            layer of the model's graph. `None` if data are already inputs. Can be
             assigned.
-        task_config: The config of the KerasHub task that the model was made of, `None`
-            for no such.
+        task_config: The config of the KerasHub task that the model was created from;
+            `None` if there is none.
     """
 
     preprocessor: Any = None
     task_config: Any = None
-    #: The preprocessed data on which a `fit` that runs evaluates.
+    #: The preprocessed validation data of the current `fit`.
     _validation: Any = None
 
     def __setattr__(self, name, value):
         if name in ("preprocessor", "task_config", "_validation"):
-            # Past Keras, which would take them for parts of the model.
+            # Bypass Keras, which would track them as parts of the model.
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -56,7 +56,7 @@ class PreprocessingModel(keras.Model):
 
     def evaluate(self, *args, **kwargs):
         arguments = _by_name(keras.Model.evaluate, self, *args, **kwargs)
-        # Of `fit`, they are preprocessed.
+        # Validation data of `fit` are already preprocessed.
         is_raw = self._validation is None or arguments.get("x") is not self._validation
         if self.preprocessor is not None and is_raw:
             arguments = preprocessed(self.preprocessor, arguments)
@@ -81,7 +81,7 @@ class PreprocessingModel(keras.Model):
         return super().predict_on_batch(*args, **kwargs)
 
     def _batch(self, method, args, kwargs):
-        """Arguments of a method for one batch, which is preprocessed."""
+        """Arguments of a method for one batch, after preprocessing."""
         if self.preprocessor is None:
             return args, kwargs
         arguments = _by_name(method, self, *args, **kwargs)
@@ -117,7 +117,7 @@ class PreprocessingModel(keras.Model):
 
 
 def _by_name(method, *args, **kwargs):
-    """The arguments of a call of a method of Keras, by name."""
+    """Binds the arguments of a call of a Keras method by name."""
     arguments = inspect.signature(method).bind(*args, **kwargs).arguments
     arguments.pop("self")
     others = arguments.pop("kwargs", {})

@@ -1,4 +1,4 @@
-"""What a model's output and losses say about its task."""
+"""Inference of the `Task` from a model's output and loss."""
 
 import keras
 
@@ -8,8 +8,12 @@ from keras_modals._src.training.outputs import Outputs, by_output, output_names
 
 
 def task_of(model, name, loss):
-    """The `Task` of an output of a Functional model, by its name, and of the model's
-    loss, `None` where there is none."""
+    """The `Task` of an output of a Functional model.
+
+    Args:
+        model: The model.
+        name: Name of the output.
+        loss: The model's loss; `None` if there is none."""
     names = output_names(model)
     outputs = Outputs(names, name, [])
     outputs.compile(loss)
@@ -24,7 +28,7 @@ def task_of(model, name, loss):
 
 
 def _function(loss):
-    """The function that Keras's own losses wrap; others as they are."""
+    """The function wrapped by a Keras loss; other losses are returned as they are."""
     if isinstance(loss, str) and loss in ("crossentropy", "ce"):
         return loss
     loss = keras.losses.get(loss)
@@ -32,7 +36,7 @@ def _function(loss):
 
 
 def _name_in_keras(function):
-    """The name of a function of Keras; `None` for others."""
+    """The name of a Keras function; `None` for others."""
     if function in ("crossentropy", "ce"):
         return "crossentropy"
     if not (getattr(function, "__module__", None) or "").startswith("keras."):
@@ -40,7 +44,7 @@ def _name_in_keras(function):
     return getattr(function, "__name__", None)
 
 
-#: Layers that leave values as they are, and those that make other numbers of them.
+#: Layers that keep values unchanged, and layers that turn them into other numbers.
 _SAME_VALUES = (
     keras.layers.Cropping1D,
     keras.layers.Cropping2D,
@@ -60,14 +64,14 @@ _OTHER_VALUES = (
 
 
 def _activation(model, output):
-    """The activation of an output, `None` where it cannot be told."""
+    """The activation of an output; `None` if unknown."""
     place = [tensor is output for tensor in model.outputs].index(True)
     graph = Graph(model)
     return _activation_of(graph, graph.outputs[place])
 
 
 def _activation_of(graph, tensor):
-    """The activation that a tensor of a graph comes from, `None` for unknown."""
+    """The activation that produces a tensor of a graph; `None` if unknown."""
     calls = [c for c in graph.calls if any(each is tensor for each in c.outputs)]
     if not calls:
         return None
