@@ -146,7 +146,7 @@ def test_a_term_is_that_of_one_model():
     """Its state is: two models would train one discriminator."""
     terms = [Center(0.1)]
     still(terms=terms)
-    with pytest.raises(ValueError, match="make one for each"):
+    with pytest.raises(ValueError, match="Create a term for each"):
         still(terms=terms)
 
 

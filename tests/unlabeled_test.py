@@ -678,7 +678,7 @@ def test_callbacks_in_a_list_of_keras(rng):
         (lambda: {"metrics": ["AUC"]}, "in `weighted_metrics`"),
         (lambda: {"metrics": [mean_of_batch]}, "one for the batch"),
         (lambda: {"optimizer": used_optimizer()}, "with `use_ema=True`"),
-        (lambda: {"optimizer": several_optimizers()}, "one of Keras's in place"),
+        (lambda: {"optimizer": several_optimizers()}, "one Keras optimizer"),
     ],
 )
 def test_what_would_count_them_is_refused(make, message):

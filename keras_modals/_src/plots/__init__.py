@@ -1,4 +1,4 @@
-"""Pictures, with matplotlib. Needs the extra `keras-modals[plot]`."""
+"""Plots with matplotlib. Requires the extra `keras-modals[plot]`."""
 
 from keras_modals._src.plots.classes import plot_classes
 from keras_modals._src.plots.comparison import plot_comparison, plot_learning_curves

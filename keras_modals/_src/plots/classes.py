@@ -8,12 +8,12 @@ _UNITS = {
 
 
 def plot_classes(monitor, quantity="spread", class_names=None, ax=None):
-    """How the classes fare in the latent space over epochs.
+    """Plots how classes spread and drift in the latent space over epochs.
 
     Args:
-        monitor: A `keras_modals.evaluation.LatentMonitor` that saw a training.
-        quantity: `"spread"` or `"drift"`, a line for each class; or `"relabelled"`, a
-            line for each operation, the mean over classes.
+        monitor: A `keras_modals.evaluation.LatentMonitor` used in a training.
+        quantity: `"spread"` or `"drift"`, with a line for each class; or
+            `"relabelled"`, with a line for each operation, averaged over classes.
         class_names: Names of the classes, by index. Defaults to the indices.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 

@@ -7,15 +7,15 @@ from keras_modals._src.plots.style import COLORS, color_of, marker_of, new_axes
 
 
 def plot_comparison(comparison, dataset=None, methods=None, ax=None):
-    """Each method's change from `"none"` with its 95 % interval.
+    """Plots each method's change from `"none"` with its 95 % confidence interval.
 
-    Filled marks are differences that stay after the correction for the number of
-    methods, open ones may be noise. The title says how many methods that is.
+    Filled markers are differences that stay significant after the correction for the
+    number of methods, which the title gives. Open markers may be noise.
 
     Args:
-        comparison: A `Comparison`, what `keras_modals.compare` returns.
-        dataset: Name of one data set. Defaults to `None`: the mean over all, whose
-            interval is one of these data sets, not of others.
+        comparison: A `Comparison`, as returned by `keras_modals.compare`.
+        dataset: Name of one data set. Defaults to `None`: the mean over all data sets,
+            with an interval that holds for these data sets, not for others.
         methods: Names, from top to bottom. Defaults to all, the best first.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 
@@ -56,7 +56,7 @@ def plot_comparison(comparison, dataset=None, methods=None, ax=None):
 
 
 def _one_dataset(comparison, dataset):
-    """Change, half of its interval, and corrected p-value, for each method."""
+    """Change, half the width of its interval, and corrected p-value of each method."""
     table = comparison.summary().loc[dataset]
     return {
         name: (
@@ -70,7 +70,7 @@ def _one_dataset(comparison, dataset):
 
 
 def _mean_of_all(comparison):
-    """The same of the methods that were run on every data set."""
+    """Same as `_one_dataset`, for the methods that were run on every data set."""
     table = comparison.mean_changes()
     return {
         name: (
@@ -83,13 +83,13 @@ def _mean_of_all(comparison):
 
 
 def plot_learning_curves(comparison, dataset, sizes, methods=None, ax=None):
-    """The test metric over the number of training samples.
+    """Plots the test metric over the number of training samples.
 
     Args:
         comparison: A `Comparison` of runs with several sizes of one data set.
         dataset: Name of the data set, for the title.
-        sizes: Dict from the number of training samples to the name under which
-            `comparison` has the runs with so many.
+        sizes: Dict from the number of training samples to the name of the data set in
+            `comparison` that has this size.
         methods: Names. Defaults to all.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 

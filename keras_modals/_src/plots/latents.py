@@ -6,7 +6,8 @@ from keras_modals._src.plots.style import color_of, marker_of, new_axes
 
 
 def plot_latents(model, x, y, operations=None, arrows=40, class_names=None, ax=None):
-    """Latents in two dimensions by class, and arrows to where operations move them.
+    """Plots latents in two dimensions by class, with arrows for the moves of
+    operations.
 
     The dimensions are the first two principal components of the clean latents.
 
@@ -14,7 +15,7 @@ def plot_latents(model, x, y, operations=None, arrows=40, class_names=None, ax=N
         model: A trained `ModalsModel`.
         x, y: Some samples, as in `fit`; a few hundred are enough.
         operations: As in `keras_modals.evaluation.latents_dataframe`.
-        arrows: Integer, of how many samples to show the moves.
+        arrows: Integer, the number of samples to draw arrows for.
         class_names: Names of the classes, by index. Defaults to the indices.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 

@@ -1,9 +1,9 @@
-"""What the pictures have in common."""
+"""Shared style of the plots."""
 
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-#: Okabe and Ito's colours, which colour-blind eyes tell apart.
+#: The colorblind-safe palette of Okabe and Ito.
 COLORS = (
     "#0072B2",
     "#D55E00",
@@ -18,7 +18,7 @@ MARKERS = "osD^vP*X"
 
 
 def new_axes(ax, **figure):
-    """The axes that were given, or those of a new figure."""
+    """Returns the given axes, or those of a new figure."""
     if ax is not None:
         return ax
     return plt.subplots(layout="constrained", **figure)[1]
@@ -29,7 +29,7 @@ def color_of(index):
 
 
 def marker_of(index):
-    """Of another step than the colours: no two of the first 64 have both alike."""
+    """The marker of a line. The first 64 lines differ in color or marker."""
     return MARKERS[(index + index // len(COLORS)) % len(MARKERS)]
 
 
@@ -46,7 +46,7 @@ def plot_over_epochs(ax, epochs, values, index, label):
 
 
 def finish_epochs(ax, title=None):
-    """An axis of epochs, and a legend beside the lines, with a title or none."""
+    """Formats the axis of epochs and adds a legend next to the lines."""
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)

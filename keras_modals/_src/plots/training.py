@@ -13,12 +13,12 @@ LOSSES = ("loss", "val_loss", "triplet_loss", "adversarial_loss", "discriminator
 
 
 def plot_schedule(schedule, quantity="probability", ax=None):
-    """A schedule's probability or magnitude of each operation over epochs.
+    """Plots the probability or magnitude of each operation in a schedule over epochs.
 
     Args:
         schedule: A `PolicySchedule`.
-        quantity: `"probability"` or `"magnitude"`; where an operation has several
-            sub-policies, or in several layers, their mean.
+        quantity: `"probability"` or `"magnitude"`. If an operation appears in several
+            sub-policies or layers, their mean is shown.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 
     Returns:
@@ -62,10 +62,10 @@ def plot_schedule(schedule, quantity="probability", ax=None):
 
 
 def plot_losses(history, ax=None):
-    """Training curves of all loss terms, on a logarithmic axis.
+    """Plots training curves of all loss terms on a logarithmic axis.
 
     Args:
-        history: What `fit` returns.
+        history: The result of `fit`.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 
     Returns:
@@ -80,11 +80,13 @@ def plot_losses(history, ax=None):
 
 
 def plot_discriminator(history, ax=None):
-    """Whether the discriminator works: its accuracy, which should come near a half,
-    and how far latents are from the prior by their moments, which should fall.
+    """Plots the accuracy of the discriminator and the distance of latents from the
+    prior.
+
+    The accuracy should approach one half. The distance, based on moments, should fall.
 
     Args:
-        history: What `fit` returns, of a model with a `prior_weight`.
+        history: The result of `fit` for a model with a `prior_weight`.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 
     Returns:
@@ -93,7 +95,7 @@ def plot_discriminator(history, ax=None):
     names = ["discriminator_accuracy", "prior_distance"]
     if not set(names) <= set(history.history):
         raise ValueError(
-            "The model was trained without a prior: compile it with a positive "
+            "The model was trained without a prior. Compile it with a positive "
             f"`prior_weight`. Received: logs={list(history.history)}"
         )
     ax = new_axes(ax, figsize=(6.4, 3.6))

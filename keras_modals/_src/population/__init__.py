@@ -1,4 +1,4 @@
-"""The rules of a population, of whichever search. It knows no model."""
+"""Rules of population-based search, independent of any model or search library."""
 
 from keras_modals._src.population.explore import pba_explore
 from keras_modals._src.population.levels import Levels, Range

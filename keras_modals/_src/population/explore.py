@@ -1,21 +1,22 @@
-"""How the numbers of a child differ from its parent's."""
+"""Perturbation of a parent's values for its children."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable("keras_modals")
 def pba_explore(levels, value, rng):
-    """Population Based Augmentation's rule, for any number or ordered choice.
+    """The explore rule of Population Based Augmentation, for any number or ordered
+    choice.
 
-    With probability 0.2 the value is drawn anew, uniformly. Otherwise it moves up or
-    down, equally likely, by 0, 1, 2 or 3 tenths of its range, and stops at the bounds.
-    For a probability or magnitude in steps of 0.1 these are the levels of the paper. A
-    choice without order is only ever drawn anew.
+    With probability 0.2 the value is redrawn uniformly. Otherwise it moves up or down,
+    with equal probability, by 0, 1, 2 or 3 tenths of its range, clipped at the bounds.
+    For a probability or magnitude in steps of 0.1, these are the levels of the paper.
+    An unordered choice is only ever redrawn.
 
     Args:
         levels: The ordered values of a number: `keras_modals.population.Levels`, or
-            `Range` for a number without steps.
-        value: Its value.
+            `Range` for a continuous number.
+        value: The current value.
         rng: A `numpy.random.Generator`.
 
     Returns:
@@ -32,19 +33,19 @@ def pba_explore(levels, value, rng):
 
 
 def children(values, parents, levels, explore, rng):
-    """What members train with after `exploit`.
+    """Computes the values that members train with after `exploit`.
 
     Args:
-        values: List of dicts, for each member its values by name.
-        parents: List, for each member, the index of its parent.
-        levels: List of what is explored, `Levels` or `Range`. A value that a member
-            lacks is left out.
+        values: List of dicts, each member's values by name.
+        parents: List with the index of each member's parent.
+        levels: List of `Levels` or `Range` to explore. Values that a member lacks are
+            skipped.
         explore: `fn(levels, value, rng)` that returns a new value.
         rng: A `numpy.random.Generator`.
 
     Returns:
-        List of dicts. A member that is its own parent keeps its values; a child has
-        its parent's, each of those in `levels` explored.
+        List of dicts. A member that is its own parent keeps its values. A child has its
+        parent's values, with those in `levels` explored.
     """
     result = []
     for member, parent in enumerate(parents):

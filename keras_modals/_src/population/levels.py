@@ -1,13 +1,13 @@
-"""The values of a searched number, as rules of explore see them."""
+"""Values of a searched number, as used by explore rules."""
 
 
 class Levels:
-    """The ordered values of a number, or a choice without order.
+    """The ordered values of a number, or the values of an unordered choice.
 
     Args:
         name: Name of the number.
         values: Sequence of its values.
-        ordered: Boolean, whether they have an order. Defaults to `True`.
+        ordered: Boolean, whether the values are ordered. Defaults to `True`.
     """
 
     def __init__(self, name, values, ordered=True):
@@ -16,11 +16,13 @@ class Levels:
         self.ordered = ordered
 
     def at(self, place):
-        """The value at a place in `[0, 1]`, of which each value has an equal part."""
+        """Returns the value at a place in `[0, 1]`. All values have equal parts of
+        it."""
         return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
 
     def moved(self, value, share):
-        """The value that is a share of the range further up; bounds stop it."""
+        """Moves a value up by a fraction `share` of the range, clipped at the
+        bounds."""
         if not self.ordered:
             return value
         last = len(self.values) - 1
@@ -29,12 +31,12 @@ class Levels:
 
 
 class Range:
-    """A number without steps.
+    """A continuous number.
 
     Args:
         name: Name of the number.
-        value_at: `fn(place)`, the value at a place in `[0, 1]`, on a scale of its own.
-        place_of: `fn(value)`, the place of a value.
+        value_at: `fn(place)` that maps a place in `[0, 1]` to a value, on any scale.
+        place_of: `fn(value)`, its inverse.
     """
 
     def __init__(self, name, value_at, place_of):
@@ -43,5 +45,6 @@ class Range:
         self._place_of = place_of
 
     def moved(self, value, share):
-        """The value that is a share of the range further up; bounds stop it."""
+        """Moves a value up by a fraction `share` of the range, clipped at the
+        bounds."""
         return self.at(min(max(self._place_of(value) + share, 0.0), 1.0))

@@ -1,4 +1,4 @@
-"""A population as numbers: who trains with what, who goes on from whom."""
+"""The values, scores, and parents of a population's members."""
 
 import numpy as np
 
@@ -11,28 +11,28 @@ from keras_modals._src.population.trials import Trials
 class Population:
     """Members' values and scores over the epochs. Knows no model and trains nothing.
 
-    The best member, by smoothed score, is always the first. What happens after an epoch
-    depends on the seed, the epoch and the scores so far only, so that the scores are
-    all there is to save.
+    The member with the best smoothed score is always the first. Everything that happens
+    after an epoch depends only on the seed, the epoch, and the scores so far, so only
+    scores need to be saved.
 
     Args:
-        levels: List of `Levels`, what each member has its own value of.
+        levels: List of `Levels`, for values that differ between members.
         start: `(size, len(levels))`, the values of the first generation.
-        shared_levels, shared_start: As `levels`, and one value of each: what all
-            members share. Changed by trial, see `Trials`.
+        shared_levels, shared_start: Like `levels`, with one value each: what all
+            members share. Changed by trials, see `Trials`.
         epochs_per_generation: Positive integer.
-        quantile: Float in `(0, 0.5]`, the worst and the best part.
+        quantile: Float in `(0, 0.5]`, the size of the worst and of the best part.
         explore: `fn(levels, value, rng)` that returns a new value.
-        smoothing: Float in `[0, 1)`, the share of the former scores in a member's
+        smoothing: Float in `[0, 1)`, the weight of earlier scores in a member's
             smoothed score.
         seed: Non-negative integer.
 
     Attributes:
-        values: `(size, len(levels))`, in force now.
-        shared: `(len(shared_levels),)`, in force now.
-        records: List, one dict per epoch: `values` and `shared`, in force then,
-            `scores` and `smoothed` scores, smaller is better, and `parents`, of the
-            members that came out of it, sorted anew.
+        values: `(size, len(levels))`, the current values.
+        shared: `(len(shared_levels),)`, the current shared values.
+        records: List with one dict per epoch: the `values` and `shared` used in it, the
+            `scores` and `smoothed` scores, smaller is better, and the `parents` of the
+            members after it, in their new order.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Population:
         return dict(zip(names, shared.tolist(), strict=True))
 
     def replay(self, scores):
-        """Starts again, with the given scores of some epochs."""
+        """Restarts with the given scores of some epochs."""
         self.values, self.shared = (values.copy() for values in self._start)
         self.records: list[dict] = []
         self._trials = Trials(self.shared_levels, self._explore)
@@ -80,10 +80,10 @@ class Population:
             self.end_epoch(row)
 
     def end_epoch(self, scores):
-        """Takes the members' scores after an epoch, smaller is better.
+        """Processes the members' scores after an epoch, smaller is better.
 
         Returns:
-            List: for each member of the next epoch, the one it goes on from.
+            List with the parent of each member of the next epoch.
         """
         scores = np.asarray(scores, float)
         before = self.smoothed if self.records else np.full(self.size, np.nan)
@@ -95,7 +95,7 @@ class Population:
         failed = ~np.isfinite(smoothed)
         ends = number % self._epochs_per_generation == 0
         if failed.any() and not (ends or failed.all()):
-            # A member that failed is not waited for.
+            # Replace a failed member immediately.
             parents = exploit(np.where(failed, -np.inf, 0.0), self._quantile, rng)
             parents = [p if failed[m] else m for m, p in enumerate(parents)]
             values = self._explored(parents, rng)
@@ -104,7 +104,7 @@ class Population:
             values = self._explored(parents, rng)
             shared = self._trials.next(shared, np.min(smoothed[~failed]), rng)
         order = list(range(self.size))
-        # Not a child, which has its parent's score.
+        # Exclude children, which have their parent's score.
         is_candidate = ~failed & (np.asarray(parents) == order)
         best = int(np.argmin(np.where(is_candidate, smoothed, np.inf)))
         order[0], order[best] = order[best], order[0]
@@ -128,7 +128,7 @@ class Population:
         return np.array([[row[name] for name in names] for row in values])
 
     def lineage(self):
-        """The first member's forebears, one per epoch, oldest first.
+        """The first member's ancestors, one per epoch, oldest first.
 
         Returns:
             List of pairs of a member and the record of the epoch it was trained in.

@@ -1,4 +1,4 @@
-"""What a search of a population has found, whichever search it was."""
+"""Results of a population-based search, whatever the search library."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from keras_modals._src.policies.policy_schedule import PolicySchedule, as_polici
 
 
 class Step(NamedTuple):
-    """A part of the training of the best member, or of those that it goes on from.
+    """A part of the training of the best member or its ancestors.
 
     Attributes:
-        epochs: How many epochs it is long.
-        policy: The `Policy` that it was trained with.
-        values: Dict of the other numbers that it was trained with.
-        score: Its smoothed score at the end.
-        scores: The smoothed scores of all members then, NaN for one that failed.
+        epochs: The number of epochs.
+        policy: The `Policy` used.
+        values: Dict of the other numbers used.
+        score: The member's smoothed score at the end.
+        scores: The smoothed scores of all members at the end; NaN for a failed one.
     """
 
     epochs: int
@@ -26,14 +26,14 @@ class Step(NamedTuple):
 
 
 def schedule_of(steps):
-    """The `PolicySchedule` of the steps of a lineage."""
+    """Creates the `PolicySchedule` of the steps of a lineage."""
     return PolicySchedule.merged(
         [(step.epochs, step.policy, step.values) for step in steps if step.epochs]
     )
 
 
 def describe(policy, values):
-    """A policy, or one for each layer, and other numbers, in a line."""
+    """Formats a policy, or one for each layer, and other numbers in one line."""
     numbers = [f"{name} {value:.3g}" for name, value in values.items()]
     policies = " | ".join(map(str, as_policies(policy))) if policy else ""
     return ", ".join([*([policies] if policies else []), *numbers])
@@ -44,9 +44,9 @@ def print_results(objective, direction, steps, last=None):
 
     Args:
         objective: Name of the scores.
-        direction: `"min"` or `"max"`, which of them are better.
+        direction: `"min"` or `"max"`, whether smaller or larger scores are better.
         steps: List of `Step`, one per generation.
-        last: Optional integer, how many of the last generations to print.
+        last: Optional integer, the number of last generations to print.
     """
     best, worst = (np.min, np.max) if direction == "min" else (np.max, np.min)
     print(f"smoothed {objective}, and the lineage of the best member at the end")

@@ -1,31 +1,31 @@
-"""Scores and descent of members over the generations."""
+"""Scores and lineage of members over generations."""
 
 import numpy as np
 
 
 def smooth(scores, before, smoothing):
-    """Members' scores, smoothed: validation sets are small and noisy.
+    """Smooths members' scores, since validation sets are small and noisy.
 
     Args:
-        scores: Their new scores, NaN or infinite where one failed.
-        before: The smoothed scores of those that they went on from. Not finite where
-            there are none.
-        smoothing: Float in `[0, 1)`, the share of `before`.
+        scores: New scores, NaN or infinite for a failed member.
+        before: The smoothed scores of the members' parents. Not finite if there are
+            none.
+        smoothing: Float in `[0, 1)`, the weight of `before`.
     """
     smoothed = smoothing * before + (1.0 - smoothing) * scores
     return np.where(np.isfinite(before), smoothed, scores)
 
 
 def lineage(last, parent_of):
-    """A member and its forebears.
+    """Lists a member and its ancestors.
 
     Args:
-        last: The member, whatever it is told by.
-        parent_of: `fn(member)` that returns the one that a member goes on from, `None`
-            for one of the first generation.
+        last: The member, in any representation.
+        parent_of: `fn(member)` that returns a member's parent, or `None` for a member
+            of the first generation.
 
     Returns:
-        List of one per generation, oldest first; `last` is the last.
+        List with one member per generation, oldest first; `last` is the last.
     """
     line = [last]
     while (parent := parent_of(line[-1])) is not None:

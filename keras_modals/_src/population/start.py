@@ -1,16 +1,16 @@
-"""What a search of a population is given, and begins with."""
+"""Arguments and initial values of a population-based search."""
 
 import numpy as np
 
 from keras_modals._src.arguments import check_choice, check_integer, shown
 
-#: What members begin with: no augmentation, the policy as it is declared, or that of
-#: the first beside random ones.
+#: Initial policies: no augmentation, the declared policy for all members, or the
+#: declared policy for the first member and random policies for the others.
 INITIAL = ("zero", "policy", "random")
 
 
 def check_arguments(population_size, smoothing, quantile, initial):
-    """Checks what all searches of a population are told."""
+    """Checks the arguments that all population-based searches share."""
     check_integer("population_size", population_size, 1)
     check_smoothing(smoothing)
     check_quantile(quantile)
@@ -34,14 +34,14 @@ def _check_float(name, value, is_valid, interval):
 
 
 def check_seed(seed):
-    """The seed as an `int`, a random one for `None`."""
+    """Checks a seed and returns it as an `int`; `None` gives a random one."""
     if seed is None:
         return int(np.random.default_rng().integers(2**31))
     return check_integer("seed", seed, 0)
 
 
 def check_validation(fit_arguments):
-    """Refuses arguments of `fit` without validation data."""
+    """Raises if arguments of `fit` have no validation data."""
     given = fit_arguments.get("validation_data") is not None
     if not given and not fit_arguments.get("validation_split"):
         raise ValueError(
@@ -51,12 +51,12 @@ def check_validation(fit_arguments):
 
 
 def check_fit_arguments(arguments, generations, epochs_per_generation):
-    """Refuses arguments of `fit` with which members could not be scored."""
+    """Raises if members could not be scored with these arguments of `fit`."""
     check_validation(arguments)
     for name in ("epochs", "initial_epoch"):
         if name in arguments:
             raise ValueError(
-                "The epochs of a search are `generations` times "
+                "The number of epochs of a search is `generations` times "
                 f"`epochs_per_generation`. Received: {name}={arguments[name]}"
             )
     frequency = arguments.get("validation_freq", 1)
@@ -68,21 +68,21 @@ def check_fit_arguments(arguments, generations, epochs_per_generation):
         missing = [end for end in ends if end not in frequency]
     if missing:
         raise ValueError(
-            "Invalid value received for argument `validation_freq`. Expected one "
-            "that validates the last epoch of every generation, for which members "
-            f"are scored. Received: validation_freq={frequency}, which leaves out "
-            f"epoch {missing[0]}"
+            "Invalid value received for argument `validation_freq`. Expected a value "
+            "that validates the last epoch of every generation, which scores the "
+            f"members. Received: validation_freq={frequency}, which skips epoch "
+            f"{missing[0]}"
         )
 
 
 def start_values(size, initial, first, draw):
-    """The values of a first generation.
+    """Creates the values of a first generation.
 
     Args:
-        size: How many members there are.
+        size: The number of members.
         initial: One of `INITIAL`.
-        first: The values of the first member, and unless `initial` is `"random"`, of
-            all.
+        first: The values of the first member and, unless `initial` is `"random"`, of
+            all members.
         draw: `fn()` that returns random values.
     """
     is_random = initial == "random"

@@ -1,11 +1,10 @@
 class Trials:
-    """A search over time: try another value, keep it or revert.
+    """A search over time that tries another value and keeps or reverts it.
 
-    For numbers that act on the encoder, which the members share: they cannot differ by
-    member. After a generation as usual, one of them is changed for the next. If the
-    best score has not fallen by as much as in the generation before, the change is
-    taken back. Scores fall more slowly in the course of a training: when in doubt,
-    numbers stay what they are.
+    It is used for numbers that act on the shared encoder, which cannot differ between
+    members. After an unchanged generation, one number is changed for the next. If the
+    best score then falls by less than in the generation before, the change is reverted.
+    Scores fall more slowly as training proceeds, so in doubt numbers stay unchanged.
 
     Args:
         levels: List of `Levels`.
@@ -20,10 +19,10 @@ class Trials:
         self._untried = None
 
     def next(self, values, score, rng):
-        """The values for the next generation.
+        """Returns the values for the next generation.
 
         Args:
-            values: Array, those of the generation that has ended.
+            values: Array, the values of the generation that has ended.
             score: The best score at its end, smaller is better.
             rng: A `numpy.random.Generator`.
         """

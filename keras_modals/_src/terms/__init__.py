@@ -1,5 +1,7 @@
-"""Losses on clean latents beside the task's, each with its variables, optimizer, logs
-and state. One of your own is a subclass of `Term`.
+"""Loss terms on clean latents or unlabeled samples, added to the task's loss.
+
+Each has its variables, optimizer, logs, and state. A custom term is a subclass of
+`Term`.
 """
 
 from keras_modals._src.terms.consistency import Consistency

@@ -9,49 +9,49 @@ from keras_modals._src.arguments import check_integer
 from keras_modals._src.labels.mixing import mixed, with_rank
 from keras_modals._src.terms.term import Term, TermLosses
 
-#: Between which shares of a training the weight grows, where nothing else is said.
+#: Default fractions of a training between which the weight grows.
 RAMP = (0.4, 0.8)
 
-#: That of averages, and the share of a training that they are of at most.
+#: Momentum of the averages, and the largest fraction of a training that they span.
 MOMENTUM, SPAN = 0.99, 0.1
 
-#: More steps than any training has.
+#: A number of steps that no training reaches.
 _NEVER = 1e9
 
 
 class Consistency(Term):
-    """Learns from samples without labels: what the head says of two that are mixed is
-    to be what it says of them apart, mixed alike.
+    """Learns from unlabeled samples by consistent predictions under mixing.
 
-    In a step, the samples without labels are mixed with each other, at the step's
-    depth, all of them, and the samples with labels as ever. A teacher, the model with
-    averaged weights, says what each is, without dropout and without a gradient. The
-    loss is the squared error of probabilities, summed over classes; for several labels
-    at once that of a label's two outcomes, a mean over labels; for numbers it is the
-    loss that the model is compiled with.
+    The output for a mix of two unlabeled samples should equal the mix of their outputs.
+    In each step, all unlabeled samples are mixed with each other, at the step's depth;
+    labeled samples are mixed as usual. A teacher, the model with averaged weights,
+    predicts each unmixed sample, without dropout and without gradients. The loss is the
+    squared error between probabilities, summed over classes. For several labels at
+    once, it is summed over the two outcomes of each label and averaged over labels. For
+    a regression, it is the loss that the model is compiled with.
 
-    A sample without a label has the class index -1, or a row of NaN or -1; in a
-    regression its number is NaN. It counts neither in the task's loss nor in metrics.
-    `keras_modals.join_unlabeled` makes batches of both kinds of samples.
+    An unlabeled sample has the class index -1, or a row with NaN or -1; in a
+    regression, its target is NaN. It counts neither in the task's loss nor in metrics.
+    `keras_modals.join_unlabeled` creates batches of labeled and unlabeled samples.
 
-    The averaged weights are those of the model's optimizer, which is given
-    `use_ema=True` if it has it not. So, as in Keras, the model has them after `fit`,
-    and `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)`, before other callbacks,
-    has them validated.
+    The averaged weights are those of the model's optimizer, for which `use_ema=True` is
+    set if needed. As usual in Keras, the model has these weights after `fit`. To
+    validate with them, put `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)` before
+    other callbacks.
 
     Args:
         weight: Non-negative float.
-        threshold: Float in `(0, 1)`, for pseudo-labels: the teacher's likeliest class
-            counts, instead of its probabilities, where it is more likely than this, and
-            what it is less sure of does not; the loss is the cross-entropy. Defaults to
-            `None`, for probabilities.
-        ramp_steps: Pair of integers, between which of the optimizer's steps the weight
-            grows from 0; before, the term changes nothing. Defaults to `None`: between
-            40 % and 80 % of those of `fit`; with `train_on_batch` alone it does not
-            grow.
-        ema_momentum: Float in `[0, 1)`, that of the averages, where the optimizer is
-            not given `use_ema=True` with its own. Defaults to `None`: 0.99, or less
-            where `fit` is short, so that averages are of the last tenth of its steps.
+        threshold: Float in `(0, 1)`, to use pseudo-labels: the teacher's most likely
+            class replaces its probabilities if it is more likely than the threshold,
+            and other predictions are ignored. The loss is then the cross-entropy.
+            Defaults to `None`, for probabilities.
+        ramp_steps: Pair of integers, the optimizer steps between which the weight grows
+            from 0. Before them, the term has no effect. Defaults to `None`: from 40 %
+            to 80 % of the steps of `fit`; with `train_on_batch` alone, the weight is
+            constant.
+        ema_momentum: Float in `[0, 1)`, the momentum of the averages, unless the
+            optimizer has `use_ema=True` with its own. Defaults to `None`: 0.99, or less
+            if `fit` is short, so that averages span at most a tenth of its steps.
 
     References:
 
@@ -112,32 +112,32 @@ class Consistency(Term):
         labels = model.latent_augmentation.labels
         if self.threshold is not None and labels.num_bins:
             raise ValueError(
-                "Pseudo-labels are of classes: leave `threshold` out for a regression. "
+                "Pseudo-labels need classes: leave `threshold` out for a regression. "
                 f"Received: threshold={self.threshold}"
             )
         if model.gives_logits is None and not labels.num_bins:
             raise ValueError(
-                "It cannot be told whether the output is probabilities or logits: end "
-                "the model in a layer with a softmax, or a sigmoid, as activation, or "
-                f"compile with a loss of Keras. Received: loss={model.loss!r}"
+                "Cannot infer whether the output is probabilities or logits: end the "
+                "model in a layer with a softmax or sigmoid activation, or compile "
+                f"with a Keras loss. Received: loss={model.loss!r}"
             )
         super().prepare(model)
         self._average_weights(model)
 
     def _average_weights(self, model):
-        """Has the optimizer keep averages of the weights, if it does not."""
+        """Makes the optimizer keep averages of the weights, if it does not."""
         optimizer = _inner(model.optimizer)
         if hasattr(optimizer, "optimizers"):
             raise ValueError(
-                "The averaged weights are one optimizer's: compile with one of Keras's "
-                f"in place of several. Received: optimizer={optimizer!r}"
+                "The averaged weights need a single optimizer: compile with one Keras "
+                f"optimizer instead of several. Received: optimizer={optimizer!r}"
             )
         self._has_own_averages = not optimizer.use_ema
         if not optimizer.use_ema:
             if optimizer.built:
                 raise ValueError(
-                    "The averaged weights are the optimizer's, and it has been used "
-                    "without: compile with a new one, or with `use_ema=True`. "
+                    "The optimizer keeps the averaged weights, but it has been used "
+                    "without them: compile with a new one, or with `use_ema=True`. "
                     f"Received: optimizer={optimizer.name!r}"
                 )
             momentum = MOMENTUM if self.ema_momentum is None else self.ema_momentum
@@ -149,12 +149,11 @@ class Consistency(Term):
             average.assign(ops.copy(variable))
 
     def begin_fit(self, num_steps, done):
-        """Takes note of how long a training is.
+        """Sets the ramp and the momentum of averages from the length of the training.
 
         Args:
-            num_steps: How many of the optimizer's steps there are in all; `None` where
-                it is not known yet.
-            done: How many there have been.
+            num_steps: The total number of optimizer steps; `None` if not yet known.
+            done: The number of steps already done.
         """
         model = self._model()
         optimizer = _inner(model.optimizer)
@@ -164,15 +163,15 @@ class Consistency(Term):
             if num_steps is not None:
                 self.ramp.assign(np.array(RAMP, "float32") * num_steps)
             elif not done:
-                # Until it is known.
+                # Until the length is known.
                 self.ramp.assign(np.full(2, _NEVER, "float32"))
         is_ours = self._has_own_averages and self.ema_momentum is None
         if is_ours and num_steps is not None and not done:
-            # Before a step is traced.
+            # Only before a step is traced.
             most = 1.0 - 1.0 / max(SPAN * num_steps, 1.0)
             optimizer.ema_momentum = min(MOMENTUM, most)
-        # Weights may have been loaded since, and JAX needs arrays of their own where
-        # Keras, after a `fit`, has given the weights those of the averages.
+        # Weights may have been loaded since. After a `fit`, Keras gives the weights the
+        # arrays of the averages; on JAX each needs its own.
         averages = averaged_weights(model)
         sources = averages if done else model.trainable_variables
         for average, source in zip(averages, sources, strict=True):
@@ -209,10 +208,11 @@ class Consistency(Term):
         return TermLosses(self._grown() * loss, logs=logs)
 
     def _grown(self):
-        """How much of the weight there is in this step. Before its beginning it is
-        exactly 0: of the smallest gradient optimizers such as Adam make whole steps,
-        and so would what only samples without labels train, as the embeddings of rare
-        words, on what the teacher guesses before it knows anything."""
+        """The fraction of the weight in this step.
+
+        Before the ramp it is exactly 0. Optimizers such as Adam make full steps even
+        for tiny gradients, so variables trained only by unlabeled samples, such as
+        embeddings of rare words, would follow the guesses of an untrained teacher."""
         start, end = ops.unstack(ops.convert_to_tensor(self.ramp))
         steps = ops.cast(self._model().optimizer.iterations, "float32") - start
         return ops.where(
@@ -225,7 +225,7 @@ class Consistency(Term):
         self.metrics[0].update_state(logs["consistency_loss"], logs["count"])
 
     def _pseudo_labels(self, expected, labels):
-        """What the teacher holds for likeliest, and where it is sure of it."""
+        """The teacher's most likely labels, and whether it is sure of them."""
         if labels.are_several:
             likely = ops.maximum(expected, 1.0 - expected)
             likely = ops.min(likely, axis=-1)
@@ -238,7 +238,7 @@ class Consistency(Term):
         return hard, ops.cast(likely > self.threshold, "float32")
 
     def _mixed(self, expected, weights, step):
-        """What is expected of each of the head's rows, and how much it counts."""
+        """The expected output of each of the head's rows, and its weight."""
         rows = step.rows
         own, own_weights = rows.tile(expected), rows.tile(weights)
         if rows.partner is None:
@@ -252,7 +252,7 @@ class Consistency(Term):
             of_both = ops.where(is_mixed, own_weights * of_partner, own_weights)
         if step.mask is None:
             return both, of_both
-        # Positions that only one of the two has are left as they are.
+        # Positions that are valid in only one of the two are not mixed.
         valid = rows.tile(step.mask) & backend.take_rows(step.mask, rows.partner)
         both = ops.where(with_rank(valid, len(both.shape)), both, own)
         if self.threshold is not None:
@@ -273,7 +273,7 @@ class Consistency(Term):
 
 
 def _checked(ramp_steps):
-    """A pair of integers in their order, or `None`."""
+    """Returns a pair of ordered integers, or `None`."""
     if ramp_steps is None:
         return None
     try:
@@ -283,25 +283,25 @@ def _checked(ramp_steps):
     if start > end:
         raise ValueError(
             "Invalid value received for argument `ramp_steps`. Expected a pair of "
-            "integers, the steps at which the weight begins to grow and has grown, or "
-            f"`None`. Received: ramp_steps={ramp_steps!r}"
+            "integers, the first and last step of the weight's growth, or `None`. "
+            f"Received: ramp_steps={ramp_steps!r}"
         )
     return start, end
 
 
 def _inner(optimizer):
-    """The optimizer that another one scales the loss for, or itself."""
+    """The optimizer inside a loss-scaling optimizer, or the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def averaged_weights(model):
-    """The averages that a model's optimizer keeps of its trainable variables."""
+    """The optimizer's averages of a model's trainable variables."""
     averages = [v for v in model.optimizer.variables if v.name.endswith("_average")]
     count = len(model.trainable_variables)
     if len(averages) != count:
         raise ValueError(
-            "The optimizer must have an average of each trainable variable, and has "
-            "other ones: after a change of what is trainable, compile again with a new "
+            "The optimizer must have one average for each trainable variable. After "
+            "changing which variables are trainable, compile again with a new "
             f"optimizer. Received: {len(averages)} averages of {count} variables"
         )
     return averages

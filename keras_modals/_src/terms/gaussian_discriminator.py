@@ -6,15 +6,15 @@ from keras_modals._src import backend
 
 @keras.saving.register_keras_serializable("keras_modals")
 class GaussianDiscriminator(keras.Model):
-    """Tells latents from samples of a standard normal distribution, as logits.
+    """Distinguishes latents from samples of a standard normal distribution.
 
-    An encoder that learns to fool it is drawn towards latents that are distributed
-    as `N(0, I)`. Discriminator and encoder see the same clean latents, where the
-    method's public code shows them two different distributions; losses are computed
+    An encoder that learns to fool it produces latents closer to the distribution
+    `N(0, I)`. Discriminator and encoder see the same clean latents, whereas the
+    method's public code shows them two different distributions. Losses are computed
     from logits.
 
-    It wants latents near unit scale, those that it draws them towards. Features beyond
-    10 are compressed, `10 + 10 * log(x / 10)`, so that it stays finite at any scale.
+    Latents should be near unit scale, the scale of the prior. Features beyond 10 are
+    compressed, `10 + 10 * log(x / 10)`, so that the output stays finite at any scale.
 
     Args:
         hidden_units: Tuple of positive integers, the widths of the hidden layers.
@@ -26,7 +26,7 @@ class GaussianDiscriminator(keras.Model):
         `(batch, ...)`; all axes but the first are features.
 
     Output shape:
-        `(batch, 1)`: positive where an input looks like the prior.
+        `(batch, 1)`: logits, positive if an input looks like the prior.
 
     Reference:
 
@@ -43,7 +43,7 @@ class GaussianDiscriminator(keras.Model):
     """
 
     def __init__(self, hidden_units=(512, 128), activation="relu", seed=None, **kwargs):
-        # In half precision, large latents are infinite before they are compressed.
+        # In half precision, large latents would overflow before they are compressed.
         super().__init__(autocast=False, **kwargs)
         hidden_units = tuple(hidden_units)
         if not hidden_units or not all(
@@ -83,8 +83,8 @@ class GaussianDiscriminator(keras.Model):
         """Draws `num_samples` latents from `N(0, I)`, in the compute dtype."""
         if not self.built:
             raise ValueError(
-                "`sample_prior` needs to know the shape of latents. Build the "
-                "discriminator, or call it on latents, first."
+                "`sample_prior` needs the shape of latents. Build the discriminator, "
+                "or call it on latents, first."
             )
         samples = backend.normal(
             (num_samples, *self.latents_shape), self.seed_generator
@@ -92,8 +92,9 @@ class GaussianDiscriminator(keras.Model):
         return ops.cast(samples, self.compute_dtype)
 
     def discriminator_loss(self, latent_logits, prior_logits, sample_weight=None):
-        """Mean cross-entropy of telling latents, optionally weighted per sample, from
-        samples of the prior."""
+        """Mean cross-entropy of classifying latents and samples of the prior correctly.
+
+        Latents may have sample weights."""
         latent_logits = ops.cast(latent_logits, "float32")
         prior_logits = ops.cast(prior_logits, "float32")
         return 0.5 * (
@@ -102,14 +103,16 @@ class GaussianDiscriminator(keras.Model):
         )
 
     def encoder_loss(self, latent_logits, sample_weight=None):
-        """Mean cross-entropy of latents, optionally weighted per sample, being taken
-        for samples of the prior."""
+        """Mean cross-entropy of classifying latents as samples of the prior.
+
+        Latents may have sample weights."""
         losses = ops.softplus(-ops.cast(latent_logits, "float32"))
         return _mean(losses, sample_weight)
 
     def accuracy(self, latent_logits, prior_logits, sample_weight=None):
-        """Share of latents, optionally weighted per sample, and of samples of the prior
-        told correctly; 0.5 is chance."""
+        """The fraction of latents and samples of the prior classified correctly.
+
+        Latents may have sample weights. Chance level is 0.5."""
         latents = _mean(ops.cast(latent_logits < 0, "float32"), sample_weight)
         return 0.5 * (latents + ops.mean(ops.cast(prior_logits > 0, "float32")))
 
@@ -123,7 +126,7 @@ class GaussianDiscriminator(keras.Model):
         }
 
 
-#: Beyond it, features grow as their logarithm. Samples of the prior are well within.
+#: Features are compressed beyond this. Samples of the prior are well within.
 _LINEAR = 10.0
 
 
@@ -134,7 +137,7 @@ def _compressed(latents):
 
 
 def _mean(values, sample_weight):
-    """The mean of `(batch, 1)` values, 0 where no sample counts."""
+    """The mean of `(batch, 1)` values; 0 if all sample weights are 0."""
     if sample_weight is None:
         return ops.mean(values)
     total = ops.sum(values[:, 0] * sample_weight)

@@ -10,18 +10,19 @@ from keras_modals._src.terms.term import Term, TermLosses
 
 
 class Prior(Term):
-    """A discriminator that draws latents towards `N(0, I)`.
+    """A discriminator that draws latents toward `N(0, I)`.
 
-    The encoder minimizes `weight` times the cross-entropy of its latents being taken
-    for samples of the prior; the discriminator learns to tell them.
+    The encoder minimizes `weight` times the cross-entropy of its latents being
+    classified as samples of the prior. The discriminator learns to distinguish them.
 
     Args:
-        weight: Non-negative float. The paper's 1 fights the task. A prior wants
-            latents near unit scale: of 100 and more it ruins the task's loss. Normalize
-            inputs, or the latents, first.
-        discriminator: A `GaussianDiscriminator`. Defaults to one with its defaults.
-        optimizer: The discriminator's. Defaults to the paper's SGD, with a learning
-            rate of 0.01 and momentum 0.9.
+        weight: Non-negative float. The paper's value of 1 competes with the task.
+            Latents should be near unit scale: at a scale of 100 or more, the prior
+            ruins the task's loss. Normalize inputs, or latents, first.
+        discriminator: A `GaussianDiscriminator`. Defaults to one with default
+            arguments.
+        optimizer: The discriminator's optimizer. Defaults to the paper's SGD, with a
+            learning rate of 0.01 and momentum 0.9.
 
     Reference:
 
@@ -62,7 +63,7 @@ class Prior(Term):
         if self.discriminator.latents_shape != (num_features,):
             raise ValueError(
                 f"The discriminator must be built for latents of shape "
-                f"{(num_features,)}, all axes but the first taken together. Received: "
+                f"{(num_features,)}, the product of all axes but the first. Received: "
                 "a discriminator for latents of shape "
                 f"{self.discriminator.latents_shape}"
             )
@@ -72,7 +73,7 @@ class Prior(Term):
             self.metrics.append(distance)
 
     def losses(self, latents, labels, sample_weight=None):
-        # One that is not finite does not spoil a mean over all.
+        # Keep latents that are not finite out of the means.
         finite = is_finite(latents)[:, None]
         latents = ops.where(finite, latents, ops.zeros_like(latents))
         discriminator = self.discriminator

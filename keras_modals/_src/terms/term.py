@@ -10,12 +10,12 @@ from keras_modals._src.arguments import BOUNDS, check_bounds
 from keras_modals._src.registry import add_class
 
 TermLosses = namedtuple("TermLosses", ["encoder", "own", "logs"], defaults=[None, None])
-TermLosses.__doc__ = """What a term says of a batch, scalars all.
+TermLosses.__doc__ = """A term's losses for one batch, all scalars.
 
 Attributes:
     encoder: The loss that encoder and head minimize, times the term's weight.
-    own: Of a term with variables that it trains itself, the loss that these minimize.
-        It sends no gradient to the encoder, nor does `encoder` to them.
+    own: The loss for variables that the term trains itself, if it has any. It must
+        send no gradient to the encoder, and `encoder` none to these variables.
     logs: Dict from name to value, for the logs. Defaults to `encoder`, as
         `<kind>_loss`.
 
@@ -29,18 +29,19 @@ True
 TermStep = namedtuple(
     "TermStep", ["clean", "outputs", "rows", "inputs", "unlabeled", "mask"]
 )
-TermStep.__doc__ = """What a training step has for terms.
+TermStep.__doc__ = """The data of a training step that terms can use.
 
 Attributes:
-    clean: What the layer nearest to the head received, as `Recorded`; `None` where no
-        term reads latents.
-    outputs: What the head says of its rows, `(rows, ...)`.
+    clean: The input of the layer nearest to the head, as `Recorded`; `None` if no term
+        reads latents.
+    outputs: The head's outputs, `(rows, ...)`.
     rows: The `RowMap` of the step.
     inputs: The model's inputs.
-    unlabeled: Boolean `(batch,)`, or for each position `(batch, ...)`, what is there
-        and has no label; `None` where no term learns from such.
-    mask: Boolean `(batch, ...)`, the positions of the samples, where only those are
-        mixed that both have; else `None`.
+    unlabeled: Boolean `(batch,)` or, with a label for each position, `(batch, ...)`,
+        `True` for valid samples or positions without a label; `None` if no term learns
+        from them.
+    mask: Boolean `(batch, ...)`, the valid positions of the samples, if only positions
+        valid in both samples are mixed; else `None`.
 
 Example:
 
@@ -53,32 +54,33 @@ Example:
 ...         return keras_modals.TermLosses(keras.ops.mean(unlabeled * (1 - likely)))
 """
 
-#: Kind to class, of all terms there are.
+#: Maps the kind of every known term to its class.
 TERMS: dict[str, Any] = {}
 
 
 class Term:
-    """A loss on clean latents, beside the task's: the base class of all terms.
+    """Base class of loss terms, which are added to the task's loss.
 
-    A subclass has a `kind`, and `losses`. Its weight is then an argument of `compile`,
-    `<kind>_weight`, and a number that a `PolicySchedule` may change. One with arguments
-    of its own is given to `compile` itself, in `terms`, and has them in `get_config`.
+    A subclass has a `kind` and a method `losses`. Its weight is then an argument of
+    `compile`, `<kind>_weight`, and a number that a `PolicySchedule` can change. A term
+    with further arguments is passed to `compile` in `terms`; it must return them from
+    `get_config`.
 
     Args:
         weight: Float within the class's `bounds`. At 0 the term is left out.
 
     Attributes:
-        kind: String, the term's name in arguments, schedules and logs.
-        bounds: Pair of what its weight must be, in words, and a function that says
-            whether a number is that.
-        is_share: Whether the task's weight is what this one's leaves of 1.
+        kind: String, the term's name in arguments, schedules, and logs.
+        bounds: Pair of a description of valid weights and a function that checks a
+            number.
+        is_share: Whether the task's weight is 1 minus this weight.
         needs_groups: Whether it reads labels. Defaults to `True`.
         reads_latents: Whether it reads latents. Defaults to `True`.
-        reads_unlabeled: Whether it learns from samples without labels, which then count
+        reads_unlabeled: Whether it learns from unlabeled samples, which then count
             neither in the task's loss nor in metrics. Defaults to `False`.
-        levels: The weights that a one-run search tries; `None` to try no other.
+        levels: The weights that a one-run search tries; `None` to keep the weight.
         weight: The variable, a float32 scalar.
-        optimizer: What trains `own_variables`; `None` without them.
+        optimizer: The optimizer of `own_variables`; `None` if there are none.
         metrics: List of `keras.metrics.Metric`, for the logs.
 
     Example:
@@ -124,7 +126,7 @@ class Term:
 
     @classmethod
     def weight_name(cls):
-        """The name of its weight, in arguments, schedules and searches."""
+        """The name of the weight in arguments, schedules, and searches."""
         return f"{cls.kind}_weight"
 
     def __init__(self, weight=0.0):
@@ -134,8 +136,9 @@ class Term:
         self.metrics: list[Any] = []
 
     def build(self, num_features):
-        """Creates the term's state for latents of so many features. Called by
-        `compile`."""
+        """Creates the term's state for latents of `num_features` features.
+
+        Called by `compile`."""
         if self.weight is None:
             self.weight = keras.Variable(
                 self.initial_weight,
@@ -149,19 +152,19 @@ class Term:
         self.weight.assign(self.initial_weight)
 
     def prepare(self, model):
-        """Makes the term ready for a `ModalsModel` that is being compiled."""
+        """Prepares the term for a `ModalsModel` that is being compiled."""
         if self._model is not None and self._model() is not model:
             raise ValueError(
-                f"The term '{self.kind}' is that of another model, whose state it "
-                "has: make one for each. "
+                f"The term '{self.kind}' belongs to another model and has its state. "
+                "Create a term for each model. "
                 f"Received: terms with {self!r}"
             )
         num_features = model.latent_augmentation.num_features
         if num_features is None and self.reads_latents:
             raise ValueError(
-                f"The term '{self.kind}' needs latents whose axes, other than the "
-                "first, have known sizes, at the layer that is the nearest to the "
-                "head: put one behind the pooling. "
+                f"The term '{self.kind}' needs latents with known sizes for all axes "
+                "but the first, at the `LatentAugmentation` nearest to the head: put "
+                "one after the pooling. "
                 f"Received: '{model.latent_augmentation.name}'"
             )
         self._model = weakref.ref(model)
@@ -175,38 +178,40 @@ class Term:
         self.optimizer.build(self.own_variables)
 
     def losses(self, latents, labels, sample_weight=None):
-        """The `TermLosses` of a batch.
+        """Computes the `TermLosses` of a batch.
 
         Args:
-            latents: `(batch, features)`, those that the layer nearest to the head
-                receives.
-            labels: int32 `(batch,)`, the samples' classes, or bins of their numbers;
+            latents: `(batch, features)`, the input of the layer nearest to the head.
+            labels: int32 `(batch,)`, the samples' classes, or bins of their targets;
                 with several labels at once, rows of 0 and 1, `(batch, num_labels)`. -1
-                for none, and for samples that were mixed or moved before.
-            sample_weight: Float32 `(batch,)`, 0 for samples that were mixed or moved
-                before, whose latents are of no sample, else 1; `None` where there are
+                for unlabeled samples, and for samples mixed or moved by an earlier
+                layer.
+            sample_weight: Float32 `(batch,)`, 0 for samples mixed or moved by an
+                earlier layer, whose latents are not clean, else 1; `None` if there are
                 none.
         """
         raise NotImplementedError
 
     def losses_of_step(self, step):
-        """The `TermLosses` of a `TermStep`: of its clean latents, by `losses`."""
+        """Computes the `TermLosses` of a `TermStep`, by default from its clean
+        latents."""
         clean = step.clean
         return self.losses(clean.latents, clean.labels, clean.sample_weight)
 
     @property
     def waits_for_length(self):
-        """Whether it has no weight before it is known how long a training is."""
+        """Whether its weight stays 0 until the length of the training is known."""
         return False
 
     def begin_fit(self, num_steps, done):
-        """Takes note of how long a training is. Called where `fit` begins, and again
-        after an epoch if the number of steps is known then only.
+        """Informs the term of the length of a training.
+
+        Called when `fit` begins, and again after an epoch if the number of steps
+        becomes known only then.
 
         Args:
-            num_steps: How many of the optimizer's steps there are in all; `None` where
-                it is not known.
-            done: How many there have been.
+            num_steps: The total number of optimizer steps; `None` if unknown.
+            done: The number of steps already done.
         """
 
     @property
@@ -216,23 +221,23 @@ class Term:
 
     @property
     def variables(self):
-        """All state but that of the optimizer and of metrics."""
+        """All state except that of the optimizer and of metrics."""
         return [self.weight, *self.own_variables]
 
     @property
     def all_variables(self):
-        """All state, that of the optimizer included."""
+        """All state, including that of the optimizer."""
         slots = [] if self.optimizer is None else self.optimizer.variables
         return [*self.variables, *slots]
 
     def take_state(self, other):
-        """Takes the values of another term's variables."""
+        """Copies the values of another term's variables."""
         for variable, value in zip(self.variables, other.variables, strict=True):
             variable.assign(value)
 
     @property
     def seeds(self):
-        """Those of the variables that are states of seed generators."""
+        """The variables that are states of seed generators."""
         return []
 
     def update_metrics(self, logs, clean, num_scored):
@@ -242,10 +247,10 @@ class Term:
                 metric.update_state(logs[metric.name], sample_weight=num_scored)
 
     def get_config(self):
-        """Its arguments, as in a Keras layer."""
+        """Returns the arguments of the term, as in a Keras layer."""
         return {"weight": self.initial_weight}
 
     @classmethod
     def from_config(cls, config):
-        """A term with the arguments of a config."""
+        """Creates a term from its config."""
         return cls(**config)

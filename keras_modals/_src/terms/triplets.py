@@ -8,15 +8,16 @@ from keras_modals._src.terms.term import Term, TermLosses
 
 
 class Triplets(Term):
-    """A triplet loss, which keeps the classes apart.
+    """A triplet loss on latents that separates the classes.
 
     The objective is `(1 - weight) * task + weight * triplets`.
 
     Args:
         weight: Float in `[0, 1)`.
         loss: A `keras.losses.Loss` of (labels, latents). Defaults to
-            `TripletSelector(0.5, "random", "cosine")`: on directions, it suits latents
-            of any scale. With several labels at once it needs `multi_label=True`.
+            `TripletSelector(0.5, "random", "cosine")`. As it compares directions, it
+            suits latents of any scale. With several labels at once, it needs
+            `multi_label=True`.
 
     Reference:
 
@@ -51,8 +52,8 @@ class Triplets(Term):
             self.loss.multi_label = several
         if getattr(self.loss, "multi_label", several) != several:
             raise ValueError(
-                "Where samples have several labels at once, and only there, the loss "
-                f"of triplets needs `multi_label=True`. Received: loss={self.loss!r} "
+                "With several labels at once, and only then, the triplet loss "
+                f"needs `multi_label=True`. Received: loss={self.loss!r} "
                 f"with multi_label={self.loss.multi_label}"
             )
         super().prepare(model)
