@@ -465,8 +465,8 @@ def test_what_cannot_be_kept_is_refused_by_name(tmp_path, data):
         ({"callbacks": ["EarlyStopping"]}, "Received: 'EarlyStopping'"),
         ({"callbacks": keras.callbacks.CSVLogger("log.csv")}, "append=True"),
         ({"callbacks": [keras.callbacks.BackupAndRestore("x")]}, "`BackupAndRestore`"),
-        ({"validation_freq": 4}, "validation_freq=4, which leaves out epoch 2"),
-        ({"validation_freq": [2, 6]}, "which leaves out epoch 4"),
+        ({"validation_freq": 4}, "validation_freq=4, which skips epoch 2"),
+        ({"validation_freq": [2, 6]}, "which skips epoch 4"),
     ],
 )
 def test_refuses(arguments, message, tmp_path, data):

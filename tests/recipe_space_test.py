@@ -249,5 +249,5 @@ def test_a_search_refuses_a_mask_that_goes_past_its_layer():
     hidden = keras.layers.LSTM(4)(hidden)
     outputs = keras.layers.Dense(NUM_CLASSES, "softmax")(hidden)
     model = keras_modals.augment(keras.Model(inputs, outputs), "words")
-    with pytest.raises(ValueError, match="A mask goes past the layer"):
+    with pytest.raises(ValueError, match="A mask bypasses the layer"):
         keras_modals.SharedEncoderSearch(model)

@@ -779,8 +779,8 @@ def test_other_refusals(rng):
         join_unlabeled(iter([(x, y)]), x)
     for labeled, message in (
         (x, "a tuple `.x, y.` of arrays"),
-        (([*x[:16]], y), "with as many in each"),
-        ((x[:16], y.astype(str)), "of numbers"),
+        (([*x[:16]], y), "the same number of samples"),
+        ((x[:16], y.astype(str)), "numeric labels"),
         ((x[:16, :3], y), "of the same shape"),
         (({"a": x[:16]}, y), "of the same shape"),
     ):

@@ -1,25 +1,26 @@
-"""What public Keras does not offer, or offers too slowly, one file per backend.
+"""Operations that public Keras lacks or implements too slowly, one file per backend.
 
-- `take_rows(table, indices)`: rows of a tensor, or of a variable, which is not read
-  whole. Indices are not negative.
-- `put_rows(variable, indices, rows, after)`: writes rows of a variable in place;
+- `take_rows(table, indices)`: rows of a tensor, or of a variable, without reading all
+  of it. Indices must not be negative.
+- `put_rows(variable, indices, rows, after)`: writes rows of a variable in place.
   `after` are tensors that depend on what was read from it.
 - `add_entries(tensor, indices, values)`: a tensor with values added at `(n, rank)`
-  indices, repeated ones included.
+  indices, which may repeat.
 - `segment_sum(values, segments, count)`: the sum of the rows of each of `count`
   segments.
-- `invert(permutation)`: where each number is in a permutation of `0, 1, ...`, int32.
+- `invert(permutation)`: the inverse of a permutation of `0, 1, ...`, int32.
 - `uniform(shape, seed)`, `normal(shape, seed)`: float32 draws from a
-  `keras.random.SeedGenerator`, other ones in each replica.
+  `keras.random.SeedGenerator`, different in each replica.
 - `slice_rows(predictions, start, size)`, `tile_rows(predictions, copies)`,
-  `copy_rows(predictions)`: some rows of an output, or all of them several times, or
-  once, with what Keras's losses look for beside it.
-- `branch_index(index)`: an int32 scalar that says which branch to take, as an integer
-  where steps run eagerly.
-- `num_replicas()`: how many replicas share a step, each with a part of the batch.
-- `gather(tensors)`: tensors of one replica's samples as those of all replicas' samples.
-- `many_models()`: a context in which each model may trace functions of its own, without
-  a warning.
+  `copy_rows(predictions)`: some rows of an output, or all of them several times or
+  once, with the data that Keras attaches for its losses.
+- `branch_index(index)`: an int32 scalar that selects a branch, as an integer if steps
+  run eagerly.
+- `num_replicas()`: the number of replicas that share a step, each with a part of the
+  batch.
+- `gather(tensors)`: gathers tensors of one replica's samples from all replicas.
+- `many_models()`: a context in which many models may trace functions without a
+  warning.
 """
 
 import keras

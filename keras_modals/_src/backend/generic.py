@@ -1,4 +1,4 @@
-"""The portable form of `keras_modals._src.backend`, for any Keras backend."""
+"""The portable version of `keras_modals._src.backend`, for any Keras backend."""
 
 import contextlib
 

@@ -1,5 +1,7 @@
-"""The backend on JAX, where a compiled step writes a variable in place if what it
-writes depends on all that reads the variable."""
+"""`keras_modals._src.backend` on JAX.
+
+A compiled step writes a variable in place only if the written values depend on
+everything that reads the variable."""
 
 import jax.numpy as jnp
 
@@ -25,6 +27,7 @@ def put_rows(variable, indices, rows, after=()):
 
 
 def _zero_after(tensor):
-    """A zero that XLA cannot know before it has the tensor. (An optimization barrier
-    has the variable copied.)"""
+    """A zero that XLA cannot compute before the tensor.
+
+    With an optimization barrier, the variable would be copied."""
     return jnp.minimum(jnp.abs(jnp.nan_to_num(jnp.sum(tensor))), 0).astype("int32")

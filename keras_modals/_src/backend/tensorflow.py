@@ -1,12 +1,12 @@
 """`keras_modals._src.backend` on TensorFlow.
 
 `variable.assign(keras.ops.scatter_update(...))` copies the whole variable, and
-`keras.ops.take` reads it whole, so that a step would cost more the larger the
-variable. TensorFlow's resource gather and scatter touch the given rows only.
+`keras.ops.take` reads all of it, so the cost of a step would grow with the size of
+the variable. TensorFlow's resource gather and scatter touch only the given rows.
 
-`keras.random` leaves the choice of algorithm to TensorFlow, which under XLA on a
-CPU takes a slow one; Philox is much faster there. A seed gives other numbers with
-XLA than without, in either case.
+`keras.random` leaves the choice of algorithm to TensorFlow, which under XLA on a CPU
+chooses a slow one; Philox is much faster there. In either case, a seed gives
+different numbers with XLA than without.
 """
 
 import contextlib
@@ -39,7 +39,9 @@ def tile_rows(predictions, copies):
 
 
 def _also_of_logits(function, predictions):
-    """Keras's losses take the logits beside the output of a softmax, instead of its
+    """Applies a function to predictions and to the logits attached to them.
+
+    Keras's losses use the logits attached to the output of a softmax instead of its
     logarithm."""
     rows = function(predictions)
     logits = getattr(predictions, "_keras_logits", None)
@@ -50,11 +52,11 @@ def _also_of_logits(function, predictions):
 
 def put_rows(variable, indices, rows, after=()):
     for read in after:
-        # True in any case, but XLA cannot know: without a data dependency on what
-        # was read before, it copies the variable to write to it.
+        # Has no effect, but XLA cannot know: without a data dependency on what was
+        # read before, it copies the variable before writing.
         unknown = tf.cast(tf.math.is_nan(tf.reduce_sum(read)), indices.dtype)
         indices = tf.minimum(indices, variable.shape[0] - 1 + unknown)
-    # By its handle, which in a replica is that of the replica's own copy.
+    # The handle is that of the replica's own copy.
     tf.raw_ops.ResourceScatterNdUpdate(
         ref=variable.value.handle,
         indices=tf.expand_dims(indices, -1),
@@ -71,7 +73,7 @@ def segment_sum(values, segments, count):
 
 
 def invert(permutation):
-    # TensorFlow's own `invert_permutation` runs on the host, also for a GPU.
+    # TensorFlow's own `invert_permutation` runs on the host, even with a GPU.
     return tf.scatter_nd(
         permutation[:, None], tf.range(tf.size(permutation)), tf.shape(permutation)
     )
@@ -90,7 +92,7 @@ def gather(tensors):
 
 @contextlib.contextmanager
 def many_models():
-    # TensorFlow takes the functions of several models for one that is traced too often.
+    # TensorFlow mistakes the functions of several models for excessive retracing.
     logger = logging.getLogger("tensorflow")
     logger.addFilter(_is_not_about_retracing)
     try:
@@ -120,6 +122,6 @@ def _next(seed):
     if num_replicas() == 1:
         return state
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-    # The replicas' copies of the state are alike. A prime keeps away from the seeds of
-    # other layers, which are often small numbers in a row.
+    # The replicas' copies of the state are equal. A large prime avoids the seeds of
+    # other layers, which are often small consecutive numbers.
     return state + tf.cast(tf.stack([1_000_003 * replica, 0]), state.dtype)

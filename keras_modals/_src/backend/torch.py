@@ -1,6 +1,8 @@
-"""The backend on PyTorch, where Keras's `scatter` is a loop over entries, its `take` is
-nine operations, its `segment_sum` makes an index as large as the values, and a variable
-can be written in place."""
+"""`keras_modals._src.backend` on PyTorch.
+
+There, Keras's `scatter` is a loop over entries, its `take` is nine operations, and its
+`segment_sum` creates an index as large as the values. A variable can be written in
+place."""
 
 import keras
 import numpy as np
@@ -23,7 +25,7 @@ def branch_index(index):
 def take_rows(table, indices):
     values = table.value if isinstance(table, keras.Variable) else table
     if isinstance(values, np.ndarray):
-        # As `train_on_batch` gives it. It would take one index for a scalar.
+        # From `train_on_batch`. NumPy would treat a single index as a scalar.
         values = keras.ops.convert_to_tensor(values)
     return values[indices.long()]
 

@@ -20,33 +20,33 @@ def join_unlabeled(
     shuffle=True,
     seed=None,
 ):
-    """Joins samples with labels and samples without, into batches of so many of each.
+    """Joins labeled and unlabeled samples into batches with a fixed number of each.
 
-    For the `fit` of a model that learns from both: one that is compiled with
-    `consistency_weight`, or with a `keras_modals.Consistency`. An epoch is one pass of
-    the samples with labels, in whole batches; the others go on from epoch to epoch.
+    Use it for the `fit` of a model that learns from both: a model compiled with
+    `consistency_weight` or a `keras_modals.Consistency`. An epoch is one pass over the
+    labeled samples, in full batches. The unlabeled samples continue from epoch to
+    epoch.
 
     Args:
-        labeled: Samples with labels, a tuple `(x, y)` or `(x, y, sample_weight)` of
-            arrays, or a stream of batches of such: a `keras.utils.PyDataset`, a
-            `tf.data.Dataset`, a `torch.utils.data.DataLoader`, or what can be iterated
-            over again and again. `y` is one array.
-        unlabeled: Samples without labels, arrays like `x`; or a stream of batches of
-            such, whose labels, if it has some, are not looked at.
-        batch_size: Integer, how many samples with labels are in a batch; all that there
-            are, if these are fewer. Batches of a stream stay as they are. Defaults to
-            `32`.
-        unlabeled_per_batch: Integer, how many samples without labels are. Defaults to
-            twice `batch_size`.
-        num_batches: Integer, the number of batches in an epoch, where a stream does not
-            say how many it has.
-        shuffle: Boolean, whether arrays are shuffled, anew in each epoch. Streams have
-            orders of their own.
-        seed: Optional integer, that of the shuffling.
+        labeled: Labeled samples: a tuple `(x, y)` or `(x, y, sample_weight)` of arrays,
+            or a stream of such batches: a `keras.utils.PyDataset`, a
+            `tf.data.Dataset`, a `torch.utils.data.DataLoader`, or another object that
+            can be iterated over repeatedly. `y` is one array.
+        unlabeled: Unlabeled samples: arrays like `x`, or a stream of such batches.
+            Labels in the stream are ignored.
+        batch_size: Integer, the number of labeled samples per batch; all of them, if
+            there are fewer. Batches of a stream keep their size. Defaults to `32`.
+        unlabeled_per_batch: Integer, the number of unlabeled samples per batch.
+            Defaults to twice `batch_size`.
+        num_batches: Integer, the number of batches per epoch, required for a stream of
+            unknown length.
+        shuffle: Boolean, whether to reshuffle arrays in each epoch. Streams keep their
+            own order.
+        seed: Optional integer, the seed for shuffling.
 
     Returns:
-        A `keras.utils.PyDataset`. The label of samples without one is -1 where labels
-        are integers, and NaN where they are floats.
+        A `keras.utils.PyDataset`. The label of unlabeled samples is -1 if labels are
+        integers, and NaN if they are floats.
 
     Example:
 
@@ -68,10 +68,10 @@ def join_unlabeled(
 
 
 class JoinedData(keras.utils.PyDataset):
-    """What `join_unlabeled` returns; the arguments are its own.
+    """The result of `join_unlabeled`, with the same arguments.
 
     Attributes:
-        epoch: Integer, which epoch it is, by which samples are drawn.
+        epoch: Integer, the current epoch, which determines the samples drawn.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class JoinedData(keras.utils.PyDataset):
             self._labeled = lambda epoch, index: stream.batch()
         if num_batches is None:
             raise ValueError(
-                "The stream of samples with labels does not say how many batches it "
-                f"has: pass `num_batches`. Received: labeled={labeled!r}"
+                "The stream of labeled samples has no known length: pass "
+                f"`num_batches`. Received: labeled={labeled!r}"
             )
         self._num_batches = check_integer("num_batches", num_batches, 1)
         per_batch = 2 * batch_size if per_batch is None else per_batch
@@ -118,8 +118,8 @@ class JoinedData(keras.utils.PyDataset):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if not hasattr(y, "shape") or y.dtype.kind not in "biuf":
             raise ValueError(
-                "Expected samples with labels, a tuple `(x, y)` of arrays, with one "
-                f"array of labels, of numbers. Received: labels {y!r}"
+                "Expected labeled samples as a tuple `(x, y)` of arrays, with one "
+                f"array of numeric labels. Received: labels {y!r}"
             )
         others = self._unlabeled(self.epoch * self._num_batches + index)
         _check_alike(x, others)
@@ -147,9 +147,9 @@ def _check_alike(x, others):
         )
     if shapes is None or shapes != other_shapes:
         raise ValueError(
-            "Samples without labels must be arrays like those with labels, `x` alone, "
-            "of the same shape: pad sequences alike. Received: inputs of shapes "
-            f"{_shapes(x)}, and {_shapes(others)} without labels"
+            "Unlabeled samples must be arrays like the labeled `x`, of the same shape: "
+            "pad sequences to the same length. Received: labeled inputs of shapes "
+            f"{_shapes(x)}, and unlabeled ones of shapes {_shapes(others)}"
         )
 
 
@@ -158,14 +158,15 @@ def _shapes(structure):
 
 
 def _spread(count, others):
-    """An order in which each part of a batch has its share of both kinds of samples:
-    several devices take a part each."""
+    """An order that spreads both kinds of samples evenly over a batch.
+
+    With several devices, each takes a part of the batch."""
     places = [(np.arange(n) + 0.5) / n for n in (count, others)]
     return np.argsort(np.concatenate(places), kind="stable")
 
 
 def _with_none(y, count):
-    """Labels, and as many that say that there is none."""
+    """The labels, and `count` labels that mean "none" in the same form."""
     if y.dtype.kind == "f":
         return y, np.full((count, *y.shape[1:]), np.nan, y.dtype)
     is_wide = y.dtype == "uint64"

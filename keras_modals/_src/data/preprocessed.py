@@ -1,8 +1,8 @@
-"""Raw samples, such as texts, as a preprocessor makes inputs of them.
+"""Application of a preprocessor to raw samples, such as texts.
 
-A preprocessor is what KerasHub's tasks have: a layer, or another callable, that takes
-a batch `(x, y=..., sample_weight=...)` and returns it, packed as Keras packs a batch;
-or that takes `x` alone.
+A preprocessor works as in KerasHub's tasks: it is a layer, or another callable, that
+takes a batch `(x, y=..., sample_weight=...)` and returns it packed as Keras packs a
+batch, or that takes `x` alone.
 """
 
 import inspect
@@ -15,7 +15,8 @@ from keras_modals._src.data.sources import to_numpy
 
 
 def preprocess(preprocessor):
-    """`fn(x, y=None, sample_weight=None)` that preprocesses a batch, and packs it."""
+    """Returns `fn(x, y=None, sample_weight=None)` that preprocesses and packs a
+    batch."""
     call = getattr(preprocessor, "call", preprocessor)
     takes_labels = {"y", "sample_weight"} <= inspect.signature(call).parameters.keys()
 
@@ -28,8 +29,8 @@ def preprocess(preprocessor):
 
 
 def as_arrays(structure):
-    """A structure as `tf.data` reads one: tuples and dicts hold arrays, and a list is
-    an array."""
+    """Converts a structure as `tf.data` reads it: tuples and dicts hold arrays, and a
+    list is an array."""
     if isinstance(structure, tuple):
         return tuple(as_arrays(each) for each in structure)
     if isinstance(structure, dict):
@@ -38,7 +39,7 @@ def as_arrays(structure):
 
 
 def preprocessed(preprocessor, arguments):
-    """Arguments of `evaluate` or `predict` whose data are preprocessed.
+    """Returns arguments of `evaluate` or `predict` with preprocessed data.
 
     Args:
         preprocessor: The preprocessor.
@@ -52,8 +53,9 @@ def preprocessed(preprocessor, arguments):
 
 
 def preprocessed_fit(preprocessor, arguments):
-    """As `preprocessed`, of `fit`. Arrays are shuffled where `shuffle=True` is given:
-    as in KerasHub, they keep their order otherwise."""
+    """Same as `preprocessed`, for `fit`.
+
+    Arrays are shuffled only if `shuffle=True` is passed, as in KerasHub."""
     arguments = dict(arguments)
     batch_size = arguments.get("batch_size") or 32
     validation = arguments.pop("validation_data", None)
@@ -93,7 +95,7 @@ def _samples(arguments):
     arrays = keras.utils.pack_x_y_sample_weight(*map(as_arrays, parts))
     if any(np.ndim(leaf) == 0 for leaf in keras.tree.flatten(arrays)):
         raise ValueError(
-            "What is preprocessed must be arrays, lists or tensors with one entry for "
+            "Data to preprocess must be arrays, lists or tensors with one entry for "
             "each sample, a `tf.data.Dataset`, or a `keras.utils.PyDataset`. "
             f"Received: x={shown(parts[0])}"
         )
@@ -101,7 +103,7 @@ def _samples(arguments):
 
 
 def _split(samples, share):
-    """The first samples and, for validation, a share of them at the end."""
+    """Splits off a fraction of the samples at the end for validation."""
     count = int(len(samples) * (1 - share))
     if count in (0, len(samples)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Where samples come from: arrays, or streams of batches."""
+"""Sources of samples: arrays, or streams of batches."""
 
 import itertools
 
@@ -7,12 +7,12 @@ import numpy as np
 
 
 class ArraySource:
-    """Samples of arrays, in an endless row of orders of all of them.
+    """An endless sequence of samples from arrays, one pass after the other.
 
     Args:
-        arrays: Structure of arrays with as many samples each.
-        shuffle: Boolean; else each order is that of the arrays.
-        seed: Integers, a tuple.
+        arrays: Structure of arrays with the same number of samples.
+        shuffle: Boolean, whether to shuffle each pass.
+        seed: Tuple of integers.
     """
 
     def __init__(self, arrays, shuffle, seed):
@@ -20,7 +20,7 @@ class ArraySource:
         counts = {len(each) for each in keras.tree.flatten(self._arrays)}
         if len(counts) != 1 or 0 in counts:
             raise ValueError(
-                "Expected arrays of samples, at least one, with as many in each. "
+                "Expected arrays with the same number of samples, at least one. "
                 f"Received: arrays of {sorted(counts)} samples"
             )
         (self.count,) = counts
@@ -28,7 +28,7 @@ class ArraySource:
         self._orders: dict[tuple[int, int], np.ndarray] = {}
 
     def samples(self, epoch, start, count):
-        """So many samples from a place on, in the orders of an epoch."""
+        """Returns `count` samples from position `start`, in the orders of an epoch."""
         rounds, places = np.divmod(np.arange(start, start + count), self.count)
         parts = [
             self._order(epoch, int(number))[places[rounds == number]]
@@ -49,10 +49,10 @@ class ArraySource:
 
 
 class StreamSource:
-    """Samples of a stream of batches, which begins again where it ends.
+    """Samples from a stream of batches, which restarts at its end.
 
     Args:
-        stream: A `keras.utils.PyDataset`, or what can be iterated over.
+        stream: A `keras.utils.PyDataset`, or another iterable.
     """
 
     def __init__(self, stream):
@@ -62,25 +62,25 @@ class StreamSource:
 
     @property
     def length(self):
-        """How many batches there are; `None` where the stream does not say."""
+        """The number of batches; `None` if unknown."""
         return length_of(self._stream)
 
     def batch(self):
-        """The next batch, of NumPy arrays."""
+        """Returns the next batch, as NumPy arrays."""
         batch = next(self._batches, None)
         if batch is None:
             self._batches = batches_of(self._stream)
             batch = next(self._batches, None)
         if batch is None:
             raise ValueError(
-                "Expected a stream of batches that can be iterated over again and "
-                "again, such as a `keras.utils.PyDataset`. Received: one that is at "
-                f"its end, {self._stream!r}"
+                "Expected a stream of batches that can be iterated over repeatedly, "
+                "such as a `keras.utils.PyDataset`. Received: an exhausted stream, "
+                f"{self._stream!r}"
             )
         return keras.tree.map_structure(to_numpy, batch)
 
     def samples(self, count):
-        """The inputs of the next samples, so many."""
+        """Returns the inputs of the next `count` samples."""
         while sum(map(_count, self._left)) < count:
             self._left.append(keras.utils.unpack_x_y_sample_weight(self.batch())[0])
         joined = concatenated(*self._left)
@@ -89,13 +89,13 @@ class StreamSource:
 
 
 def are_arrays(structure):
-    """Whether a structure is one of arrays, not a stream."""
+    """Whether a structure holds arrays and is not a stream."""
     leaves = keras.tree.flatten(structure)
     return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
 
 
 def concatenated(*structures):
-    """Structures of arrays, one after the other."""
+    """Concatenates structures of arrays."""
     return keras.tree.map_structure(lambda *each: np.concatenate(each), *structures)
 
 
@@ -104,7 +104,7 @@ def _count(structure):
 
 
 def length_of(stream):
-    """How many batches a stream has; `None` where it does not say."""
+    """The number of batches of a stream; `None` if unknown."""
     if isinstance(stream, keras.utils.PyDataset):
         return stream.num_batches
     try:
@@ -114,7 +114,7 @@ def length_of(stream):
 
 
 def batches_of(stream):
-    """Yields the batches of one epoch, as they are."""
+    """Yields the batches of one epoch, unchanged."""
     if not isinstance(stream, keras.utils.PyDataset):
         yield from stream
         return
@@ -125,7 +125,7 @@ def batches_of(stream):
 
 
 def to_numpy(array):
-    """An array or tensor as one of NumPy; `None` as it is."""
+    """Converts an array or tensor to NumPy; `None` is returned as it is."""
     if array is None or isinstance(array, np.ndarray):
         return array
     is_tensor = keras.ops.is_tensor(array)

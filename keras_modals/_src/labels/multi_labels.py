@@ -19,7 +19,7 @@ class MultiLabels(Labels):
 
     Targets are rows of 0 and 1 of shape `(batch, num_labels)` with any number of ones.
     Mixing interpolates them. Components that need one class, such as the memory of
-    latents, assign a sample to the group of one of its labels, drawn anew in each step;
+    latents, assign a sample to the group of one of its labels, redrawn in each step;
     samples without any label form their own group. For triplets, two samples are
     positives if they share a label, and negatives if they share none.
 

@@ -9,7 +9,7 @@ import keras
 def compile_alike(result, model, **weights):
     """Compiles a model like another one, or warns if the settings cannot be copied.
 
-    Losses are those of the other model; optimizer and metrics are created anew.
+    Losses are those of the other model; optimizer and metrics are newly created.
 
     Args:
         result: The model to compile.

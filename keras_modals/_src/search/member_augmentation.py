@@ -8,11 +8,11 @@ from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 
 @keras.saving.register_keras_serializable("keras_modals")
 class MemberAugmentation(LatentAugmentation):
-    """A `LatentAugmentation` that has a policy for each member of a population.
+    """A `LatentAugmentation` with one policy per member of a population.
 
     All members share the encoder's latents and one class memory. In training, rows are
-    those of the first member, then those of the second, and so on; each member's are
-    what `LatentAugmentation` would return for it.
+    those of the first member, then those of the second, and so on. Each member's rows
+    are what `LatentAugmentation` would return for it.
 
     Args:
         population_size: Positive integer.
@@ -21,7 +21,7 @@ class MemberAugmentation(LatentAugmentation):
     Attributes:
         probabilities, magnitudes: float32 `(population_size, sub_policies)`.
         encoder_shares: float32 `(population_size,)`, the weight of each member's
-            gradient in the encoder's. Sums to 1.
+            gradient in the encoder's gradient. Sums to 1.
     """
 
     def __init__(self, population_size, **kwargs):
@@ -44,13 +44,13 @@ class MemberAugmentation(LatentAugmentation):
     @LatentAugmentation.policy.setter  # type: ignore[attr-defined]
     def policy(self, policy):
         raise ValueError(
-            "The members of a population have policies of their own, which the search "
-            "chooses. Use `best_model()` to train with a policy or a schedule. "
+            "The search chooses a policy for each member of the population. Use "
+            "`best_model()` to train with a policy or a schedule. "
             f"Received: policy={policy}"
         )
 
     def _policy_of(self, probabilities, magnitudes):
-        # Of the population, the best member is the first.
+        # The best member of the population is the first.
         return super()._policy_of(probabilities[0], magnitudes[0])
 
     def _to_encoder(self, latents, members):
@@ -58,8 +58,10 @@ class MemberAugmentation(LatentAugmentation):
         return ops.reshape(shared, (-1, *shared.shape[2:]))
 
     def share(self, tensor):
-        """Repeats a tensor for each member, unless it has an axis for them, with the
-        member's share of the gradient. Without a share, not even NaN gets through.
+        """Repeats a tensor for each member, unless it has a member axis.
+
+        Each member's gradient is multiplied by its share. With a share of 0, not even
+        NaN passes.
 
         Args:
             tensor: `(1, ...)` or `(population_size, ...)`.
@@ -76,8 +78,10 @@ class MemberAugmentation(LatentAugmentation):
 
 @ops.custom_gradient
 def _finite_gradient(tensor):
-    """The same values, with no gradient at all for a member, an entry of the first
-    axis, whose gradient is not finite: it must not harm the encoder that all share."""
+    """Returns the same values and blocks gradients that are not finite.
+
+    A member, an entry of the first axis, with such a gradient gets no gradient at all:
+    it must not harm the shared encoder."""
 
     def gradient(*arguments, upstream=None):
         if upstream is None:

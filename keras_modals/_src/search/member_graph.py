@@ -1,4 +1,4 @@
-"""The graph of a one-run search, made from that of a `ModalsModel`."""
+"""The graph of a one-run search, built from that of a `ModalsModel`."""
 
 import keras
 
@@ -11,8 +11,8 @@ from keras_modals._src.models.modals_model import ModalsModel
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.training.outputs import by_output
 
-#: How a plain model is augmented for a search: as by default, with the paper's
-#: operations at hand, and a rate of dropout.
+#: How a plain model is augmented for a search: the default policy, the paper's
+#: operations at 0, and a dropout rate.
 START = {
     "policy": Policy(
         {**Policy.zero(repeats=1).operations, **DEFAULT_POLICY.operations}
@@ -22,19 +22,19 @@ START = {
 
 
 def as_modals_model(model):
-    """A `ModalsModel` of our own, with the weights of a model that may be plain."""
+    """Returns a new `ModalsModel` with the weights of a model, which may be plain."""
     if not isinstance(model, ModalsModel):
         return augment(model, **START)
     names = overridden(model)
     if names:
         raise ValueError(
-            "The search trains as `ModalsModel` does, and would drop what "
-            f"`{type(model).__name__}` overrides: {', '.join(names)}. Search with a "
-            f"`ModalsModel`, or without them. Received: model={model!r}"
+            "The search trains like `ModalsModel` and would drop what "
+            f"`{type(model).__name__}` overrides: {', '.join(names)}. Use a plain "
+            f"`ModalsModel`, or remove the overrides. Received: model={model!r}"
         )
     if model.latent_augmentation not in model.layers:
         raise ValueError(
-            "The `LatentAugmentation` layer lies in a nested model, which cannot be "
+            "The `LatentAugmentation` layer is in a nested model, which cannot be "
             "split there. Insert it in the outer model. "
             f"Received: model={model!r}"
         )
@@ -42,7 +42,7 @@ def as_modals_model(model):
 
 
 def copy_modals_model(model, warmup_steps=None):
-    """A copy of a `ModalsModel`, not compiled, maybe with another warm-up."""
+    """Copies a `ModalsModel`, uncompiled, optionally with another warm-up."""
     copy = copy_model(model)
     result = ModalsModel(
         copy.input,
@@ -59,20 +59,23 @@ def copy_modals_model(model, warmup_steps=None):
 
 
 def check_no_mask_past(template):
-    """Refuses a mask that goes past the layer whose policy is searched: members mix
-    other rows there, and would need masks of their own."""
+    """Raises if a mask bypasses the layer whose policy is searched.
+
+    Members mix different rows there, and would need their own masks."""
     name = template.latent_augmentation.name
     if any(mask.layer == name for mask in find_layers(template, MixedMask)):
         raise ValueError(
-            f"A mask goes past the layer '{name}', the nearest to the head, whose "
-            "policy is searched for each member: put one behind the pooling of "
+            f"A mask bypasses the layer '{name}', the nearest to the head, whose "
+            "policy is searched for each member. Put one after the pooling of "
             "positions, as `augment(model)` does. "
             f"Received: model={template.name!r}"
         )
 
 
 def call_heads(template, heads, inputs):
-    """The outputs of the graph with heads, and which of the heads' has the labels."""
+    """The outputs of the graph with member heads, and the index of the label output.
+
+    The index is among the heads' outputs."""
     depends, _ = downstream(template, template.latent_augmentation)
     names, label = template.output_map.names, template.output_map.label
     labelled = by_output(template.output, names)[label]
@@ -92,8 +95,8 @@ def call_heads(template, heads, inputs):
         outputs.append(tensor)
     if position is None:
         raise ValueError(
-            "The output that has the class labels does not depend on the "
-            "`LatentAugmentation`: there is nothing to search. "
+            "The output with the class labels does not depend on the "
+            "`LatentAugmentation`, so there is nothing to search. "
             f"Received: label_output={template.label_output!r}"
         )
     return keras.tree.pack_sequence_as(template.output, outputs), position

@@ -14,21 +14,22 @@ from keras_modals._src.search.untracked import Untracked
 class MemberHeads(keras.layers.Layer):
     """Copies of a head, one per member of a population, as one layer.
 
-    Each variable of the head is kept once, with a first axis for the members. In
-    training, every member's copy is called on its own rows, as `MemberAugmentation`
-    orders them, and gets the gradient of their mean loss. Otherwise the first member's
-    copy answers; in a `StepScope`, what all of them say is left there.
+    Each variable of the head is stored once, with a leading axis for members. In
+    training, every member's copy is called on its own rows, in the order of
+    `MemberAugmentation`, and gets the gradient of its own mean loss. Otherwise the
+    layer returns the outputs of the first member; in a `StepScope`, it also stores the
+    outputs of all members there.
 
     The activations of the outputs are applied last, to the rows of all members, since
-    Keras's losses look for a softmax or sigmoid there, and take the logits before it.
+    Keras's losses look for a softmax or sigmoid there and use the logits before it.
 
     Args:
         head: A Functional model. Every copy starts with its weights.
         population_size: Positive integer.
-        activations: Optional list of what is done last to each of the head's outputs.
-            Defaults to taking it out of its layers.
-        vectorized: Boolean, whether to compute all copies at once where the head
-            allows it, instead of one after the other. Defaults to `True`.
+        activations: Optional list of the final activation of each of the head's
+            outputs. Defaults to those of its layers, which are removed there.
+        vectorized: Boolean, whether to compute all copies at once if the head allows
+            it, instead of one after the other. Defaults to `True`.
     """
 
     def __init__(
@@ -51,14 +52,15 @@ class MemberHeads(keras.layers.Layer):
 
     @property
     def head(self):
-        """The head, without activations: its structure, and what copies start with."""
+        """The head without activations, whose structure and weights the copies start
+        with."""
         return self._head.value
 
     def build(self, *_):
         weights = {id(weight) for weight in self.head.weights}
         self._variables = [
             self.add_weight(
-                # Optimizers name their slots after it.
+                # Optimizers name their slots after this name.
                 name=f"{index}_{variable.path.replace('/', '_')}",
                 shape=(self.population_size, *variable.shape),
                 dtype=variable.dtype,
@@ -95,8 +97,10 @@ class MemberHeads(keras.layers.Layer):
         return self._activated(first, members=1)
 
     def _activated(self, outputs, members=0):
-        """Outputs after their activations; of some members, whose regularization is
-        added, as Keras does, per row."""
+        """Applies the activations to outputs, and adds activity regularization for
+        `members`.
+
+        As in Keras, regularization is per row."""
         flat = []
         for each, tensor in zip(self.activations, tree.flatten(outputs), strict=True):
             tensor = each.function(tensor)
@@ -108,15 +112,16 @@ class MemberHeads(keras.layers.Layer):
         return tree.pack_sequence_as(outputs, flat)
 
     def _add_losses(self, losses):
-        """Adds the mean of members' regularization, each with its whole gradient."""
+        """Adds the mean of members' regularization, each with its full gradient."""
         sums = [sum(member_losses) for member_losses in losses if member_losses]
         if sums:
             self.add_loss(scale_gradient(sum(sums) / len(losses), len(losses)))
 
     def _call_all(self, inputs, training=True):
-        """All members' outputs, with a first axis for them, and lists of losses.
+        """All members' outputs, with a leading member axis, and lists of losses.
 
-        In training inputs have this axis, too. Else they are the same for all.
+        In training, inputs have this axis too. Otherwise they are the same for all
+        members.
         """
         if self.is_stacked:
             pairs = list(zip(self.head.variables, self._variables, strict=True))
@@ -146,7 +151,7 @@ class MemberHeads(keras.layers.Layer):
         return outputs, losses
 
     def _call_one(self, member, inputs, training):
-        """One member's outputs, new non-trainable variables and losses."""
+        """One member's outputs, new non-trainable variables, and losses."""
         trainable, non_trainable = (
             [self.stack_of(variable)[member] for variable in variables]
             for variables in (
@@ -156,7 +161,7 @@ class MemberHeads(keras.layers.Layer):
         )
         variables = self.head.trainable_variables, self.head.non_trainable_variables
         mapping = [*zip(variables[0], trainable), *zip(variables[1], non_trainable)]
-        # `stateless_call` tells losses by the ids of tensors, which eager steps reuse.
+        # `stateless_call` finds losses by the ids of tensors, which eager steps reuse.
         with keras.StatelessScope(mapping, collect_losses=True) as scope:
             outputs = self.head(inputs, training=training)
         new = [scope.get_current_value(variable) for variable in variables[1]]
@@ -170,7 +175,7 @@ class MemberHeads(keras.layers.Layer):
         ]
 
     def _regularization(self, members):
-        """The first members' lists of losses of their weights."""
+        """The regularization losses of the first members' weights."""
         return [self._regularization_of(member) for member in range(members)]
 
     def stack_of(self, variable):
@@ -179,12 +184,12 @@ class MemberHeads(keras.layers.Layer):
 
     @property
     def member_variables(self):
-        """Variables that follow a member to where it is copied. Seeds stay."""
+        """Variables that are copied with a member. Seeds are not."""
         weights = {id(weight) for weight in self.head.weights}
         return [self.stack_of(v) for v in self.head.variables if id(v) in weights]
 
     def reseed(self, seed):
-        """Gives every member's copy of a seed a state that follows from `seed`."""
+        """Resets every member's copy of each seed to a state derived from `seed`."""
         kept = {id(variable) for variable in self.member_variables}
         for index, stack in enumerate(self._variables):
             if id(stack) not in kept:
@@ -193,8 +198,8 @@ class MemberHeads(keras.layers.Layer):
                 stack.assign(ops.cast(states.reshape(stack.shape), stack.dtype))
 
     def member_weights(self, member, model):
-        """Pairs of the weights of the same layers of another model, and a member's
-        values for them."""
+        """Pairs of another model's weights and a member's values for them, by layer
+        name."""
         for layer in self.head.layers:
             if layer.weights:
                 weights = model.get_layer(layer.name).weights
@@ -216,7 +221,7 @@ class MemberHeads(keras.layers.Layer):
 
 
 class _Activation:
-    """The activation of an output, and the regularizer of what it returns."""
+    """The activation of an output, and the regularizer of its result."""
 
     def __init__(self, function, regularizer=None):
         self.function = keras.activations.get(function)
@@ -230,7 +235,7 @@ class _Activation:
 
 
 def _take_activations(head):
-    """A head without the activations of its outputs, and these."""
+    """Splits a head into a head without output activations and the activations."""
     graph = Graph(head)
     replaced: dict = {}
     activations = []
@@ -265,7 +270,8 @@ def _take_activations(head):
 
 
 def _member_rows(inputs, scope):
-    """Every member's rows, and what goes past the augmentation, for each anew."""
+    """Every member's rows; inputs that bypass the augmentation are repeated for
+    each."""
     if not isinstance(inputs, (list, tuple)):
         return scope.rows.by_member(inputs)
     others = (scope.layer.share(tensor[None]) for tensor in inputs[1:])
@@ -273,7 +279,7 @@ def _member_rows(inputs, scope):
 
 
 def _unchanged(tensor, **_):
-    # Not the tensor: Keras before 3.14 makes no model whose output is its input.
+    # Not the tensor: before Keras 3.14, a model's output could not be its input.
     return keras.layers.Identity()(tensor)
 
 
@@ -295,7 +301,7 @@ def _copies_of(variable, is_seed):
 
 
 def _of_each(constraint):
-    """A constraint of one member's variable, as one of the variable of all."""
+    """Applies the constraint of one member's variable to the stacked variable."""
     if constraint is None:
         return None
     return lambda stack: ops.stack([constraint(value) for value in ops.unstack(stack)])

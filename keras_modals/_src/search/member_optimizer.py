@@ -1,8 +1,8 @@
-"""What makes one optimizer train every member as if it were alone."""
+"""Adaptation of one optimizer to train every member as if it were alone."""
 
 from keras import ops
 
-#: They do not treat each entry of a variable for itself.
+#: Optimizers that do not treat each entry of a variable separately.
 _COUPLING = ("Adafactor", "Lamb", "MultiOptimizer", "Muon")
 
 
@@ -13,14 +13,15 @@ def check_uncoupled(optimizer):
     if names & set(_COUPLING):
         raise ValueError(
             f"`{type(inner).__name__}` computes with whole variables, which would "
-            "couple the members of a population. Use an optimizer that does not, such "
-            f"as Adam or SGD. Received: optimizer={optimizer!r}"
+            "couple the members of a population. Use an elementwise optimizer such as "
+            f"Adam or SGD. Received: optimizer={optimizer!r}"
         )
 
 
 def take_limits(optimizer):
-    """Takes the limits for gradients' norms out of an optimizer, which then leaves
-    them as they are: a norm over all members would couple them.
+    """Removes the limits of gradient norms from an optimizer.
+
+    A norm over all members would couple them.
 
     Returns:
         Dict of the limits, arguments of `clip_members`.
@@ -43,14 +44,15 @@ def take_limits(optimizer):
 
 
 def clip_members(gradients, is_stacked, clipnorm=None, global_clipnorm=None):
-    """Clips gradients as an optimizer does, each member's for itself.
+    """Clips gradients as an optimizer does, separately for each member.
 
     Args:
         gradients: List of tensors, or `None` for a variable without gradient.
-        is_stacked: List of booleans, whether the first axis is that of the members.
+        is_stacked: List of booleans, whether the first axis is for members.
         clipnorm: Limit for the norm of each variable's gradient.
         global_clipnorm: Limit for the norm of all gradients that reach a member: those
-            of the encoder and its own. The encoder's are clipped with the first's.
+            of the encoder and its own. The encoder's are clipped with the first
+            member's.
     """
     pairs = list(zip(gradients, is_stacked, strict=True))
     squares = [
@@ -58,7 +60,7 @@ def clip_members(gradients, is_stacked, clipnorm=None, global_clipnorm=None):
         for gradient, stacked in pairs
     ]
     if global_clipnorm is not None:
-        # The encoder's are scalars, which are added to every member's.
+        # The encoder's squares are scalars, added to those of every member.
         total = sum(square for square in squares if square is not None)
         factor = _factor(total, global_clipnorm)
         first = ops.reshape(factor, (-1,))[0]

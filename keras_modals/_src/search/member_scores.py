@@ -13,8 +13,8 @@ class MemberScores(keras.metrics.Metric):
         population_size: Positive integer.
 
     Attributes:
-        measure: `fn(targets, predictions)` of each sample's loss or error, `(n,)`. To
-            be set before use.
+        measure: `fn(targets, predictions)` that returns each sample's loss or error,
+            `(n,)`. Must be set before use.
     """
 
     def __init__(self, population_size, name="member_scores"):
@@ -30,8 +30,7 @@ class MemberScores(keras.metrics.Metric):
 
         Args:
             targets: `(batch, ...)`.
-            predictions: `(population_size * batch, ...)`, of one member after the
-                other.
+            predictions: `(population_size * batch, ...)`, one member after the other.
             sample_weight: Optional, `(batch,)`.
         """
         members = self.population_size
@@ -49,21 +48,21 @@ class MemberScores(keras.metrics.Metric):
 
 
 def loss_measure(losses, output):
-    """The mean of losses that score each sample.
+    """Creates a measure from losses: the sum of their values for each sample.
 
     Args:
         losses: List of losses, as `compile` takes them.
         output: Tensor of the predictions that they score.
 
     Raises:
-        ValueError: If a loss returns one number for a batch, for any form of targets.
+        ValueError: If a loss returns one number per batch for any form of targets.
     """
     kinds = LossKinds()
     targets = output, keras.KerasTensor((None, 1)), keras.KerasTensor((None,))
     for loss in losses:
         if all(kinds.of_loss(loss, target, output).rank is None for target in targets):
             raise ValueError(
-                "Members are scored by the loss of each sample, and this loss "
+                "Members are scored by the loss of each sample, but this loss "
                 'returns one number for all. Use `objective="val_accuracy"`. '
                 f"Received: loss={loss!r}"
             )

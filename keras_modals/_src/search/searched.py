@@ -1,4 +1,4 @@
-"""What a one-run search searches, as columns of numbers."""
+"""The numbers that a one-run search varies, as columns of an array."""
 
 from keras import ops
 
@@ -10,7 +10,7 @@ TENTHS = [level / 10 for level in range(11)]
 
 
 class Searched:
-    """The numbers of a `LatentAugmentation` that its members have their own of.
+    """The numbers of a `LatentAugmentation` that differ between members.
 
     Args:
         layer: The `LatentAugmentation`.
@@ -38,7 +38,8 @@ class Searched:
             self.levels.append(Levels("dropout", TENTHS[:-1]))
 
     def start(self, initial):
-        """One value of each: of a policy of zeros, or else of the layer's policy."""
+        """One initial value for each: zeros for the policy, or the values of the
+        layer's policy."""
         _, *pairs = zip(*self._policy.sub_policies, strict=True)
         values = [number for numbers in pairs for number in numbers]
         if initial != "policy":
@@ -46,7 +47,8 @@ class Searched:
         return values + [value for _, value in self._others]
 
     def assign(self, values, members):
-        """Gives a `MemberAugmentation` the values, `(population_size, len(levels))`."""
+        """Assigns values, `(population_size, len(levels))`, to a
+        `MemberAugmentation`."""
         count = self._count
         members.probabilities.assign(values[:, :count])
         members.magnitudes.assign(values[:, count : 2 * count])
@@ -54,7 +56,7 @@ class Searched:
             self._heads.stack_of(layer.rate).assign(values[:, 2 * count])
 
     def policy(self, values):
-        """The policy that one member's values stand for."""
+        """The policy for one member's values."""
         count = self._count
         return self._policy.with_values(values[:count], values[count : 2 * count])
 
@@ -65,5 +67,5 @@ class Searched:
 
 
 def _shortest_float(variable):
-    """A float32 scalar as the shortest decimal for it: 0.1, not 0.10000000149."""
+    """A float32 scalar as its shortest decimal: 0.1, not 0.10000000149."""
     return float(str(ops.convert_to_numpy(variable)))

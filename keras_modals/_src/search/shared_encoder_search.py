@@ -48,56 +48,59 @@ ENCODER_GRADIENTS = ("best", "mean", "weighted")
 
 @keras.saving.register_keras_serializable("keras_modals")
 class SharedEncoderSearch(ModalsModel):
-    """Searches policies in one training: a population of heads on one encoder.
+    """Searches policies in a single training, with a population of heads on one
+    encoder.
 
-    A policy acts after the encoder. So the members of a population, each with its own
-    policy and its own copy of what follows the `LatentAugmentation`, can share the
-    encoder and its forward and backward pass: with an encoder of some size, eight
-    members take little more time than one training. After every epoch with validation
-    each member is scored on the clean latents of the validation data; every few of them
-    the worst members go on from copies of the best (exploit) with perturbed policies
-    (explore), as in `keras_modals.tuners.PopulationBasedTuner`.
+    A policy acts after the encoder. The members of a population can therefore share the
+    encoder and its forward and backward pass. Each member has its own policy and its
+    own copy of the layers after the `LatentAugmentation`. With an encoder of some size,
+    eight members take little more time than one training. After every epoch with
+    validation, each member is scored on the clean latents of the validation data. After
+    every `epochs_per_generation` of them, the worst members continue from copies of the
+    best (exploit) with perturbed policies (explore), as in
+    `keras_modals.tuners.PopulationBasedTuner`.
 
-    It is a `keras.Model` and trains as one: data, callbacks, `save` and so on.
-    `predict` and `evaluate` are those of the member that is best so far; `val_` logs
-    are those of the one that was best before the epoch; other logs are means over
-    members. Compiling again begins a new search, on the weights as they are.
+    The search is a `keras.Model` and trains like one: data, callbacks, `save` and so
+    on. `predict` and `evaluate` use the best member so far. `val_` logs are those of
+    the best member before the epoch; other logs are means over members. Compiling again
+    starts a new search from the current weights.
 
-    Searched are, for each member, the policy of the layer that is the nearest to the
-    head, its probabilities and magnitudes, and the rate of a `LatentDropout` behind it.
-    Other layers keep their policies, and act on what all members share. The weights of
-    the triplet loss and of the prior act on the encoder, which members share; where
-    they are positive they are searched over time: changed for a generation, and
-    reverted unless the best score fell by as much as in the generation before.
+    Each member has its own probabilities and magnitudes for the layer nearest to the
+    head, and its own rate of a `LatentDropout` after it. Other layers keep their
+    policies, and act on what all members share. The weights of the triplet loss and the
+    prior act on the shared encoder. If positive, they are searched over time: changed
+    for a generation, and reverted unless the best score falls by at least as much as in
+    the generation before.
 
     Args:
-        model: A `ModalsModel`, which is left as it is, or a model for
-            `keras_modals.augment`, which is then done with its defaults, the paper's
-            operations, at 0, at the last place, and a `LatentDropout` of rate 0 behind
-            it; call it yourself for other arguments. If it is compiled, so is the
-            search. While its `warmup_steps` last, scores say little of the policies.
+        model: A `ModalsModel`, which is not changed, or a model for
+            `keras_modals.augment`. The latter is augmented with default arguments, plus
+            the paper's operations at 0 at the last place and a `LatentDropout` of rate
+            0 after it. Call `augment` yourself for other arguments. If the model is
+            compiled, so is the search. During its `warmup_steps`, scores say little
+            about the policies.
         population_size: Positive integer. Defaults to `8`.
         epochs_per_generation: Positive integer. Defaults to `3`.
-        objective: `"val_loss"` or `"val_accuracy"`, of the output that has the class
-            labels, by which members are scored.
-        smoothing: Float in `[0, 1)`, the share of former epochs in a member's score:
-            validation sets are small and noisy. Defaults to `0.5`.
-        quantile: Float in `(0, 0.5]`, the worst and the best part of the population.
-            Defaults to `0.25`.
+        objective: `"val_loss"` or `"val_accuracy"` of the output with the class labels,
+            used to score members. Defaults to `"val_loss"`.
+        smoothing: Float in `[0, 1)`, the weight of earlier epochs in a member's score,
+            since validation sets are small and noisy. Defaults to `0.5`.
+        quantile: Float in `(0, 0.5]`, the size of the worst and of the best part of the
+            population. Defaults to `0.25`.
         explore: `fn(levels, value, rng)` that returns a new value, one of
             `levels.values`. Defaults to Population Based Augmentation's rule,
             `keras_modals.population.pba_explore`.
-        initial: `"policy"`, where each member begins with the layer's policy; `"zero"`,
-            where none augments there at first; or `"random"`, where all but the first
-            begin with random numbers. Defaults to `"policy"`.
-        encoder_gradient: Whose gradient trains the encoder: that of the `"best"`
+        initial: `"policy"`: every member starts with the layer's policy; `"zero"`: no
+            member augments there at first; `"random"`: all but the first start with
+            random values. Defaults to `"policy"`.
+        encoder_gradient: The gradient that trains the encoder: that of the `"best"`
             member, the `"mean"` of all, or a mean `"weighted"` by scores, where a
             member that is a standard deviation worse than another has `1 / e` of its
             weight. Defaults to `"mean"`.
-        vectorized: Boolean, whether to compute all heads at once where they consist of
-            dense layers, dropout, normalization and activations. Defaults to `True`.
+        vectorized: Boolean, whether to compute all heads at once if they consist of
+            dense layers, dropout, normalization, and activations. Defaults to `True`.
         seed: Optional non-negative integer, for exploit and explore. Defaults to
-            `None`, a random one.
+            `None`, a random seed.
         name: Name of the model.
 
     Reference:
@@ -152,17 +155,17 @@ class SharedEncoderSearch(ModalsModel):
         layer = template.latent_augmentation
         if layer.labels.per_position:
             raise ValueError(
-                "The search in one training scores whole samples, which have no label "
-                "where each position has one: search with "
-                f"`PopulationBasedTuner`. Received: labels={layer.labels}"
+                "`SharedEncoderSearch` scores whole samples and does not support a "
+                "label for each position: search with `PopulationBasedTuner`. "
+                f"Received: labels={layer.labels}"
             )
         tensors, head = split(template, layer)
         check_no_mask_past(template)
         measured = [metric.name for part in head.layers for metric in part.metrics]
         if measured:
             warnings.warn(
-                "A search logs no metrics that layers behind the augmentation hold, "
-                "since each member has layers of its own: pass them to `compile`. "
+                "A search does not log metrics of layers after the augmentation, "
+                "since each member has its own copies: pass them to `compile`. "
                 f"Received: metrics {measured}",
                 stacklevel=2,
             )
@@ -193,7 +196,7 @@ class SharedEncoderSearch(ModalsModel):
         self.initial = initial
         self.encoder_gradient = encoder_gradient
         self.seed = seed
-        #: A weight, so that callbacks that restore weights restore it.
+        #: A weight, so that callbacks that restore weights also restore it.
         self.epochs_searched = self.add_weight(
             name="epochs_searched",
             shape=(),
@@ -215,16 +218,18 @@ class SharedEncoderSearch(ModalsModel):
     # Compile ---------------------------------------------------------------
 
     def compile(self, optimizer="rmsprop", *args, **kwargs):
-        """As `ModalsModel.compile`. Not with optimizers that compute with whole
-        variables, such as Lamb: those of all members are one. Limits of gradients'
-        norms are taken out of the optimizer and kept for each member."""
+        """Configures the search for training, as `ModalsModel.compile` does.
+
+        Optimizers that compute with whole variables, such as Lamb, are not supported,
+        since all members share one variable. Limits of gradient norms are removed from
+        the optimizer and applied to each member separately."""
         optimizer = keras.optimizers.get(optimizer)
         self._limits = take_limits(optimizer)
         super().compile(optimizer, *args, **kwargs)
         if self.reads_unlabeled:
             raise ValueError(
-                "The search in one training has heads that learn from labels alone: "
-                "search with `PopulationBasedTuner`, or without `consistency_weight`. "
+                "The heads of `SharedEncoderSearch` learn from labels alone: search "
+                "with `PopulationBasedTuner`, or without `consistency_weight`. "
                 f"Received: terms={self.terms}"
             )
         if self.objective == "val_loss":
@@ -232,9 +237,9 @@ class SharedEncoderSearch(ModalsModel):
             losses = self.output_map.losses[name]
             if not losses:
                 raise ValueError(
-                    "Members are scored by the loss of the output that has the class "
-                    "labels, and it has none: compile it with one, or use `objective="
-                    '"val_accuracy"`. '
+                    "Members are scored by the loss of the output with the class "
+                    "labels, but it has no loss: compile it with one, or use "
+                    '`objective="val_accuracy"`. '
                     f"Received: loss={kwargs.get('loss')!r}"
                 )
             output = by_output(self.output, self.output_map.names)[name]
@@ -277,13 +282,14 @@ class SharedEncoderSearch(ModalsModel):
 
     @property
     def population(self):
-        """The members' `keras_modals._src.population.Population`: its `records` hold
-        values, scores and parents of every epoch."""
+        """The members' `keras_modals._src.population.Population`.
+
+        Its `records` hold the values, scores, and parents of every epoch."""
         if self._population is None:
             raise ValueError("The search must be compiled before it is used.")
         epochs = int(ops.convert_to_numpy(self.epochs_searched))
         if epochs < len(self._population.records):
-            # A callback has brought back the weights of an earlier epoch.
+            # A callback has restored the weights of an earlier epoch.
             scores = [record["scores"] for record in self._population.records]
             self._population.replay(scores[:epochs])
         return self._population
@@ -291,7 +297,7 @@ class SharedEncoderSearch(ModalsModel):
     # Training --------------------------------------------------------------
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        """As `keras.Model.fit`, with validation data, on which members are scored."""
+        """Trains and searches, as `keras.Model.fit` does. Requires validation data."""
         arguments = fit_arguments(self, [_EndEpoch(self)], x, y, *args, **kwargs)
         check_validation(arguments)
         return super().fit(**arguments)
@@ -324,7 +330,7 @@ class SharedEncoderSearch(ModalsModel):
         return {k: v for k, v in logs.items() if k != self.member_scores.name}
 
     def end_epoch(self):
-        """Exploit and explore, after members were scored in `evaluate`."""
+        """Applies exploit and explore after `evaluate` has scored members."""
         population = self.population
         if not ops.convert_to_numpy(self.member_scores.count):
             raise ValueError("Members have no scores before `evaluate` has run.")
@@ -337,7 +343,7 @@ class SharedEncoderSearch(ModalsModel):
         self._assign_values()
 
     def _member_variables(self):
-        """The heads' variables and the slots that the optimizer has for them."""
+        """The heads' variables and the optimizer's slots for them."""
         weights = self.heads.member_variables
         paths = [f"{v.path.replace('/', '_')}_" for v in weights]
         return weights + [
@@ -360,10 +366,10 @@ class SharedEncoderSearch(ModalsModel):
     # Results ---------------------------------------------------------------
 
     def best_model(self):
-        """The encoder and the best member's head, as a compiled `ModalsModel`.
+        """Returns the encoder with the best member's head, as a compiled `ModalsModel`.
 
-        Ready for `predict`, `save` and more training, without a warm-up; its optimizer
-        is a fresh one.
+        It is ready for `predict`, `save`, and further training, without a warm-up and
+        with a fresh optimizer.
         """
         model = copy_modals_model(self._template.value, warmup_steps=0)
         model.preprocessor = self.preprocessor
@@ -381,12 +387,12 @@ class SharedEncoderSearch(ModalsModel):
         return model
 
     def best_schedule(self):
-        """The `PolicySchedule` along the lineage of the best member."""
+        """Returns the `PolicySchedule` along the lineage of the best member."""
         return schedule_of(self._steps())
 
     def results_summary(self):
-        """Prints, for each generation, the members' scores and what the best member at
-        the end, or its forebear, was trained with."""
+        """Prints members' scores and the lineage of the best member, for each
+        generation."""
         steps, epochs = self._steps(), self.epochs_per_generation
         ends = range(epochs, len(steps) + epochs, epochs)
         print_results(
@@ -396,13 +402,13 @@ class SharedEncoderSearch(ModalsModel):
         )
 
     def _policies(self, values):
-        """A member's policy; of several layers theirs, of which it has the last."""
+        """A member's policy; with several layers, the policies of all, its own last."""
         *others, _ = self._template.value.policies
         policy = self._searched.policy(values)
         return (*others, policy) if others else policy
 
     def _steps(self):
-        """One for each epoch."""
+        """One `Step` for each epoch."""
         steps = []
         for member, record in self.population.lineage():
             scores, values = record["smoothed"], record["values"][member]
@@ -413,7 +419,7 @@ class SharedEncoderSearch(ModalsModel):
             policy = self._policies(values)
             steps.append(Step(1, policy, others, scores[member], scores))
         if not steps:
-            raise ValueError("There is nothing found before the first epoch of `fit`.")
+            raise ValueError("There are no results before the first epoch of `fit`.")
         return steps
 
     def reseed(self, seed):
@@ -471,13 +477,13 @@ class _EndEpoch(keras.callbacks.Callback):
         self._search = search
 
     def on_epoch_end(self, epoch, logs=None):
-        # With `validation_freq`, there are no scores after every epoch.
+        # With `validation_freq`, some epochs have no scores.
         if any(name.startswith("val_") for name in logs or {}):
             self._search.end_epoch()
 
 
 def _shares(kind, scores):
-    """Members' weights in the encoder's gradient. The best is the first."""
+    """Members' weights in the encoder's gradient. The best member is the first."""
     shares = np.ones(len(scores))
     deviation = np.std(scores)
     if kind == "best":

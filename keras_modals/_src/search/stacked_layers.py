@@ -1,8 +1,8 @@
 """Heads of common layers, with all copies computed at once.
 
-A copy is an entry of the first axis: inputs are `(copies, rows, features)`, or
-`(rows, features)` for all alike, and weights have the axis before their own. Layers
-without weights do so as they are.
+A copy is an entry of the first axis. Inputs are `(copies, rows, features)`, or
+`(rows, features)` if all copies have the same. Weights have this axis before their
+own. Layers without weights support it without changes.
 """
 
 import keras
@@ -60,8 +60,8 @@ def _normalized(layer, weights, inputs, mean, variance):
     return ops.cast(outputs, layer.compute_dtype)
 
 
-#: Class of layer to `fn(layer, weights, inputs, training)`, which returns the outputs,
-#: and pairs of variables and new values of all copies. `weights(variable)` are the
+#: Maps layer classes to `fn(layer, weights, inputs, training)`, which returns outputs
+#: and pairs of variables and new values of all copies. `weights(variable)` returns the
 #: values of all copies. `None` for a layer that needs no change.
 STACKED = {
     layers.Activation: None,
@@ -77,7 +77,7 @@ STACKED = {
     layers.LeakyReLU: None,
     layers.ReLU: None,
 }
-#: What is at hand for the forms of these layers that are written above.
+#: Conditions under which the functions above apply.
 _USUAL = {
     # Keras before 3.14 has no renormalization.
     layers.BatchNormalization: lambda layer: (
@@ -94,12 +94,12 @@ _USUAL = {
 
 
 def _is_of_keras(activation):
-    """Whether an activation is known to act on the last axis, or on each entry."""
+    """Whether an activation is known to act on the last axis or elementwise."""
     return activation.__module__.startswith("keras.")
 
 
 def is_stackable(head):
-    """Whether `call_stacked` can compute a Functional model."""
+    """Whether `call_stacked` supports a Functional model."""
     return (
         is_chain(head)
         and len(head.input.shape) == 2
@@ -118,19 +118,20 @@ def call_stacked(head, values, inputs, training):
 
     Args:
         head: A model that `is_stackable`.
-        values: Pairs of each of its variables and its values in all copies.
-        inputs: `(copies, rows, features)`, or `(rows, features)` for all alike.
+        values: Pairs of each of its variables and the values of all copies.
+        inputs: `(copies, rows, features)`, or `(rows, features)` if all copies have the
+            same.
         training: Boolean.
 
     Returns:
         Pair of the outputs, `(copies, rows, features)`, and the pairs of variables and
         values that have changed.
     """
-    # Read before a scope in which they have no value.
+    # Read before opening a scope in which they have no value.
     values = [(variable, ops.convert_to_tensor(stack)) for variable, stack in values]
     stacks = {id(variable): stack for variable, stack in values}
     changed = []
-    # One seed draws for all copies: the first one's.
+    # The first copy's seed draws for all copies.
     weights = {id(weight) for weight in head.weights}
     seeds = [pair for pair in values if id(pair[0]) not in weights]
     with keras.StatelessScope([(seed, stack[0]) for seed, stack in seeds]) as scope:
@@ -149,8 +150,9 @@ def call_stacked(head, values, inputs, training):
 
 
 def _reader(stacks, layer):
-    """What reads a layer's variables, a vector as `(copies, 1, features)`. Of a
-    normalization they stay as precise as they are."""
+    """Returns a reader of a layer's variables, with vectors as `(copies, 1, features)`.
+
+    Variables of normalization layers keep their precision."""
     is_dense = isinstance(layer, layers.Dense)
 
     def weights(variable):

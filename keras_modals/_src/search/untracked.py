@@ -1,5 +1,5 @@
 class Untracked:
-    """Holds a model that is not a part of the layer that has it as an attribute."""
+    """Holds a model so that a layer with it as an attribute does not track it."""
 
     def __init__(self, value):
         self.value = value

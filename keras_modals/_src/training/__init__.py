@@ -1,6 +1,6 @@
 """The training step: one thin file per Keras backend over one shared objective.
 
-`train_step(model, ...)` takes and returns what `keras.Model.train_step` does on the
+`train_step(model, ...)` takes and returns what `keras.Model.train_step` does on each
 backend.
 """
 

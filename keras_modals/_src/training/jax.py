@@ -1,4 +1,4 @@
-"""The training step on JAX, which is handed all state and hands it back."""
+"""The training step on JAX, which receives and returns all state."""
 
 import jax
 import keras
@@ -8,11 +8,12 @@ from keras_modals._src.training.optimizers import total_loss
 
 
 def train_step(model, state, data):
-    """One forward pass of the encoder, one backward pass, all optimizers."""
+    """One forward pass of the encoder, one backward pass, and a step of all
+    optimizers."""
     trainable, others, optimizer_state, metrics_state = state
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
-    # The terms' variables and their optimizers' state are among them.
+    # They include the terms' variables and their optimizers' state.
     other_variables = model.non_trainable_variables
     optimizer, terms = model.optimizer, model.training_terms
     constant = [*zip(optimizer.variables, optimizer_state)]
@@ -62,7 +63,7 @@ def train_step(model, state, data):
         model.update_logs(objective)
         y, y_pred, sample_weight = objective.metric_data
         if objective.unlabeled is not None:
-            # What Keras keeps beside a tensor does not leave `jax.grad`.
+            # Masks that Keras attaches to tensors do not survive `jax.grad`.
             y_pred = model.output_map.masked(y_pred, objective.unlabeled)
         logs = model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
     others = _values(scope, other_variables)

@@ -1,4 +1,5 @@
-"""What a compiled loss makes of rows decides how views and mixed labels reach it."""
+"""Properties of compiled losses that determine how views and mixed labels reach
+them."""
 
 import copy
 from collections import namedtuple
@@ -16,43 +17,45 @@ LossKind = namedtuple(
 LossKind.__doc__ = """How the loss of an output treats the rows of a batch.
 
 Attributes:
-    is_mean: Whether all views can be scored together, as if it were a mean over rows.
-    takes_weights: Whether every row counts by its own weight, so that a row can count
+    is_mean: Whether all views can be scored together, since the loss is a mean over
+        rows.
+    takes_weights: Whether every row can have its own weight, so that a row can count
         for two labels.
-    rank: Rank of the loss before reduction, whose first axis is the rows; else `None`.
-    mixes_targets: Whether a row of two targets has the two mixed, as numbers are.
-    is_of_positions: Whether the loss before reduction has the first axes of the
-        predictions, more than that of rows.
+    rank: Rank of the loss before reduction, if its first axis is rows; else `None`.
+    mixes_targets: Whether the two targets of a mixed row are interpolated.
+    is_of_positions: Whether the loss before reduction has the leading axes of the
+        predictions, beyond the axis of rows.
 """
 
-#: A loss of which nothing is known but that it scores a batch.
+#: A loss known only to score a batch.
 OF_BATCH = LossKind(is_mean=False, takes_weights=False, rank=None)
 
-#: A loss with variables of its own, which change whenever it is called: once per step.
+#: A loss with its own variables, which change with each call: called once per step.
 WITH_STATE = LossKind(is_mean=True, takes_weights=False, rank=None)
 
 
 def ignored_classes(losses):
-    """The class indices that losses leave out, `ignore_class` in Keras."""
+    """The class indices that losses ignore, `ignore_class` in Keras."""
     classes = [getattr(loss, "ignore_class", None) for loss in losses]
     return tuple(index for index in classes if index is not None)
 
 
 def may_be_unlabeled(losses):
-    """The indices that labels may have instead of a class: what losses ignore. One of
-    the user's own may ignore -1."""
+    """The labels that may stand for no label: those ignored by the losses.
+
+    A custom loss may ignore -1."""
     own = any(_is_own(loss) for loss in losses)
     return (*ignored_classes(losses), *[IGNORED] * own)
 
 
 def settings_of_loss(loss):
-    """The settings of a loss; a function has none."""
+    """The config of a loss; empty for a function."""
     return loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
 
 
 def gives_logits(task, losses):
-    """Whether an output, whose `Task` and losses these are, is logits; `None` where it
-    cannot be told."""
+    """Whether an output with this `Task` and these losses is logits; `None` if
+    unknown."""
     if any(
         settings_of_loss(keras.losses.get(each)).get("from_logits") for each in losses
     ):
@@ -63,7 +66,7 @@ def gives_logits(task, losses):
 
 
 def _is_own(loss):
-    """Whether a loss is none of Keras's."""
+    """Whether a loss is a custom one."""
     module = "keras." if isinstance(loss, str) else getattr(loss, "__module__", "")
     return not (module or "").startswith("keras.")
 
@@ -73,10 +76,10 @@ def _state(loss):
 
 
 class LossKinds:
-    """The `LossKind` of every loss of a compiled model, found once.
+    """The `LossKind` of every loss of a compiled model, determined once.
 
     Args:
-        numbers: Names of the outputs whose targets are mixed as numbers are.
+        numbers: Names of the outputs whose targets are interpolated.
     """
 
     def __init__(self, numbers=()):
@@ -95,7 +98,7 @@ class LossKinds:
             return OF_BATCH
         losses = model.output_map.losses[name]
         if not losses:
-            # Nothing scores it: it asks for nothing.
+            # Without a loss there are no requirements.
             return LossKind(is_mean=True, takes_weights=True, rank=1)
         kinds = [self.of_loss(loss, target, prediction) for loss in losses]
         ranks = {kind.rank for kind in kinds}
@@ -114,8 +117,10 @@ class LossKinds:
         return self._known[key]
 
     def sample_losses(self, loss, targets, predictions, per_position=False):
-        """The loss of each sample, float32 `(batch,)`, or of each of its positions, one
-        after the other; `None` if it has none."""
+        """The loss of each sample, float32 `(batch,)`, or of each position, sample by
+        sample.
+
+        `None` if the loss has no value per sample or position."""
         rank = self.of_loss(loss, targets, predictions).rank
         if rank is None or (per_position and rank < len(predictions.shape) - 1):
             return None
@@ -127,28 +132,28 @@ class LossKinds:
 
 
 def check_leaves_out(model, target, prediction):
-    """Refuses losses of a `ModalsModel`'s label output that score samples without
-    labels, whatever they are told.
+    """Raises if a `ModalsModel`'s label output has a loss that cannot skip unlabeled
+    samples.
 
     Args:
         model: The `ModalsModel`.
-        target, prediction: What has their shapes.
+        target, prediction: Tensors with the shapes of targets and predictions.
     """
     name = model.output_map.label
     kind = model.loss_kinds.of_output(model, name, target, prediction)
     if kind.rank is None:
         raise ValueError(
-            "To learn from samples without labels, the loss must give one number for "
-            "each sample, so that theirs can be left out: use one of Keras's, or a "
-            "function of your own that returns `(batch,)`, and no `compute_loss` of "
-            f"your own. Received: loss={model.loss!r}"
+            "To learn from unlabeled samples, the loss must return one number for each "
+            "sample, so that theirs can be left out. Use a Keras loss, or a function "
+            "that returns shape `(batch,)`, and do not override `compute_loss`. "
+            f"Received: loss={model.loss!r}"
         )
 
 
 def _as_object(loss, targets, predictions):
     if loss not in ("crossentropy", "ce"):
         return keras.losses.get(loss)
-    # Keras chooses among its own by the shapes.
+    # Keras chooses one of its losses by the shapes.
     if predictions.shape[-1] == 1:
         return keras.losses.binary_crossentropy
     if len(targets.shape) < len(predictions.shape) or targets.shape[-1] == 1:
@@ -158,7 +163,7 @@ def _as_object(loss, targets, predictions):
 
 def _kind(loss, *shapes):
     try:
-        # Other sizes could be the number of classes.
+        # Larger batch sizes could equal the number of classes.
         samples = [_zeros(rows, shapes) for rows in (1, 2)]
         loss = _as_object(loss, *samples[0])
         is_object = isinstance(loss, keras.losses.Loss)
@@ -166,19 +171,19 @@ def _kind(loss, *shapes):
             return WITH_STATE
         if is_object and type(loss).__call__ is not keras.losses.Loss.__call__:
             return OF_BATCH
-        # It may count its calls.
+        # The loss may count its calls.
         probe = copy.copy(loss)
         one, two = (tuple(_unreduced(probe, *sample).shape) for sample in samples)
-    except Exception:  # A loss that takes its own batch size only, for one.
+    except Exception:  # For example, a loss that accepts only its own batch size.
         return OF_BATCH
     if one[:1] != (1,) or two[:1] != (2,):
         return OF_BATCH
     reduction = loss.reduction if is_object else "sum_over_batch_size"
-    # One of the user's own may compare rows with each other, as Keras's `Circle` does.
+    # A custom loss may compare rows with each other, as Keras's `Circle` does.
     compares_rows = _is_own(loss) or isinstance(loss, keras.losses.Circle)
     return LossKind(
         is_mean=reduction in ("sum_over_batch_size", "mean") and not compares_rows,
-        # The sum of weights, by which this one divides, is that of a pass.
+        # This reduction divides by the sum of weights, which is that of one pass.
         takes_weights=reduction != "mean_with_sample_weight",
         rank=len(one),
         is_of_positions=len(one) > 1 and one == tuple(samples[0][1].shape[: len(one)]),

@@ -1,4 +1,4 @@
-"""The masks that Keras keeps beside predictions, for losses and metrics."""
+"""Masks that Keras attaches to predictions, for losses and metrics."""
 
 import functools
 
@@ -9,21 +9,21 @@ from keras_modals._src.backend import copy_rows
 
 
 class _Rows(keras.layers.Layer):
-    """Some rows of predictions, with those of their mask beside them, if any.
+    """Selects rows of predictions and of their mask, if any.
 
     Args:
         choose: `fn(tensor)` that returns the rows.
     """
 
     def __init__(self, choose):
-        # Names that begin with an underscore are none of TensorFlow's scopes.
+        # TensorFlow's scopes must not begin with an underscore.
         super().__init__(name="rows", autocast=False)
         self.supports_masking = True
         self.choose = choose
 
     def call(self, predictions):
         rows = self.choose(predictions)
-        # A tensor keeps the mask that it has, a copy does not.
+        # A tensor keeps its mask, a copy does not.
         return copy_rows(rows) if rows is predictions else rows
 
     def compute_mask(self, predictions, previous_mask):
@@ -31,8 +31,7 @@ class _Rows(keras.layers.Layer):
 
 
 class _Masked(keras.layers.Layer):
-    """Of a pair of predictions and a mask the predictions, with the mask beside them,
-    and with that which they had."""
+    """Attaches a mask to predictions, combined with the mask that they have."""
 
     def __init__(self):
         super().__init__(name="masked", autocast=False)
@@ -50,26 +49,26 @@ class _Masked(keras.layers.Layer):
 
 @functools.cache
 def _masked():
-    # To make a layer takes longer than to call it.
+    # Creating a layer takes longer than calling it.
     return _Masked()
 
 
 def with_mask(predictions, mask):
-    """Predictions of which losses and metrics leave out where a mask, boolean
-    `(n, ...)`, is false."""
+    """Attaches a mask, boolean `(n, ...)`, to predictions.
+
+    Losses and metrics skip entries where it is `False`."""
     return _masked()([predictions, mask])
 
 
 def rows_of(choose, predictions, is_masked=False):
-    """Some rows of predictions, with what Keras keeps beside them for its losses and
-    metrics.
+    """Selects rows of predictions, with the data that Keras attaches to them.
 
     Args:
         choose: `fn(tensor)` that returns the rows.
         predictions: `(n, ...)`.
-        is_masked: Whether there is a mask of them in any case.
+        is_masked: Whether they certainly have a mask.
     """
-    # What has no axis of positions has no mask of its own.
+    # Predictions without an axis of positions have no mask of their own.
     if len(predictions.shape) < 3 and not is_masked:
         return choose(predictions)
     return _Rows(choose)(predictions)

@@ -12,7 +12,7 @@ from keras_modals._src.training.outputs import StepData, by_output
 from keras_modals._src.training.passes import loss_passes, metric_data
 
 NO_LABELS = (
-    "`ModalsModel` learns from labels, and the training data has none. "
+    "`ModalsModel` learns from labels, but the training data has none. "
     "Pass `y`, or a dataset of (inputs, labels). Received: y=None"
 )
 
@@ -32,29 +32,29 @@ Objective = namedtuple(
         "num_scored",
     ],
 )
-Objective.__doc__ = """What a training step minimizes, and what it does afterwards.
+Objective.__doc__ = """The losses that a training step minimizes, and data for later.
 
 Attributes:
     model_loss: Scalar to minimize over encoder and head.
-    own_losses: List of a scalar for each term with variables of its own, to minimize
-        over these. No scalar sends gradient to another's variables: their sum can be
-        differentiated once.
-    task_loss: Scalar for the logs, what the user compiled, regularizers included.
+    own_losses: List of scalars, one for each term with its own variables, to minimize
+        over these. No scalar sends gradients to another's variables, so their sum can
+        be differentiated once.
+    task_loss: Scalar for the logs, the compiled loss including regularizers.
     logs: List of each term's dict from names in the logs to values.
     metric_data: Arguments `(y, y_pred, sample_weight)` for `compute_metrics`.
-    unlabeled: Of the label output's targets, those that metrics are to leave out, as
-        in `BatchLabels`.
-    remembered: List of what each layer with a memory received, as `Recorded`.
-    sample_loss: The samples' losses, `(batch,)`, where a memory keeps them.
-    clean: What the layer nearest to the head received, as `Recorded`, for terms.
+    unlabeled: Which of the label output's targets metrics must leave out, as in
+        `BatchLabels`.
+    remembered: List of the inputs of each layer with a memory, as `Recorded`.
+    sample_loss: The samples' losses, `(batch,)`, if a memory stores them.
+    clean: The input of the layer nearest to the head, as `Recorded`, for terms.
     label_counts: The counts of `Labels.read`.
-    num_scored: How many samples, or positions, the task's loss is a mean of, by which
-        the logs weigh it.
+    num_scored: The number of samples, or positions, that the task's loss averages, its
+        weight in the logs.
 """
 
 
 def compute_objective(model, x, y, sample_weight):
-    """Runs a `ModalsModel` forward on one batch, encoder once, and scores it."""
+    """Runs a `ModalsModel` on one batch, the encoder once, and computes its losses."""
     if y is None:
         raise ValueError(NO_LABELS)
     layer, outputs = model.latent_augmentation, model.output_map
@@ -73,8 +73,8 @@ def compute_objective(model, x, y, sample_weight):
     valid = _valid_positions(layer, scope)
     seed = layer.seed_generator
     passes = loss_passes(model, rows, data, seed, valid)
-    # Gradients are summed over replicas, so that each minimizes its part of the mean:
-    # Keras divides its losses by their number.
+    # Gradients are summed over replicas, so each minimizes its part of the mean: Keras
+    # divides its losses by the number of replicas.
     replicas = backend.num_replicas()
     task_loss = _mean_loss(model, x, passes)
     clean = None
@@ -94,7 +94,7 @@ def compute_objective(model, x, y, sample_weight):
         predictions = ops.stop_gradient(rows.of_view(predictions, 0))
         sample_loss = model.sample_losses(label_targets, predictions)
         if sample_loss is None:
-            # A loss of the batch says nothing about single samples.
+            # A loss of the whole batch has no values for single samples.
             sample_loss = ops.zeros(ops.shape(labels.groups))
     return Objective(
         model_loss,
@@ -136,7 +136,7 @@ def _mean_loss(model, x, passes):
 
 
 def remember(model, objective, after=()):
-    """Updates the memories of classes with a step's clean latents."""
+    """Updates the class memories with a step's clean latents."""
     for layer, recorded in zip(model.remembering, objective.remembered, strict=True):
         losses = objective.sample_loss
         if losses is not None and recorded.rows is not None:
@@ -145,8 +145,8 @@ def remember(model, objective, after=()):
 
 
 def _with_terms(task_loss, terms, step, replicas):
-    """The loss of encoder and head with all terms, those of the terms' own variables,
-    and each term's logs."""
+    """The loss of encoder and head with all terms, the losses of the terms' own
+    variables, and each term's logs."""
     weights = [ops.cast(term.weight, task_loss.dtype) for term in terms]
     shares = [w for w, term in zip(weights, terms, strict=True) if term.is_share]
     model_loss = (1 - sum(shares)) * task_loss if shares else task_loss
@@ -154,7 +154,7 @@ def _with_terms(task_loss, terms, step, replicas):
     for term, weight in zip(terms, weights, strict=True):
         losses = term.losses_of_step(step)
         term_loss = ops.cast(losses.encoder / replicas, task_loss.dtype)
-        # Not in place: on PyTorch the task's loss would change as well.
+        # Not in place: on PyTorch this would also change the task's loss.
         model_loss = model_loss + weight * term_loss
         if losses.own is not None:
             own_losses.append(losses.own / replicas)

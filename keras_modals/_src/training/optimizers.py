@@ -1,11 +1,11 @@
-"""One backward pass for several optimizers: the model's, and those of terms."""
+"""One backward pass for several optimizers: the model's and those of terms."""
 
 
 def total_loss(optimizer, terms, objective):
-    """The scalar that is differentiated once, each part scaled by its optimizer.
+    """The scalar to differentiate once, with each part scaled by its optimizer.
 
     Args:
-        optimizer: The model's.
+        optimizer: The model's optimizer.
         terms: The model's `training_terms`.
         objective: The `Objective`.
     """
@@ -16,13 +16,13 @@ def total_loss(optimizer, terms, objective):
 
 
 def apply_gradients(model, terms, groups, gradients):
-    """Updates variables.
+    """Updates the variables of all optimizers.
 
     Args:
         model: A `ModalsModel`.
         terms: Its `training_terms`.
         groups: List of lists of variables: the model's, and those of each term.
-        gradients: List of the gradients of all of them in turn.
+        gradients: List of the gradients of all groups, one after the other.
     """
     parts, start = [], 0
     for variables in groups:

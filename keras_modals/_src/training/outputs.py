@@ -1,5 +1,4 @@
-"""Targets, predictions, weights and losses by output, in whatever structure the user
-gave them."""
+"""Targets, predictions, weights, and losses by output, in the user's structures."""
 
 import keras
 from keras import ops
@@ -16,7 +15,7 @@ def output_names(model):
 
 
 def check_outputs(model):
-    """Refuses outputs with one name, or in structures within structures."""
+    """Raises if outputs share a name or are in nested structures."""
     outputs = model.output
     entries = list(outputs.values()) if isinstance(outputs, dict) else outputs
     flat = entries if isinstance(entries, (list, tuple)) else [entries]
@@ -25,18 +24,18 @@ def check_outputs(model):
     if nested or len(set(names)) < len(names):
         raise ValueError(
             "The outputs of a `ModalsModel` must be one tensor, or a list or dict of "
-            "tensors of different layers: give each an `Identity` layer with a name. "
+            "tensors from different layers. Give each an `Identity` layer with a name. "
             f"Received: outputs {names}" + " in a nested structure" * nested
         )
 
 
 def check_metrics(metrics, outputs, shape):
-    """Refuses metrics of the label output that would count samples without labels.
+    """Raises if metrics of the label output would count unlabeled samples.
 
     Args:
-        metrics: As `compile` takes them, those that samples' weights do not reach.
+        metrics: The `metrics` of `compile`, which sample weights do not reach.
         outputs: The model's `Outputs`.
-        shape: Tuple, that of the label output.
+        shape: Tuple, the shape of the label output.
     """
     if isinstance(metrics, dict):
         metrics = metrics.get(outputs.label)
@@ -51,21 +50,22 @@ def check_metrics(metrics, outputs, shape):
             update is not wrapper.update_state
         ):
             raise ValueError(
-                f"The metric '{metric.name}' would count samples without labels: give "
-                "it to `compile` in `weighted_metrics`, where these weigh nothing. "
+                f"The metric '{metric.name}' would count unlabeled samples. Pass it to "
+                "`compile` in `weighted_metrics`, where their weight is 0. "
                 f"Received: metrics={metrics}"
             )
         is_function = callable(metric) and not isinstance(metric, keras.metrics.Metric)
         if is_function and _gives_one_number(metric, shape):
             raise ValueError(
-                "A metric must give one number for each sample, so that those without "
-                "labels can be left out; this function gives one for the batch. "
+                "A metric must return one number for each sample, so that unlabeled "
+                "ones can be left out, but this function returns one for the batch. "
                 f"Received: metrics={metrics}"
             )
 
 
 def _gives_one_number(metric, shape):
-    """Whether a function of targets and predictions gives a scalar for two samples."""
+    """Whether a function of targets and predictions returns a scalar for two
+    samples."""
     shape = (2, *(2 if size is None else size for size in shape[1:]))
     predictions = ops.zeros(shape)
     for targets in (predictions, ops.zeros(shape[:-1], "int32")):
@@ -77,13 +77,14 @@ def _gives_one_number(metric, shape):
 
 
 class Outputs:
-    """The outputs of a `ModalsModel` by name, and what was compiled for them.
+    """The outputs of a `ModalsModel` by name, with their compiled losses.
 
     Attributes:
         names: List of the outputs' names.
         label: Name of the output whose targets are the labels.
         losses: Dict from name to the list of the output's losses, once compiled.
-        augmented: List of the names of those whose rows the step multiplies or mixes.
+        augmented: List of the names of the outputs whose rows the step multiplies or
+            mixes.
     """
 
     def __init__(self, names, label, augmented):
@@ -91,7 +92,7 @@ class Outputs:
         self.losses: dict[str, list] = {name: [] for name in names}
 
     def compile(self, loss):
-        """Takes the losses that a model was compiled with."""
+        """Sets the losses that a model was compiled with."""
         if isinstance(loss, (list, tuple)) and len(loss) == len(self.names):
             loss = dict(zip(self.names, loss, strict=True))
         by_name = loss if isinstance(loss, dict) else dict.fromkeys(self.names, loss)
@@ -100,8 +101,9 @@ class Outputs:
             self.losses[name] = [each for each in losses if each is not None]
 
     def target_names(self, y):
-        """Names of the outputs that targets are given for: as in Keras, a list may
-        leave out those without a loss."""
+        """Names of the outputs that have targets.
+
+        As in Keras, a list may leave out outputs without a loss."""
         if isinstance(y, dict):
             return [name for name in self.names if name in y]
         if isinstance(y, (list, tuple)) and len(y) != len(self.names):
@@ -109,18 +111,18 @@ class Outputs:
         return self.names
 
     def targets(self, y):
-        """Dict from name to targets, of the outputs that have some."""
+        """Dict from name to targets, for the outputs that have targets."""
         return by_output(y, self.target_names(y))
 
     def masked(self, y_pred, unlabeled):
-        """Predictions with a mask of those of the label output that have none."""
+        """Masks the label output's predictions where labels are missing."""
         predictions = by_output(y_pred, self.names)
         known = ops.logical_not(unlabeled)
         predictions[self.label] = _masked(predictions[self.label], known)
         return _like(y_pred, predictions)
 
     def labels(self, targets):
-        """Of targets by output those that are the labels."""
+        """Selects the labels from targets by output."""
         labels = targets.get(self.label)
         if labels is None:
             raise ValueError(
@@ -131,20 +133,20 @@ class Outputs:
 
 
 class StepData:
-    """Targets, predictions and weights of a step, by output and as they were given.
+    """Targets, predictions, and weights of a step, by output and as given.
 
     Args:
         outputs: The model's `Outputs`.
-        targets: What `Outputs.targets` makes of `y`.
+        targets: The result of `Outputs.targets(y)`.
         y, y_pred, sample_weight: Structures as given.
-        unlabeled: Boolean `(batch,)`, or `(batch, ...)` for each position, where labels
-            are to count neither in losses nor in metrics; `None` for nowhere.
+        unlabeled: Boolean `(batch,)`, or `(batch, ...)` for each position, `True` for
+            labels that must count neither in losses nor in metrics; `None` for none.
         rows: The `RowMap` of the step.
 
     Attributes:
         given: `(y, y_pred, sample_weight)`, without those labels.
-        entries: Dict from output name to a triple of its targets, predictions and
-            weights, each maybe `None`.
+        entries: Dict from output name to a triple of its targets, predictions, and
+            weights, each possibly `None`.
     """
 
     def __init__(
@@ -153,7 +155,7 @@ class StepData:
         self.outputs = outputs
         self._target_names = list(targets)
         self.given = y, y_pred, sample_weight
-        #: The outputs of which some labels are left out.
+        #: The outputs with labels that are left out.
         self.masked = [] if unlabeled is None else [outputs.label]
         predictions = by_output(y_pred, outputs.names)
         weights = by_output(sample_weight, outputs.names)
@@ -167,8 +169,9 @@ class StepData:
             self.given = self.like(self.entries)
 
     def like(self, entries, keep_weights=False):
-        """Other entries as `(y, y_pred, sample_weight)`, in the structures as given;
-        weights in that of predictions, unless they keep their own."""
+        """Packs other entries as `(y, y_pred, sample_weight)`, in the given structures.
+
+        Weights get the structure of predictions, unless they keep their own."""
         y, y_pred, sample_weight = self.given
         targets, predictions, weights = (
             {name: triple[index] for name, triple in entries.items()}
@@ -183,8 +186,10 @@ class StepData:
 
 
 def _without(unlabeled, rows, target, prediction, weight):
-    """An output's entries in which what has no label has a target of 0, which a loss
-    can take, no weight, and a mask of the predictions."""
+    """An output's entries with missing labels left out.
+
+    They get a target of 0, which any loss accepts, a weight of 0, and a mask of the
+    predictions."""
     known = ops.logical_not(unlabeled)
     target = ops.convert_to_tensor(target)
     is_known = with_rank(known, len(target.shape))
@@ -197,15 +202,15 @@ def _without(unlabeled, rows, target, prediction, weight):
 
 
 def _masked(prediction, known):
-    """Predictions with a mask that has the rank of a loss of each of them."""
+    """Masks predictions, with a mask of the rank of their unreduced loss."""
     rank = max(len(known.shape), len(prediction.shape) - 1)
     return with_mask(prediction, with_rank(known, rank))
 
 
 def by_output(structure, names):
-    """Dict from output name to the entry of `structure` for it, `None` if absent.
+    """Dict from output name to its entry in `structure`; `None` if absent.
 
-    A tensor, or `None`, stands for the entry of every output.
+    A tensor, or `None`, is the entry of every output.
     """
     if isinstance(structure, dict):
         return {name: structure.get(name) for name in names}

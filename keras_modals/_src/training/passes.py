@@ -1,5 +1,5 @@
-"""What loss and metrics see of a step: passes over the head's rows, with the targets
-and weights that match them."""
+"""Targets, predictions, and weights for loss and metrics, in passes over the head's
+rows."""
 
 from keras import ops
 
@@ -16,8 +16,9 @@ from keras_modals._src.training.masks import rows_of
 
 
 def metric_data(rows, data):
-    """What metrics see: each sample once, as its first view. Of a population, each
-    member's.
+    """The data for metrics: each sample once, as its first view.
+
+    In a population, each member's first view.
 
     Args:
         rows: The `RowMap` of the step.
@@ -43,17 +44,17 @@ def metric_data(rows, data):
 
 
 def loss_passes(model, rows, data, seed, valid=None):
-    """What the loss sees: the weighted mean of `compute_loss` over some passes.
+    """The data for the loss, which is a weighted mean of `compute_loss` over passes.
 
     A row with two labels counts for both, weighted by their shares. A loss that does
-    not weight rows gets one label for it: the two mixed, if they are floats like the
-    predictions, or else one of them, drawn by the shares. One pass does where every
-    loss is a mean over rows: it has all views, and rows of two labels twice. Otherwise
-    each view, and each of the two labels, is a pass of its own, as large as the batch.
-    Predictions come with what Keras keeps beside them for its losses.
+    not weight rows gets one label per row: the two mixed, if they are floats like the
+    predictions, else one of them, drawn with their shares as probabilities. If every
+    loss is a mean over rows, one pass is enough: it has all views, and rows with two
+    labels twice. Otherwise each view, and each of the two labels, is a separate pass of
+    the size of the batch. Predictions keep the data that Keras attaches for its losses.
 
-    Where each position has a target, it is mixed where both samples have one, as the
-    latents are; else it is the sample's own.
+    If each position has a target, targets are mixed like latents at positions where
+    both samples have one; elsewhere the sample keeps its own.
 
     Args:
         model: The `ModalsModel`.
@@ -86,7 +87,7 @@ def loss_passes(model, rows, data, seed, valid=None):
     return passes
 
 
-#: Of a row's two labels, the sample's own and its partner's.
+#: The two labels of a row: the sample's own and its partner's.
 OWN, PARTNER = 0, 1
 
 
@@ -100,7 +101,7 @@ def _passes(rows, kinds, uniform, valid):
     elif are_means and ranks == {1}:
         labels = [(OWN, PARTNER)]
     else:
-        # Predictions keep the mask of their positions.
+        # Two passes, so that predictions keep the mask of their positions.
         labels = [(OWN,), (PARTNER,)]
     return [
         _Pass(rows, uniform, valid, some, view, 1.0 / (len(views) * len(labels)))
@@ -110,8 +111,9 @@ def _passes(rows, kinds, uniform, valid):
 
 
 class _Pass:
-    """One pass over the rows of all views, or of one; with one of their labels, or with
-    each in turn.
+    """One pass over the rows of all views, or of one view.
+
+    The rows have one of their two labels, or each in turn.
 
     Attributes:
         weight: The pass's weight.
@@ -126,7 +128,7 @@ class _Pass:
         self._uniform = self._part(uniform)
 
     def entries(self, kind, is_masked, target, prediction, weight):
-        """An output's targets, predictions and weights."""
+        """An output's targets, predictions, and weights."""
         if self._view is not None:
             prediction = rows_of(self._part, prediction, is_masked)
         own = self._repeated(target), self._repeated(weight)
@@ -161,13 +163,15 @@ class _Pass:
         return target, prediction, weight
 
     def _with_share(self, kind, label, shape, target, weight):
-        """Targets with one of the labels, weighted by twice its share: their mean is
-        over the rows with the other label as well. `shape` is that of predictions."""
+        """Targets with one of the labels, weighted by twice its share.
+
+        Twice, because the mean is also over the rows with the other label. `shape` is
+        the shape of predictions."""
         share = 2.0 * self._share
         if label == OWN:
             share = 2.0 - share
         if len(self._labels) == 1:
-            # Of what is not mixed, both labels' passes have the sample's own.
+            # Unmixed rows have the sample's own label in both passes.
             share = ops.where(self._share > 0, share, 1.0)
         rank = kind.rank if weight is None else max(kind.rank, len(weight.shape))
         share = with_rank(share, rank)
@@ -182,7 +186,7 @@ class _Pass:
         return None if tensor is None else backend.take_rows(tensor, self._partner)
 
     def _part(self, rows):
-        """Of values for all rows those of this pass."""
+        """Selects the rows of this pass."""
         if rows is None or self._view is None:
             return rows
         return self._rows.of_view(rows, self._view)
@@ -194,7 +198,7 @@ class _Pass:
 
 
 def _where(valid, partner, own):
-    """What a partner has, where it is valid, `(rows, ...)`, else the sample's own."""
+    """The partner's values where valid, `(rows, ...)`, else the sample's own."""
     if own is None or not same_positions(valid, own):
         return partner
     return ops.where(with_rank(valid, len(own.shape)), partner, own)

@@ -8,7 +8,8 @@ from keras_modals._src.training.optimizers import apply_gradients, total_loss
 
 
 def train_step(model, data):
-    """One forward pass of the encoder, one backward pass, all optimizers."""
+    """One forward pass of the encoder, one backward pass, and a step of all
+    optimizers."""
     _check_strategy(model, tf.distribute.get_strategy())
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
@@ -34,9 +35,9 @@ def _check_strategy(model, strategy):
         isinstance(strategy, mirrored) and model.trains_on_replicas
     ):
         raise NotImplementedError(
-            "`ModalsModel` trains on several replicas with `MirroredStrategy` and "
+            "`ModalsModel` trains on several replicas only with `MirroredStrategy` and "
             "`MultiWorkerMirroredStrategy`, which keep a copy of the class memory on "
-            "each; `SharedEncoderSearch` trains on one. Received: model "
+            "each. `SharedEncoderSearch` trains on one replica. Received: model "
             f"{type(model).__name__}, strategy {type(strategy).__name__} of "
             f"{strategy.num_replicas_in_sync} replicas"
         )

@@ -8,7 +8,8 @@ from keras_modals._src.training.optimizers import apply_gradients, total_loss
 
 
 def train_step(model, data):
-    """One forward pass of the encoder, one backward pass, all optimizers."""
+    """One forward pass of the encoder, one backward pass, and a step of all
+    optimizers."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
     objective = compute_objective(model, x, y, sample_weight)
@@ -16,7 +17,7 @@ def train_step(model, data):
     total = total_loss(model.optimizer, terms, objective)
     groups = [variables, *(term.own_variables for term in terms)]
     trained = [v.value for group in groups for v in group]
-    # Nothing is trained where all is frozen.
+    # If everything is frozen, nothing is trained.
     gradients = (
         torch.autograd.grad(total, trained, allow_unused=True) if trained else ()
     )
