@@ -15,8 +15,7 @@ from keras_modals._src.data.sources import to_numpy
 
 
 def preprocess(preprocessor):
-    """Returns `fn(x, y=None, sample_weight=None)` that preprocesses and packs a
-    batch."""
+    """Returns `fn(x, y=None, sample_weight=None)` that preprocesses a batch."""
     call = getattr(preprocessor, "call", preprocessor)
     takes_labels = {"y", "sample_weight"} <= inspect.signature(call).parameters.keys()
 

@@ -120,7 +120,7 @@ class Labels:
         raise NotImplementedError
 
     def errors(self, targets, outputs):
-        """Each sample's error, one minus its accuracy: float32 `(batch,)` in
+        """Each sample's error, one minus its accuracy: float32 `(batch,)`, in
         `[0, 1]`."""
         raise NotImplementedError
 

@@ -100,8 +100,7 @@ class MultiLabels(Labels):
         return ops.cast(targets, "float32")
 
     def errors(self, targets, outputs):
-        """The share of wrong labels. An output above 0.5 predicts a 1, as in Keras's
-        accuracy."""
+        """The share of wrong labels; as in Keras's accuracy, above 0.5 means 1."""
         wrong = (outputs > 0.5) != (ops.cast(targets, "float32") > 0.5)
         return ops.mean(ops.cast(wrong, "float32"), axis=-1)
 

@@ -27,8 +27,7 @@ MEMORY_SIZE, MEMORY_LIMIT = 100, 2**29
 
 @keras.saving.register_keras_serializable("keras_modals")
 class LatentAugmentation(PolicyLayer):
-    """Augments latents during training, by mixing samples or moving them within
-    classes.
+    """Augments latents during training: mixes samples, or moves them in their class.
 
     Put the layer where the latents of a classifier are, at one or several places, and
     train with `keras_modals.ModalsModel`, which passes the labels to it.
@@ -410,8 +409,7 @@ class LatentAugmentation(PolicyLayer):
         self.memory.update(latents, labels, hardness, after)
 
     def rows_of(self, latents):
-        """Reshapes latents to one row per label: per sample, or per position, sample
-        by sample."""
+        """Reshapes latents to one row per label: per sample, or per position."""
         if not self.labels.per_position:
             return latents
         return ops.reshape(latents, (-1, self.num_features))

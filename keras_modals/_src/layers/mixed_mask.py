@@ -35,8 +35,7 @@ class MixedMask(keras.layers.Layer):
 
 
 def mixed_mask(mask, scope, layer):
-    """Returns a mask's rows in the form that the layer named `layer` gives to its
-    outputs."""
+    """Updates a mask for the outputs of the layer named `layer`."""
     place = scope.place_of(layer)
     rows = scope.rows.of_members(place.members)
     if place.is_first:

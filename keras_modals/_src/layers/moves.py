@@ -1,5 +1,4 @@
-"""The label-preserving moves of a layer. The layer draws them; the step draws
-mixing."""
+"""The moves of a layer that keep labels, which the layer draws itself."""
 
 from collections import namedtuple
 
@@ -133,8 +132,9 @@ _REJECTED = 2.0
 
 
 def _by_row(values, rows):
-    """Repeats the values of several policies for their rows; those of one are
-    returned."""
+    """Repeats the values of several policies for their rows.
+
+    Values of a single policy are returned as they are."""
     values = ops.convert_to_tensor(values)
     if len(values.shape) == 1:
         return values

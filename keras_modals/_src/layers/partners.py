@@ -38,8 +38,7 @@ def draw_partners(operation, uniform, samples, labels, kind):
 
 
 def lacking(labels):
-    """Which samples have no label at all but should be learned from, boolean
-    `(batch,)`.
+    """Which unlabeled samples should be learned from, boolean `(batch,)`.
 
     `None` if nothing learns from unlabeled samples."""
     if labels.unlabeled is None:

@@ -86,8 +86,7 @@ class PolicyLayer(keras.layers.Layer):
         return operation and (operation.partners, operation.bandwidth)
 
     def mixing_values(self):
-        """List of `(operation, probability, magnitude)` for the operations that move
-        labels.
+        """List of `(operation, probability, magnitude)` for mixing operations.
 
         They are in the policy's order, with current values."""
         probabilities = ops.convert_to_tensor(self.probabilities)

@@ -10,8 +10,7 @@ MAX_ROWS = 1024
 
 
 def check_positions(name, latents, labels):
-    """Raises if latents have other positions than the labels, at the layer named
-    `name`."""
+    """Raises if latents and labels have different positions."""
     sizes = [each.shape[0] for each in (latents, labels)]
     if None not in sizes and sizes[0] != sizes[1]:
         raise ValueError(

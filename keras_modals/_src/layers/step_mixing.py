@@ -1,5 +1,4 @@
-"""Mixing in a training step: rows, partners, shares, and layer, drawn once for all
-layers of a model."""
+"""Draws of mixing in a training step, made once for all layers of a model."""
 
 import keras
 from keras import ops
@@ -78,8 +77,7 @@ class StepMixing:
             self.share = backend.take_rows(ops.stack(shares), self.level)
 
     def __call__(self, moved, latents, place, stops_gradient=False, mask=None):
-        """Mixes rows with their partners' latents, if the drawn level is one of the
-        layer's.
+        """Mixes rows with their partners, if the drawn level is one of the layer's.
 
         Otherwise rows are returned unchanged.
 
@@ -169,8 +167,9 @@ def _share_of_all(parts):
 
 
 def _by_row(values, rows):
-    """Repeats the values of several policies for their rows; a single value is
-    returned."""
+    """Repeats the values of several policies for their rows.
+
+    The value of a single policy is returned as it is."""
     if not len(values.shape):
         return values
     return ops.repeat(values, ops.shape(rows)[0] // values.shape[0])

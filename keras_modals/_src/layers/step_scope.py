@@ -107,8 +107,9 @@ class StepScope:
         return self._places[name]
 
     def enter(self, layer):
-        """Registers a layer that augments in this step, at most once, and returns
-        its `Place`."""
+        """Registers a layer that augments in this step, and returns its `Place`.
+
+        A layer may augment only once per step."""
         place = self.place_of(layer.name)
         if layer.name in self._recorded:
             raise ValueError(
@@ -133,8 +134,7 @@ class StepScope:
             )
 
     def keep_mask(self, mask):
-        """Keeps the first mask that reaches a layer, if its positions are those of the
-        targets.
+        """Keeps the first mask that reaches a layer, if it has the targets' positions.
 
         At a later layer, the mask of a mixed row has the positions of two samples."""
         if mask is None or self.mask is not None or not self.has_positions:
@@ -178,8 +178,7 @@ class StepScope:
         return mask
 
     def record(self, layer, latents):
-        """Records a layer's latents of each sample's first view,
-        `(batch, features)`."""
+        """Records a layer's latents of each sample's first view."""
         self._recorded[layer.name] = latents, list(self._moved)
 
     def recorded(self, layer, labels):

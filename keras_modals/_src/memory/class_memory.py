@@ -81,8 +81,7 @@ class ClassMemory(keras.layers.Layer):
         self.counters = state("counters", (classes, 2), "int32")
 
     def counts(self, labels):
-        """The number of latents held for each label's class, int32, shape of
-        `labels`."""
+        """The number of latents held for each label's class, int32."""
         counters = backend.take_rows(self.counters, self._class_rows(labels))
         # Code that sets all weights to NaN, as after a diverged training, sets these
         # to arbitrary numbers, which must not become indices.

@@ -37,12 +37,11 @@ def augment(
     label_output=None,
     **layer_arguments,
 ):
-    """Turns a classifier or regression model into a `ModalsModel` that augments
-    latents.
+    """Turns a classifier or regression model into a `ModalsModel`.
 
-    The result has the same inputs and outputs, and new layers with the same names and
-    weights. `model` itself is not changed. If `model` is compiled, so is the result,
-    with the same settings and a fresh optimizer.
+    The result augments latents during training. It has the same inputs and outputs, and
+    new layers with the same names and weights. `model` itself is not changed. If
+    `model` is compiled, so is the result, with the same settings and a fresh optimizer.
 
     By default, samples are mixed at a random depth. Each training step mixes half of
     the batch's rows, and their labels, with other rows, at one of several places in the

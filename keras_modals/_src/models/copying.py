@@ -420,8 +420,7 @@ _MISSING = object()
 
 
 def _equal(value, copied, depth=0):
-    """Whether two values are equal, as far as they are or hold numbers, strings, or
-    arrays.
+    """Whether two values are equal, as far as they can be compared.
 
     Objects created by Keras are compared elsewhere."""
     if isinstance(value, _PLAIN):

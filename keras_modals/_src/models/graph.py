@@ -145,8 +145,7 @@ class Graph:
             ) from None
 
     def _input_of_taker(self, tensor):
-        """The model's own tensor for a tensor consumed by an operation that is not a
-        model."""
+        """The model's own tensor for a tensor that a layer consumes."""
         call, index = next(
             (call, index)
             for call in self.calls
@@ -183,8 +182,7 @@ def _all_layers(model):
 
 
 def plain(model):
-    """Returns the same graph, on the same layers, as a plain Functional
-    `keras.Model`."""
+    """Returns the same graph and layers as a plain Functional `keras.Model`."""
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return keras.Model(model.input, model.output, name=model.name)

@@ -1,5 +1,4 @@
-"""Report on the labels of an epoch after it ends, since streams cannot be checked in
-advance."""
+"""Report on the labels of an epoch, since streams cannot be checked before."""
 
 import inspect
 import warnings
@@ -62,8 +61,7 @@ class LabelReport(keras.callbacks.Callback):
 
 
 def fit_arguments(model, own, *args, **kwargs):
-    """Binds arguments of `keras.Model.fit` by name and prepends the list `own` to
-    callbacks."""
+    """Binds arguments of `keras.Model.fit` and prepends our own callbacks."""
     signature = inspect.signature(keras.Model.fit)
     arguments = signature.bind(model, *args, **kwargs).arguments
     arguments.pop("self")

@@ -236,8 +236,7 @@ class ModalsModel(PreprocessingModel):
 
     @property
     def warmup_steps(self):
-        """The number of initial optimizer steps over which probabilities grow from
-        0."""
+        """The number of optimizer steps over which probabilities grow from 0."""
         return self._warmup_steps
 
     def places_summary(self):
@@ -272,15 +271,13 @@ class ModalsModel(PreprocessingModel):
 
     @property
     def has_unused(self):
-        """Whether samples with the label -1, ignored by the loss, contribute
-        nothing."""
+        """Whether samples with the label -1, ignored by the loss, are unused."""
         per_position = self.latent_augmentation.labels.per_position
         of_samples = self.ignored_labels == (IGNORED,) and not per_position
         return of_samples and not self.reads_unlabeled
 
     def outputs_with(self, weights, inputs):
-        """The label output at inference, with other values of the trainable
-        variables."""
+        """The label output at inference, with other trainable weights."""
         others = [variable.value for variable in self.non_trainable_variables]
         outputs, _ = self.stateless_call(weights, others, inputs, training=False)
         return by_output(outputs, self.output_map.names)[self.output_map.label]
@@ -523,8 +520,9 @@ class ModalsModel(PreprocessingModel):
         return super().fit(**arguments)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Evaluates the model, as `keras.Model.evaluate` does. All samples must have
-        labels."""
+        """Evaluates the model, as `keras.Model.evaluate` does.
+
+        All samples must have labels."""
         self._check_evaluated(y)
         return super().evaluate(x, y, *args, **kwargs)
 
@@ -573,15 +571,13 @@ class ModalsModel(PreprocessingModel):
         labels.check(targets, self._may_be_unlabeled)
 
     def _given_labels(self, y):
-        """Converts targets to arrays if there is a preprocessor, which also accepts
-        lists."""
+        """Converts targets to arrays if there is a preprocessor."""
         return y if self.preprocessor is None else as_arrays(y)
 
     # Saving ---------------------------------------------------------------
 
     def save_own_variables(self, store):
-        """Saves the seeds of all layers, which Keras omits, and values set by a
-        schedule.
+        """Saves all layers' seeds, which Keras omits, and scheduled values.
 
         Training after loading then continues exactly as without saving."""
         for name, variable in self._own_state().items():
@@ -625,10 +621,10 @@ class ModalsModel(PreprocessingModel):
     # Leaving keras_modals -------------------------------------------------
 
     def inference_model(self):
-        """Returns the trained model as a plain `keras.Model` without
-        `LatentAugmentation`.
+        """Returns the trained model as a plain `keras.Model`.
 
-        Its saved file loads without keras_modals. Weights are copied.
+        It has no `LatentAugmentation`, and its saved file loads without keras_modals.
+        Weights are copied.
 
         For a KerasHub task, the result is a task of the same class, with the
         preprocessor. If the task cannot be created from its config, a warning is issued

@@ -196,8 +196,7 @@ def dominators(graph, calls, head):
 
 
 def _outputs_reached(graph, calls):
-    """For each tensor's id, the set of outputs that depend on it through these
-    calls."""
+    """For each tensor's id, the set of outputs that depend on it."""
     own = {id(call) for call in calls}
     reached: dict[int, frozenset] = {}
     for index, output in enumerate(graph.outputs):
@@ -336,7 +335,7 @@ def _before(calls, first):
 
 
 def _is_latent(tensor):
-    """Whether a tensor has floats with one sample per row. Sparse ones cannot be
+    """Whether a tensor has floats, with one sample per row. Sparse ones cannot be
     mixed."""
     return "float" in tensor.dtype and len(tensor.shape) > 1 and not tensor.sparse
 

@@ -100,8 +100,7 @@ class Operation:
         raise NotImplementedError
 
     def get_config(self):
-        """Returns the options that differ from their defaults, as a JSON-compatible
-        dict."""
+        """Returns the options that differ from their defaults, as a dict."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

@@ -6,8 +6,7 @@ from keras_modals._src.plots.style import color_of, marker_of, new_axes
 
 
 def plot_latents(model, x, y, operations=None, arrows=40, class_names=None, ax=None):
-    """Plots latents in two dimensions by class, with arrows for the moves of
-    operations.
+    """Plots latents in two dimensions by class, with arrows for operations.
 
     The dimensions are the first two principal components of the clean latents.
 

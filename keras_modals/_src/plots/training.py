@@ -80,8 +80,7 @@ def plot_losses(history, ax=None):
 
 
 def plot_discriminator(history, ax=None):
-    """Plots the accuracy of the discriminator and the distance of latents from the
-    prior.
+    """Plots the discriminator's accuracy and the latents' distance from the prior.
 
     The accuracy should approach one half. The distance, based on moments, should fall.
 

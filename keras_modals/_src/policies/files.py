@@ -157,8 +157,7 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
 def _entries(text):
-    """Yields the path and position of every entry of a JSON text, up to the first
-    error.
+    """Yields the path and position of every entry of a JSON text.
 
     The position of an entry with a key is that of the key."""
     yield (), 0

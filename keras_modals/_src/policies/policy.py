@@ -79,8 +79,7 @@ class Policy:
 
     @property
     def operation_counts(self):
-        """Tuple in which entry `n` is the probability that `n` operations are
-        applied."""
+        """Tuple; entry `n` is the probability that `n` operations are applied."""
         return self._operation_counts
 
     @property
@@ -115,8 +114,7 @@ class Policy:
 
     @classmethod
     def zero(cls, operations=PAPER_OPERATIONS, repeats=2):
-        """Creates a policy that never moves a latent, the starting point of a
-        search."""
+        """Creates a policy that never moves a latent: where a search starts."""
         return cls.constant(0.0, 0.0, operations, repeats)
 
     @classmethod
@@ -141,8 +139,7 @@ class Policy:
         return Policy(operations, self._operation_counts)
 
     def mixing_part(self):
-        """Returns a policy with only the operations that move labels; `None` if there
-        are none."""
+        """Returns a policy with only the operations that move labels, or `None`."""
         pairs = self.operations
         mixing = {
             operation: pairs[name]
@@ -186,8 +183,7 @@ class Policy:
             return cls(operations, counts)
 
     def save(self, path):
-        """Saves the policy as JSON, with pairs of probability and magnitude per
-        operation."""
+        """Saves the policy as JSON, with pairs of probability and magnitude."""
         files.save(path, "Policy", self.get_config())
 
     @classmethod
@@ -213,8 +209,7 @@ class Policy:
         )
 
     def __str__(self):
-        """One line of probability times magnitude, without sub-policies that never
-        act."""
+        """One line of probability times magnitude, for sub-policies that act."""
         parts = [
             f"{name} {probability:g}x{magnitude:g}"
             for name, probability, magnitude in self._sub_policies

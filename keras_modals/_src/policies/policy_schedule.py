@@ -89,8 +89,9 @@ class PolicySchedule:
         return sum(segment.epochs for segment in self._segments)
 
     def at(self, epoch):
-        """Returns the segment of an epoch, counted from 0; after the end, the last
-        one."""
+        """Returns the segment of an epoch, counted from 0.
+
+        After the end, it is the last segment."""
         for segment in self._segments:
             if epoch < segment.epochs:
                 break

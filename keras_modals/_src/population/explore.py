@@ -5,13 +5,13 @@ import keras
 
 @keras.saving.register_keras_serializable("keras_modals")
 def pba_explore(levels, value, rng):
-    """The explore rule of Population Based Augmentation, for any number or ordered
-    choice.
+    """The explore rule of Population Based Augmentation.
 
-    With probability 0.2 the value is redrawn uniformly. Otherwise it moves up or down,
-    with equal probability, by 0, 1, 2 or 3 tenths of its range, clipped at the bounds.
-    For a probability or magnitude in steps of 0.1, these are the levels of the paper.
-    An unordered choice is only ever redrawn.
+    It applies to any number or ordered choice. With probability 0.2 the value is
+    redrawn uniformly. Otherwise it moves up or down, with equal probability, by 0, 1,
+    2 or 3 tenths of its range, clipped at the bounds. For a probability or magnitude in
+    steps of 0.1, these are the levels of the paper. An unordered choice is only ever
+    redrawn.
 
     Args:
         levels: The ordered values of a number: `keras_modals.population.Levels`, or

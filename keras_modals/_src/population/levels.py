@@ -16,13 +16,13 @@ class Levels:
         self.ordered = ordered
 
     def at(self, place):
-        """Returns the value at a place in `[0, 1]`. All values have equal parts of
-        it."""
+        """Returns the value at a place in `[0, 1]`.
+
+        All values have equal parts of the interval."""
         return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
 
     def moved(self, value, share):
-        """Moves a value up by a fraction `share` of the range, clipped at the
-        bounds."""
+        """Moves a value up by a fraction of the range, clipped at the bounds."""
         if not self.ordered:
             return value
         last = len(self.values) - 1
@@ -45,6 +45,5 @@ class Range:
         self._place_of = place_of
 
     def moved(self, value, share):
-        """Moves a value up by a fraction `share` of the range, clipped at the
-        bounds."""
+        """Moves a value up by a fraction of the range, clipped at the bounds."""
         return self.at(min(max(self._place_of(value) + share, 0.0), 1.0))

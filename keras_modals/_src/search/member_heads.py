@@ -52,8 +52,7 @@ class MemberHeads(keras.layers.Layer):
 
     @property
     def head(self):
-        """The head without activations, whose structure and weights the copies start
-        with."""
+        """The head without activations, with the weights that copies start with."""
         return self._head.value
 
     def build(self, *_):
@@ -97,8 +96,7 @@ class MemberHeads(keras.layers.Layer):
         return self._activated(first, members=1)
 
     def _activated(self, outputs, members=0):
-        """Applies the activations to outputs, and adds activity regularization for
-        `members`.
+        """Applies the activations and adds activity regularization for `members`.
 
         As in Keras, regularization is per row."""
         flat = []
@@ -198,8 +196,7 @@ class MemberHeads(keras.layers.Layer):
                 stack.assign(ops.cast(states.reshape(stack.shape), stack.dtype))
 
     def member_weights(self, member, model):
-        """Pairs of another model's weights and a member's values for them, by layer
-        name."""
+        """Yields pairs of another model's weights and a member's values for them."""
         for layer in self.head.layers:
             if layer.weights:
                 weights = model.get_layer(layer.name).weights
@@ -270,8 +267,7 @@ def _take_activations(head):
 
 
 def _member_rows(inputs, scope):
-    """Every member's rows; inputs that bypass the augmentation are repeated for
-    each."""
+    """Every member's rows, and the inputs that bypass the augmentation, repeated."""
     if not isinstance(inputs, (list, tuple)):
         return scope.rows.by_member(inputs)
     others = (scope.layer.share(tensor[None]) for tensor in inputs[1:])

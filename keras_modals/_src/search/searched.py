@@ -38,8 +38,7 @@ class Searched:
             self.levels.append(Levels("dropout", TENTHS[:-1]))
 
     def start(self, initial):
-        """One initial value for each: zeros for the policy, or the values of the
-        layer's policy."""
+        """One initial value for each number: zeros, or the layer's policy."""
         _, *pairs = zip(*self._policy.sub_policies, strict=True)
         values = [number for numbers in pairs for number in numbers]
         if initial != "policy":
@@ -47,8 +46,7 @@ class Searched:
         return values + [value for _, value in self._others]
 
     def assign(self, values, members):
-        """Assigns values, `(population_size, len(levels))`, to a
-        `MemberAugmentation`."""
+        """Assigns values, `(population_size, len(levels))`, to the layers."""
         count = self._count
         members.probabilities.assign(values[:, :count])
         members.magnitudes.assign(values[:, count : 2 * count])

@@ -48,8 +48,7 @@ ENCODER_GRADIENTS = ("best", "mean", "weighted")
 
 @keras.saving.register_keras_serializable("keras_modals")
 class SharedEncoderSearch(ModalsModel):
-    """Searches policies in a single training, with a population of heads on one
-    encoder.
+    """Searches policies in a single training, with many heads on one encoder.
 
     A policy acts after the encoder. The members of a population can therefore share the
     encoder and its forward and backward pass. Each member has its own policy and its
@@ -391,8 +390,7 @@ class SharedEncoderSearch(ModalsModel):
         return schedule_of(self._steps())
 
     def results_summary(self):
-        """Prints members' scores and the lineage of the best member, for each
-        generation."""
+        """Prints, per generation, members' scores and the best member's lineage."""
         steps, epochs = self._steps(), self.epochs_per_generation
         ends = range(epochs, len(steps) + epochs, epochs)
         print_results(

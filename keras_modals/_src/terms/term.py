@@ -193,8 +193,7 @@ class Term:
         raise NotImplementedError
 
     def losses_of_step(self, step):
-        """Computes the `TermLosses` of a `TermStep`, by default from its clean
-        latents."""
+        """Computes the `TermLosses` of a `TermStep`, by default with `losses`."""
         clean = step.clean
         return self.losses(clean.latents, clean.labels, clean.sample_weight)
 

@@ -8,8 +8,7 @@ from keras_modals._src.training.optimizers import total_loss
 
 
 def train_step(model, state, data):
-    """One forward pass of the encoder, one backward pass, and a step of all
-    optimizers."""
+    """Runs one forward pass, one backward pass, and one step of all optimizers."""
     trainable, others, optimizer_state, metrics_state = state
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables

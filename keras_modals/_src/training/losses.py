@@ -1,5 +1,4 @@
-"""Properties of compiled losses that determine how views and mixed labels reach
-them."""
+"""Properties of compiled losses that matter for views and mixed labels."""
 
 import copy
 from collections import namedtuple
@@ -54,8 +53,7 @@ def settings_of_loss(loss):
 
 
 def gives_logits(task, losses):
-    """Whether an output with this `Task` and these losses is logits; `None` if
-    unknown."""
+    """Whether an output with this task and losses is logits; `None` if unknown."""
     if any(
         settings_of_loss(keras.losses.get(each)).get("from_logits") for each in losses
     ):
@@ -117,8 +115,7 @@ class LossKinds:
         return self._known[key]
 
     def sample_losses(self, loss, targets, predictions, per_position=False):
-        """The loss of each sample, float32 `(batch,)`, or of each position, sample by
-        sample.
+        """The loss of each sample, float32 `(batch,)`, or of each position.
 
         `None` if the loss has no value per sample or position."""
         rank = self.of_loss(loss, targets, predictions).rank
@@ -132,8 +129,7 @@ class LossKinds:
 
 
 def check_leaves_out(model, target, prediction):
-    """Raises if a `ModalsModel`'s label output has a loss that cannot skip unlabeled
-    samples.
+    """Raises if a label output's loss cannot skip unlabeled samples.
 
     Args:
         model: The `ModalsModel`.

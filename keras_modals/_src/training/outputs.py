@@ -64,8 +64,7 @@ def check_metrics(metrics, outputs, shape):
 
 
 def _gives_one_number(metric, shape):
-    """Whether a function of targets and predictions returns a scalar for two
-    samples."""
+    """Whether a function of targets and predictions returns a scalar for a batch."""
     shape = (2, *(2 if size is None else size for size in shape[1:]))
     predictions = ops.zeros(shape)
     for targets in (predictions, ops.zeros(shape[:-1], "int32")):

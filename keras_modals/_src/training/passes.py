@@ -1,5 +1,4 @@
-"""Targets, predictions, and weights for loss and metrics, in passes over the head's
-rows."""
+"""Targets, predictions, and weights for loss and metrics, in passes over rows."""
 
 from keras import ops
 

@@ -8,8 +8,7 @@ from keras_modals._src.training.optimizers import apply_gradients, total_loss
 
 
 def train_step(model, data):
-    """One forward pass of the encoder, one backward pass, and a step of all
-    optimizers."""
+    """Runs one forward pass, one backward pass, and one step of all optimizers."""
     _check_strategy(model, tf.distribute.get_strategy())
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     variables = model.trainable_variables
