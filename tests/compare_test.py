@@ -891,7 +891,7 @@ def test_a_file_without_runs_has_an_empty_table(tmp_path):
     columns = comparison([0.1, 0.2]).summary().columns
     assert result.summary().columns.tolist() == columns.tolist()
     assert len(result.summary()) == 0
-    assert "Mean ± spread" in str(result)
+    assert "Mean ± standard deviation" in str(result)
 
 
 # Words -------------------------------------------------------------------------
@@ -916,7 +916,7 @@ def comparison(changes, metric="accuracy"):
         ([0.1, -0.1, 0.1, -0.05], "accuracy", "noise: needs "),
         ([0.0, 0.0, 0.0], "accuracy", "no difference"),
         ([0.25, -0.25, 0.0], "accuracy", "noise: needs more samples"),
-        ([0.1], "accuracy", "one seed tells nothing"),
+        ([0.1], "accuracy", "needs more than one seed"),
     ],
 )
 def test_verdicts(changes, metric, verdict):
