@@ -1022,9 +1022,12 @@ class Batches(keras.utils.PyDataset):
             r"data\['train'\]`, of which there are 3. Received: .*\(40,\)",
         ),
         ({"data": X}, r"Expected pairs of arrays `\(x, y\)`.*shape \(40, 8\)"),
-        ({"data": Batches()}, r"three batches or more.*data=<.*Batches"),
+        ({"data": Batches()}, r"three or more batches.*data=<.*Batches"),
         ({"data": (Batches(), None)}, r"or datasets.*data=\(<.*Batches.*, None\)"),
-        ({"data": iter([(X, Y)])}, r"a generator gives its batches once.*data=<list_"),
+        (
+            {"data": iter([(X, Y)])},
+            r"A generator yields its batches.*data=<list_",
+        ),
         ({"data": {"train": Batches()}}, r"\"train\", \"validation\".*\['train'\]"),
         ({"data": {part: [] for part in PARTS}}, r"datasets.*data\['train'\]=\[\]"),
         ({"data": [(X, Y)]}, r"Expected pairs of arrays"),
@@ -1103,7 +1106,7 @@ def test_says_that_a_model_is_not_compiled(rng):
     with pytest.warns(UserWarning, match="'m' failed"):
         result = keras_modals.compare(build, make_data(rng), {"m": train}, 1, **FAST)
     assert "model is not compiled" in result.skipped["m"]
-    assert "register losses and metrics of your own" in result.skipped["m"]
+    assert "Register custom losses and metrics" in result.skipped["m"]
 
 
 @pytest.mark.filterwarnings("ignore:The new model")
@@ -1121,10 +1124,10 @@ def test_says_which_settings_cannot_be_copied(rng):
         return model
 
     names = ["input noise", "triplet", "population search"]
-    with pytest.warns(UserWarning, match="register losses and metrics of your own"):
+    with pytest.warns(UserWarning, match="Register custom losses and metrics"):
         result = keras_modals.compare(build_, make_data(rng), names, 1, **FAST)
     for name in set(names) & set(result.skipped):
-        assert "register losses and metrics of your own" in result.skipped[name]
+        assert "Register custom losses and metrics" in result.skipped[name]
 
 
 def logits():
