@@ -1019,7 +1019,7 @@ class Batches(keras.utils.PyDataset):
         ),
         (
             {"data": SPLIT, "sample_weight": np.ones(40)},
-            r"data\['train'\]`, of which there are 3. Received: .*\(40,\)",
+            r"for the 3 samples of .data\['train'\]`. Received: .*\(40,\)",
         ),
         ({"data": X}, r"Expected pairs of arrays `\(x, y\)`.*shape \(40, 8\)"),
         ({"data": Batches()}, r"three or more batches.*data=<.*Batches"),
