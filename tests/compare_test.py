@@ -994,7 +994,7 @@ class Batches(keras.utils.PyDataset):
         ({"seeds": [1, 1]}, "seeds=\\[1, 1\\]"),
         ({"layer": "latnets"}, "No such layer: latnets"),
         ({"validation_split": 0.1}, "validation_split=0.1"),
-        ({"data": (np.zeros((40, 8)), np.arange(40) % 4)}, "of 4 classes"),
+        ({"data": (np.zeros((40, 8)), np.arange(40) % 4)}, "have 4 classes"),
         ({"build_fn": None}, "build_fn=None"),
         ({"build_fn": lambda hp: build()}, "without arguments.*build_fn=<function"),
         (
@@ -1015,7 +1015,7 @@ class Batches(keras.utils.PyDataset):
         ({"splits": (0.2, float("nan"))}, "splits=.0.2, nan"),
         (
             {"sample_weight": np.ones(40)},
-            r"use `class_weight`.*<ndarray of shape \(40,\)",
+            r"Use `class_weight`.*<ndarray of shape \(40,\)",
         ),
         (
             {"data": SPLIT, "sample_weight": np.ones(40)},
@@ -1065,7 +1065,7 @@ def test_refuses(change, message, rng):
 
 
 def test_refuses_a_model_in_place_of_a_function(rng):
-    with pytest.raises(ValueError, match=r"write `compare\(build, .*build_fn=<Func"):
+    with pytest.raises(ValueError, match=r"Use `compare\(build, .*build_fn=<Func"):
         keras_modals.compare(build(), make_data(rng), ["none"], 1, **FAST)
 
 
