@@ -1,10 +1,10 @@
-"""Audio: who of nine people speaks, by one vowel and eight recordings of each?
+"""Audio: recognizes nine speakers by one vowel, from eight recordings of each.
 
     python examples/audio.py
 
-Each recording of the Japanese vowels is a sequence of twelve cepstral coefficients per
-frame. Trains a 1-D CNN in several ways with `keras_modals.compare`, prints a table, and
-draws how the classes spread while the model trains to `audio.png`.
+Each recording of the Japanese vowels is a sequence of frames with twelve cepstral
+coefficients. Trains a 1D CNN in several ways with `keras_modals.compare`, prints a
+table, and plots the spread of the classes during training to `audio.png`.
 """
 
 import keras
@@ -21,7 +21,7 @@ FRAMES = 29
 
 
 def read(part):
-    """Recordings, silence after the shorter ones, and speakers."""
+    """Returns the recordings, padded with silence, and the speakers."""
     table, speakers = load_japanese_vowels(split=part, return_X_y=True)
     x = np.zeros((len(table), FRAMES, table.shape[1]), "float32")
     for recording, row in zip(x, table.to_numpy(), strict=True):
@@ -32,7 +32,7 @@ def read(part):
 def load(seed, per_speaker=8):
     x, y = read("train")
     order = np.random.default_rng(seed).permutation(len(y))
-    # The n-th recording of its speaker, in this order.
+    # The index of each recording among those of its speaker.
     number = np.array([np.sum(y[order[:i]] == y[j]) for i, j in enumerate(order)])
     train = order[number < per_speaker]
     validation = order[number >= per_speaker]

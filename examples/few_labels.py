@@ -1,11 +1,11 @@
-"""Few labels, many samples: accuracy over the number of labels, with and without the
-samples that have none.
+"""Few labels, many samples: accuracy by the number of labels, with and without
+unlabeled samples.
 
     python examples/few_labels.py
 
 Spoken vowels of nine people (audio) and handwritten digits (images), with 5, 10, 20 and
-50 labels of each class, as far as there are so many. All other training samples have no
-label. Prints a table and draws it to `few_labels.png`.
+50 labels per class, if available. All other training samples are unlabeled. Prints a
+table and plots it to `few_labels.png`.
 """
 
 import keras
@@ -24,7 +24,7 @@ FRAMES, PASSES = 29, 10
 
 
 def vowels():
-    """Recordings, silence after the shorter ones, and speakers; 270 to train with."""
+    """Returns the recordings, padded with silence, and the speakers."""
     table, speakers = load_japanese_vowels(return_X_y=True)
     x = np.zeros((len(table), FRAMES, table.shape[1]), "float32")
     for recording, row in zip(x, table.to_numpy(), strict=True):
@@ -65,9 +65,12 @@ def image_model():
 
 
 def split(x, y, count, seed):
-    """So many labels of each class; the others of a half have none, and a quarter each
-    is to validate and to test. An epoch goes through the labels more than once: one of
-    a single batch would take longer to begin than to train."""
+    """Splits samples into half for training and a quarter each for validation and test.
+
+    `count` training samples of each class are labeled, all others are unlabeled. An
+    epoch repeats the labeled samples, since the overhead of an epoch with one batch
+    would exceed its training time.
+    """
     order = np.random.default_rng(seed).permutation(len(y))
     train, validation, test = np.split(order, [len(y) // 2, 3 * len(y) // 4])
     labeled = np.concatenate([train[y[train] == k][:count] for k in np.unique(y)])
@@ -106,7 +109,7 @@ def main(counts=COUNTS, seeds=2, steps=600):
                 seeds,
                 epochs=epochs,
                 batch_size=batch_size,
-                # The last weights, which need no validation, are those to test.
+                # Test the last weights, so that no validation is needed.
                 monitor=None,
                 validation_freq=epochs,
             )

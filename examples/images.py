@@ -1,10 +1,10 @@
-"""Images: augmentation of pixels by Keras's own layers, of latents, and of both.
+"""Images: augments pixels with Keras's own layers, latents, and both.
 
     python examples/images.py
 
-200 handwritten digits to train with. A method of one's own is a function that trains a
-model and returns the one to test. Prints a table of test accuracies and draws it to
-`images.png`.
+Trains on 200 handwritten digits. Shows how to write a custom method for
+`keras_modals.compare`: a function that trains a model and returns the model to test.
+Prints a table of test accuracies and plots it to `images.png`.
 """
 
 import keras

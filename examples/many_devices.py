@@ -1,17 +1,17 @@
-"""Many devices: each trains on its part of every batch, all share one class memory.
+"""Many devices: each trains on its part of the batch, and all share one class memory.
 
     python examples/many_devices.py
     KERAS_BACKEND=jax python examples/many_devices.py
 
-Uses the GPUs that there are; without any, the processor plays two devices, which is no
-faster and trains the same. Prints test accuracies with one device and with all of
-them, and draws the latents of the last model to `many_devices.png`.
+Uses all available GPUs. Without GPUs, it splits the CPU into two logical devices, which
+is not faster but trains the same way. Prints test accuracies with one device and with
+all devices, and plots the latents of the last model to `many_devices.png`.
 """
 
 import contextlib
 import os
 
-# Two devices on JAX's processor. On TensorFlow see `devices`.
+# Two logical CPU devices for JAX. For TensorFlow, see `devices`.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import keras
@@ -25,7 +25,7 @@ from keras_modals.plots import plot_latents
 
 
 def devices():
-    """Names of what a batch can be shared among."""
+    """Returns the names of the devices that can share a batch."""
     if keras.backend.backend() == "jax":
         return keras.distribution.list_devices()
     if keras.backend.backend() != "tensorflow":
@@ -34,7 +34,7 @@ def devices():
 
     if not tf.config.list_physical_devices("GPU"):
         (processor, *_) = tf.config.list_physical_devices("CPU")
-        with contextlib.suppress(RuntimeError):  # It has been used already.
+        with contextlib.suppress(RuntimeError):  # The CPU is already in use.
             tf.config.set_logical_device_configuration(
                 processor, [tf.config.LogicalDeviceConfiguration()] * 2
             )
@@ -43,7 +43,7 @@ def devices():
 
 
 def share_among(names):
-    """A context in which a model is made and trained."""
+    """Returns a context in which to create and train a model."""
     if len(names) == 1:
         return contextlib.nullcontext()
     if keras.backend.backend() == "jax":

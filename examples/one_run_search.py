@@ -1,13 +1,13 @@
-"""Searches a policy in one training, and compares what comes out.
+"""Searches a policy in one training, and compares the result.
 
     python examples/one_run_search.py [--seeds 5] [--epochs 60]
 
-Handwritten digits from scikit-learn as small images, 20 labelled samples per class, and
-a small convolutional network. For each seed, with the same 200 validation samples:
-a plain model; `keras_modals.augment` with its defaults; and `SharedEncoderSearch`, a
-population of eight policies and heads on one encoder. Then a table of test accuracies
-and of times, the policies that the last search went through, and their magnitudes in
-`one_run_search.png`.
+Uses handwritten digits from scikit-learn as small images, with 20 labeled samples per
+class, and a small convolutional network. For each seed, with the same 200 validation
+samples, it trains a plain model, `keras_modals.augment` with its defaults, and
+`SharedEncoderSearch`, a population of eight policies and heads on one encoder. Prints a
+table of test accuracies and times, and the policies of the last search. Plots their
+magnitudes to `one_run_search.png`.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from keras_modals.plots import plot_schedule
 
 
 def load(seed):
-    """200 training and 200 validation samples of each seed's own, and 800 test samples,
-    the same for all."""
+    """Returns 200 training and 200 validation samples, which depend on the seed, and
+    800 test samples, the same for all seeds."""
     x, y = load_digits(return_X_y=True)
     x = (x.reshape(-1, 8, 8, 1) / 16).astype("float32")
     x, x_test, y, y_test = train_test_split(
@@ -56,7 +56,7 @@ def plain_model():
 
 
 def train(way, seed, epochs):
-    """Test accuracy in %, seconds, and what was trained."""
+    """Returns the test accuracy in %, the seconds, and the trained model or search."""
     (x, y), validation, test = load(seed)
     keras.utils.set_random_seed(seed)
     model = plain_model()
@@ -93,12 +93,12 @@ def main():
             runs.append(numbers)
             print(f"seed {seed}, {way}: {numbers[0]:.1f} %", flush=True)
 
-    print(f"\nTest accuracy, %, {arguments.seeds} seeds: mean, spread, change to plain")
+    print(f"\nTest accuracy, %, {arguments.seeds} seeds: mean, spread, change vs plain")
     plain = np.array(results["plain"])
     for way, runs in results.items():
         accuracies, seconds = np.array(runs).T
         change = accuracies - plain[:, 0]
-        # Of one seed there is no spread.
+        # A single seed has no spread.
         spread, error = (
             (np.std(v, ddof=1) if len(v) > 1 else np.nan) for v in (accuracies, change)
         )

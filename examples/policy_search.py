@@ -2,11 +2,12 @@
 
     python examples/policy_search.py [--workers 2] [--tuner random]
 
-Handwritten digits from scikit-learn, 20 labelled samples per class. A population of
-models searches operations, dropout of latents and triplet weight on validation data;
-the schedule is saved as JSON and drawn. Then, for several seeds: a plain model, the
-package's defaults, and the schedule; a table of their test accuracies. With `--tuner
-random`, Keras Tuner's own `RandomSearch` looks for one policy instead.
+Uses handwritten digits from scikit-learn, with 20 labeled samples per class. A
+population of models searches operations, the dropout of latents and the triplet weight
+on validation data. The schedule is saved as JSON and plotted. Then a plain model, the
+package's defaults and the schedule are trained with several seeds, and their test
+accuracies are printed. With `--tuner random`, Keras Tuner's own `RandomSearch` searches
+a single policy instead.
 """
 
 import argparse
@@ -28,8 +29,8 @@ from keras_modals.plots import plot_schedule
 
 
 def load(seed):
-    """200 training and 400 validation samples of each seed's own, and 800 test samples,
-    the same for all."""
+    """Returns 200 training and 400 validation samples, which depend on the seed, and
+    800 test samples, the same for all seeds."""
     x, y = load_digits(return_X_y=True)
     x = (x / 16).astype("float32")
     x, x_test, y, y_test = train_test_split(
@@ -58,7 +59,7 @@ def compiled(model, **arguments):
 
 
 def build(hp):
-    """What is searched: the policy, dropout of latents, triplet weight."""
+    """Declares the policy, the dropout of latents and the triplet weight."""
     model = keras_modals.augment(
         plain_model(),
         policy=tuners.policy_space(hp, repeats=1),
@@ -96,11 +97,11 @@ def search(arguments, folder):
 
 
 def test_accuracies(schedule, seed, epochs):
-    """Test accuracy, %, of each way to train the same model."""
+    """Returns the test accuracy in % of each way to train the same model."""
     (x, y), _, test = load(seed)
 
     def train(model, callbacks=()):
-        # The validation part takes no part: nothing is chosen here.
+        # Validation samples are not used, since nothing is chosen here.
         model.fit(
             x, y, batch_size=50, epochs=epochs, verbose=0, callbacks=list(callbacks)
         )
@@ -110,7 +111,7 @@ def test_accuracies(schedule, seed, epochs):
         "plain": lambda: train(compiled(plain_model())),
         "default policy": lambda: train(compiled(keras_modals.augment(plain_model()))),
         "searched schedule": lambda: train(
-            # What the model is built with holds until the first epoch begins.
+            # These values are replaced when the first epoch begins.
             build(initial_values()),
             [PolicyScheduler(schedule)],
         ),
@@ -146,19 +147,19 @@ def main():
     schedule.save(arguments.output)
     picture = pathlib.Path(arguments.output).with_suffix(".png")
     plot_schedule(schedule).figure.savefig(picture)
-    print(f"\nThe schedule is in {arguments.output}, a picture of it in {picture}.")
+    print(f"\nThe schedule is in {arguments.output}, and its plot in {picture}.")
 
-    # Other training samples than those of the search.
+    # Use other training samples than the search.
     results = [
         test_accuracies(schedule, seed, arguments.epochs)
         for seed in range(1, arguments.seeds + 1)
     ]
-    print(f"\nTest accuracy, %, {len(results)} seeds: mean, spread, change to plain")
+    print(f"\nTest accuracy, %, {len(results)} seeds: mean, spread, change vs plain")
     plain = np.array([result["plain"] for result in results])
     for name in results[0]:
         values = np.array([result[name] for result in results])
         change = values - plain
-        # Of one seed there is no spread.
+        # A single seed has no spread.
         spread, error = (
             (np.std(v, ddof=1) if len(v) > 1 else np.nan) for v in (values, change)
         )

@@ -1,10 +1,11 @@
-"""Plain and augmented training of one small model, side by side.
+"""Trains a small model without and with augmentation, side by side.
 
     python examples/quickstart.py
 
-Handwritten digits from scikit-learn, 20 labelled samples per class. For each seed, a
-plain model; the same model through `keras_modals.augment`, with defaults; and with
-triplets. Then a table of test accuracies, on the same test samples for every seed.
+Uses handwritten digits from scikit-learn, with 20 labeled samples per class. For each
+seed, it trains a plain model, the same model with the defaults of
+`keras_modals.augment`, and one with triplets in addition. Prints a table of test
+accuracies, on the same test samples for every seed.
 """
 
 import os
@@ -42,7 +43,7 @@ def plain_model():
 
 
 def augmented_model():
-    # Finds places for LatentAugmentation layers, and inserts them.
+    # Find places for `LatentAugmentation` layers, and insert them.
     return keras_modals.augment(plain_model())
 
 
@@ -61,7 +62,7 @@ def test_accuracy(way, seed):
     model.compile(
         "adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **arguments
     )
-    # The training data repeated: all epochs under one progress bar.
+    # Repeat the training data to show all epochs in one progress bar.
     x, y = np.tile(x_train, (EPOCHS, 1)), np.tile(y_train, EPOCHS)
     model.fit(x, y, batch_size=50)
     return 100 * model.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"]
@@ -74,7 +75,7 @@ def main():
             print(f"\nseed {seed}, {way}")
             accuracies[way].append(test_accuracy(way, seed))
 
-    print(f"\nTest accuracy, %, {len(SEEDS)} seeds: mean, spread, change to plain\n")
+    print(f"\nTest accuracy, %, {len(SEEDS)} seeds: mean, spread, change vs plain\n")
     for way, values in accuracies.items():
         change = np.subtract(values, accuracies["plain"])
         error = np.std(change, ddof=1) / len(change) ** 0.5

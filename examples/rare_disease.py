@@ -1,11 +1,10 @@
-"""Scarce and imbalanced: eight biopsies of a rare disease among 128.
+"""Few, imbalanced samples: eight biopsies of a rare disease among 128.
 
     python examples/rare_disease.py
 
-Balanced accuracy, the mean of what is recognized of the ill and of the healthy, tells
-what accuracy hides: to call everybody healthy is 94 % accurate here. Compares remedies
-for rare classes, `keras_modals` and both together, prints a table and draws it to
-`rare_disease.png`.
+Predicting that everyone is healthy has an accuracy of 94 % here. Balanced accuracy, the
+mean recall of both classes, is more informative. Compares methods for rare classes,
+`keras_modals`, and both together. Prints a table and plots it to `rare_disease.png`.
 """
 
 import keras
@@ -29,10 +28,10 @@ def load(seed):
     rng = np.random.default_rng(seed)
     ill, healthy = (rng.permutation(np.flatnonzero(y == label)) for label in (1, 0))
     train = np.concatenate([ill[:ILL], healthy[:HEALTHY]])
-    # As few to choose by. The test samples are as many of the one as of the other.
+    # Equally few validation samples. The test samples are balanced.
     validation = np.concatenate([ill[-ILL:], healthy[-HEALTHY:]])
     test = np.concatenate([ill[ILL:108], healthy[HEALTHY:220]])
-    # What is known of the training samples only.
+    # Scale by statistics of the training samples only.
     x = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
     indices = {"train": train, "validation": validation, "test": test}
     return {name: (x[chosen], y[chosen]) for name, chosen in indices.items()}
@@ -52,7 +51,8 @@ def build():
 
 
 def balanced_mixing(trial, model):
-    """Partners of each class alike: a rare one is mixed in as often as the other."""
+    """Draws partners from all classes equally, so that the rare one is mixed in as
+    often as the other."""
     return trial.fit(keras_modals.augment(model, policy=BALANCED, seed=trial.seed))
 
 
@@ -80,7 +80,7 @@ def main(methods=tuple(METHODS), seeds=3, epochs=30):
         epochs=epochs,
         batch_size=16,
         metric="balanced_accuracy",
-        # Accuracy would be highest where nobody is ill.
+        # Accuracy would favor a model that finds no disease.
         monitor="val_loss",
         dataset="rare disease",
     )

@@ -1,10 +1,10 @@
-"""Regression: how diabetes progresses, and how strong concrete is.
+"""Regression: the progression of diabetes, and the strength of concrete.
 
     python examples/regression.py
 
-Two tables, of which a small network sees 150 rows. Trains it as it is and with one line
-more, prints a table of the errors on the other rows, and draws to `regression.png` what
-was predicted.
+Trains a small network on 150 rows of each of two tables, without and with one more line
+of code. Prints a table of the errors on the other rows, and plots the predictions to
+`regression.png`.
 """
 
 import keras
@@ -53,7 +53,7 @@ def predict(name, augments, seed, epochs):
     model = build(x)
     if augments:
         model = keras_modals.augment(model)
-    # Of about 1, as a network's outputs are at first.
+    # Scale targets to about 1, like the initial outputs of a network.
     mean, deviation = y.mean(), y.std()
     model.fit(x, (y - mean) / deviation, batch_size=16, epochs=epochs, verbose=0)
     return y_test, mean + deviation * model.predict(x_test, verbose=0)[:, 0]

@@ -1,5 +1,5 @@
-"""A small text data set that every machine with SciPy has: what its functions do, in a
-sentence each, and which of six parts of SciPy they belong to."""
+"""A small text data set from SciPy: one-sentence summaries of its functions, and the
+part of SciPy, one of six, that each belongs to."""
 
 import importlib
 import inspect
@@ -11,7 +11,7 @@ TOPICS = ("linalg", "ndimage", "optimize", "signal", "special", "stats")
 
 
 def load():
-    """Texts and class indices; a text occurs once."""
+    """Returns texts and class indices. Each text occurs once."""
     texts, labels = [], []
     for label, topic in enumerate(TOPICS):
         module = importlib.import_module(f"scipy.{topic}")
@@ -24,7 +24,7 @@ def load():
 
 
 def split(seed, train_size=240):
-    """As `keras_modals.compare` takes it, and as few as who labels by hand has."""
+    """Returns a small split for `keras_modals.compare`, as if labeled by hand."""
     texts, labels = load()
     parts = {}
     rest = np.arange(len(labels))
@@ -41,7 +41,7 @@ def _summary(function):
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     for paragraph in paragraphs:
         text = " ".join(paragraph.split())
-        # Compiled functions begin with their signature.
+        # The docstrings of compiled functions begin with the signature.
         if " " in text and "(" not in text.partition(" ")[0]:
             return text.partition(". ")[0]
     return None

@@ -1,12 +1,12 @@
-"""Segmentation: nuclei of cells under the microscope, and their edges.
+"""Segmentation: cell nuclei in microscopy, and their edges.
 
     pip install stardist
     python examples/segmentation.py
 
-One annotated image of the 2018 Data Science Bowl, which comes with the package
-stardist: 16 tiles of its upper half to train with, the lower half to test. Trains a
-small U-Net as it is and with one line more, prints a table, and draws what it sees to
-`segmentation.png`.
+Uses an annotated image of the 2018 Data Science Bowl, which ships with the package
+stardist: 16 tiles of its upper half for training, the lower half for testing. Trains a
+small U-Net without and with one more line of code, prints a table, and plots the
+predictions to `segmentation.png`.
 """
 
 import importlib.metadata
@@ -35,7 +35,7 @@ def load(seed):
     image, cells = read("img2d"), read("mask2d")
     image = np.log1p(image.astype("float32"))
     image = (image - image.mean()) / image.std()
-    # A nucleus, without what is less than three pixels from its edge.
+    # The interior of a nucleus, at least three pixels from its edge.
     inner = cells > 0
     for axis, step in itertools.product((0, 1), (-2, -1, 1, 2)):
         inner &= np.roll(cells, step, axis) == cells

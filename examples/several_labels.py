@@ -1,9 +1,9 @@
-"""Several labels at once: which of 14 functions a gene of yeast has.
+"""Several labels at once: the functions of yeast genes, out of 14.
 
     python examples/several_labels.py
 
-400 genes with 103 measurements each to train with, one or several functions for each.
-Trains a small network as it is and with one line more, prints a table, and draws the
+Uses 400 training genes with 103 measurements and one or several functions each. Trains
+a small network without and with one more line of code, prints a table, and plots the
 average precision for each function to `several_labels.png`.
 """
 

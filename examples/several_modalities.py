@@ -2,10 +2,10 @@
 
     python examples/several_modalities.py
 
-The layer goes after the point where the modalities meet: it moves what is known of a
-sample as a whole. Handwritten digits, and seven numbers that were measured in each, as
-a physician has a picture and the results of a laboratory. Prints a table of test
-accuracies and draws it to `several_modalities.png`.
+The layer is placed after the point where the modalities meet, so that it moves the
+representation of a sample as a whole. The data are handwritten digits with seven
+measurements of each, similar to a medical image with laboratory results. Prints a table
+of test accuracies and plots it to `several_modalities.png`.
 """
 
 import keras
@@ -21,7 +21,7 @@ METHODS = ("none", "dropout", "manifold mixup", "latent mixing", "one-run search
 
 
 def measure(image):
-    """Ink, holes, width, height, position and slant of what was written."""
+    """Measures the ink, holes, width, height, position and slant of a digit."""
     ink = image > 0.3
     _, regions = ndimage.label(~ink)
     rows, columns = np.nonzero(ink)

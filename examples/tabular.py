@@ -2,8 +2,8 @@
 
     python examples/tabular.py
 
-Trains the same small network in several ways with `keras_modals.compare`, prints a
-table of test accuracies and draws it to `tabular.png`.
+Trains a small network in several ways with `keras_modals.compare`, prints a table of
+test accuracies and plots it to `tabular.png`.
 """
 
 import keras
@@ -23,7 +23,7 @@ def build():
             layers.BatchNormalization(),
             layers.Dense(64, "relu"),
             layers.Dense(32),
-            # Latents are what goes into the last layer.
+            # The latents are the inputs of the last layer.
             layers.Dense(2, "softmax"),
         ]
     )
@@ -40,7 +40,7 @@ def main(methods=METHODS, seeds=3, epochs=40):
         seeds,
         epochs=epochs,
         batch_size=16,
-        # 14 % of 569 to train with, as many to choose settings by, the rest to test.
+        # Of 569 samples, 14 % are for training, 14 % for validation, the rest for test.
         splits=(0.14, 0.72),
         dataset="tabular",
     )

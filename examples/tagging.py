@@ -1,10 +1,10 @@
-"""Tagging: the part of speech of each word of Turkish sentences.
+"""Tagging: the part of speech of each word in Turkish sentences.
 
     python examples/tagging.py
 
-300 sentences to train with, of the Turkish Web Treebank. Trains a bidirectional LSTM as
-it is and with one line more, prints a table, and draws how many words of each part of
-speech it finds to `tagging.png`.
+Uses 300 training sentences from the Turkish Web Treebank. Trains a bidirectional LSTM
+without and with one more line of code, prints a table, and plots the share of words
+that it finds of each part of speech to `tagging.png`.
 """
 
 import importlib.metadata
@@ -24,8 +24,11 @@ TAGS = ["NOUN", "VERB", "PUNCT", "ADJ", "ADV", "CONJ", "ADP", "DET", "PRON", "PR
 
 
 def read():
-    """Sentences of words and parts of speech. Of a word the last three letters: in
-    Turkish, its ending tells most."""
+    """Returns sentences of words and parts of speech.
+
+    Only the last three letters of a word are used: in Turkish, endings carry most of
+    the information.
+    """
     package = importlib.metadata.distribution("turkish-treebanks")
     with open(package.locate_file("data/web.conllu"), encoding="utf-8") as file:
         text = file.read()
@@ -39,12 +42,12 @@ def load(seed):
     order = np.random.default_rng(seed).permutation(len(sentences))
     train, test = order[:300], order[300:1300]
     counts = Counter(word for i in train for word in sentences[i])
-    # 0 is no word, 1 an unknown one.
+    # 0 is padding, 1 an unknown word.
     known = {word: 2 + i for i, (word, _) in enumerate(counts.most_common(WORDS - 2))}
     parts = []
     for part in (train, test):
         x = np.zeros((len(part), LENGTH), "int32")
-        # Where no word is there is no label, and of rare parts of speech neither.
+        # Padding and rare parts of speech have no label.
         y = np.full((len(part), LENGTH), -1)
         for row, labels, i in zip(x, y, part, strict=True):
             words = sentences[i][:LENGTH]

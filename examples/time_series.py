@@ -1,10 +1,10 @@
-"""Time series: which of seven shoulder exercises does a smart watch feel?
+"""Time series: recognizes seven shoulder exercises from smartwatch data.
 
     python examples/time_series.py
 
-Six channels of motion, pieces of 2.6 seconds. Nobody is in two parts: the model is
-tested on people it has not seen. Trains a 1-D CNN in several ways with
-`keras_modals.compare`, prints a table and draws it to `time_series.png`.
+Uses windows of 2.6 seconds with six channels of motion. No person is in two parts, so
+the model is tested on people it has not seen. Trains a 1D CNN in several ways with
+`keras_modals.compare`, prints a table and plots it to `time_series.png`.
 """
 
 import keras

@@ -99,7 +99,7 @@ def test_refuses(rng):
         pytest.raises(ValueError, match="one model at a time in a process"),
     ):
         keras_modals.compare(build, data, **FAST)
-    with pytest.raises(ValueError, match="must be picklable: make datasets"):
+    with pytest.raises(ValueError, match=r"must be picklable\. Create datasets"):
         keras_modals.compare(
             build, data, n_jobs=2, callbacks=[threading.Lock()], **FAST
         )

@@ -574,7 +574,7 @@ def test_classes_that_a_loss_ignores_count_nowhere():
     }
     times = np.bincount(seen_by("oversampling", kind, some[0])["data"][0])
     assert times[2:].tolist() == [2, 1]
-    with pytest.raises(NotApplicableError, match="needs a class of every sample"):
+    with pytest.raises(NotApplicableError, match="needs a class for every sample"):
         METHODS["SMOTE"].train(Trial(some[::-1], (), kind, 0, 1, 1), None)
 
 
@@ -703,7 +703,7 @@ LABEL_ROWS = np.tile(np.eye(3), (14, 1))[:40] + np.eye(40, 3, -1)
             build_values(3),
             np.zeros(40),
             {},
-            r"as many for each sample.*shape \(40,\).*\(None, 3\)",
+            r"as many numbers per sample.*shape \(40,\).*\(None, 3\)",
         ),
         (build_values(), np.full(40, np.nan), {}, "Targets must be finite"),
         (build_labels(), 2 * LABEL_ROWS, {}, "must be 0 or 1"),

@@ -65,7 +65,7 @@ def test_says_how_many_trainings_there_are_before_the_first(rng, capsys):
     first, hint, *lines = capsys.readouterr().out.splitlines()
     # One of `none`, three of `a`, one of `b`, which is `a`.
     assert re.fullmatch(
-        r"8 trainings of 2 epochs, of 3 methods with 2 seeds: about \d+ s", first
+        r"8 trainings of 2 epochs: 3 methods, 2 seeds, about \d+ s", first
     )
     # Batches of 20 of 58 samples.
     assert hint.startswith("Each training has 6 steps, and augmentation warms up for")
@@ -134,9 +134,9 @@ def test_says_what_runs_and_what_is_ahead(rng, capsys, monkeypatch):
     arguments = {**FAST, "verbose": 1, "epochs": 20}
     keras_modals.compare(build, make_data(rng), methods, 1, **arguments)
     shown = capsys.readouterr().out.split("\r")
-    assert any("0/2, now none (seed 0)" in line for line in shown)
-    assert re.search(r"1/2, \d+ s left, now trained \(seed 0\)", " ".join(shown))
-    assert "2/2, 0 s left, ahead on validation data: none" in shown[-1]
+    assert any("0/2, running none (seed 0)" in line for line in shown)
+    assert re.search(r"1/2, \d+ s left, running trained \(seed 0\)", " ".join(shown))
+    assert "2/2, 0 s left, leading on validation data: none" in shown[-1]
     assert shown[-1].endswith("\n")
 
 
@@ -237,7 +237,7 @@ def test_the_best_model_is_that_which_validation_chose(path, rng, tmp_path):
     )
     for variable, other in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(array(variable), array(other))
-    with pytest.raises(ValueError, match="call `compare` again, with the same"):
+    with pytest.raises(ValueError, match="Call `compare` again with the same"):
         Comparison.read(path).best_model()
 
 

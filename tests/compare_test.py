@@ -891,7 +891,7 @@ def test_a_file_without_runs_has_an_empty_table(tmp_path):
     columns = comparison([0.1, 0.2]).summary().columns
     assert result.summary().columns.tolist() == columns.tolist()
     assert len(result.summary()) == 0
-    assert "Mean ± spread" in str(result)
+    assert "Mean ± standard deviation" in str(result)
 
 
 # Words -------------------------------------------------------------------------
@@ -916,7 +916,7 @@ def comparison(changes, metric="accuracy"):
         ([0.1, -0.1, 0.1, -0.05], "accuracy", "noise: needs "),
         ([0.0, 0.0, 0.0], "accuracy", "no difference"),
         ([0.25, -0.25, 0.0], "accuracy", "noise: needs more samples"),
-        ([0.1], "accuracy", "one seed tells nothing"),
+        ([0.1], "accuracy", "needs more than one seed"),
     ],
 )
 def test_verdicts(changes, metric, verdict):
@@ -994,7 +994,7 @@ class Batches(keras.utils.PyDataset):
         ({"seeds": [1, 1]}, "seeds=\\[1, 1\\]"),
         ({"layer": "latnets"}, "No such layer: latnets"),
         ({"validation_split": 0.1}, "validation_split=0.1"),
-        ({"data": (np.zeros((40, 8)), np.arange(40) % 4)}, "of 4 classes"),
+        ({"data": (np.zeros((40, 8)), np.arange(40) % 4)}, "have 4 classes"),
         ({"build_fn": None}, "build_fn=None"),
         ({"build_fn": lambda hp: build()}, "without arguments.*build_fn=<function"),
         (
@@ -1015,16 +1015,19 @@ class Batches(keras.utils.PyDataset):
         ({"splits": (0.2, float("nan"))}, "splits=.0.2, nan"),
         (
             {"sample_weight": np.ones(40)},
-            r"use `class_weight`.*<ndarray of shape \(40,\)",
+            r"Use `class_weight`.*<ndarray of shape \(40,\)",
         ),
         (
             {"data": SPLIT, "sample_weight": np.ones(40)},
-            r"data\['train'\]`, of which there are 3. Received: .*\(40,\)",
+            r"for the 3 samples of .data\['train'\]`. Received: .*\(40,\)",
         ),
         ({"data": X}, r"Expected pairs of arrays `\(x, y\)`.*shape \(40, 8\)"),
-        ({"data": Batches()}, r"three batches or more.*data=<.*Batches"),
+        ({"data": Batches()}, r"three or more batches.*data=<.*Batches"),
         ({"data": (Batches(), None)}, r"or datasets.*data=\(<.*Batches.*, None\)"),
-        ({"data": iter([(X, Y)])}, r"a generator gives its batches once.*data=<list_"),
+        (
+            {"data": iter([(X, Y)])},
+            r"A generator yields its batches.*data=<list_",
+        ),
         ({"data": {"train": Batches()}}, r"\"train\", \"validation\".*\['train'\]"),
         ({"data": {part: [] for part in PARTS}}, r"datasets.*data\['train'\]=\[\]"),
         ({"data": [(X, Y)]}, r"Expected pairs of arrays"),
@@ -1062,7 +1065,7 @@ def test_refuses(change, message, rng):
 
 
 def test_refuses_a_model_in_place_of_a_function(rng):
-    with pytest.raises(ValueError, match=r"write `compare\(build, .*build_fn=<Func"):
+    with pytest.raises(ValueError, match=r"Use `compare\(build, .*build_fn=<Func"):
         keras_modals.compare(build(), make_data(rng), ["none"], 1, **FAST)
 
 
@@ -1103,7 +1106,7 @@ def test_says_that_a_model_is_not_compiled(rng):
     with pytest.warns(UserWarning, match="'m' failed"):
         result = keras_modals.compare(build, make_data(rng), {"m": train}, 1, **FAST)
     assert "model is not compiled" in result.skipped["m"]
-    assert "register losses and metrics of your own" in result.skipped["m"]
+    assert "Register custom losses and metrics" in result.skipped["m"]
 
 
 @pytest.mark.filterwarnings("ignore:The new model")
@@ -1121,10 +1124,10 @@ def test_says_which_settings_cannot_be_copied(rng):
         return model
 
     names = ["input noise", "triplet", "population search"]
-    with pytest.warns(UserWarning, match="register losses and metrics of your own"):
+    with pytest.warns(UserWarning, match="Register custom losses and metrics"):
         result = keras_modals.compare(build_, make_data(rng), names, 1, **FAST)
     for name in set(names) & set(result.skipped):
-        assert "register losses and metrics of your own" in result.skipped[name]
+        assert "Register custom losses and metrics" in result.skipped[name]
 
 
 def logits():

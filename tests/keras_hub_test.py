@@ -493,5 +493,5 @@ def test_compare_refuses_texts_where_a_model_takes_numbers(dtype):
 
     x, y = make_texts()
     data = np.array(x, dtype=dtype)[:, None], np.array(y)
-    with pytest.raises(ValueError, match=r"inputs that are numbers.*inputs of dtype"):
+    with pytest.raises(ValueError, match=r"numeric inputs.*inputs of dtype"):
         keras_modals.compare(build, data, verbose=0)

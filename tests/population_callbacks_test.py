@@ -450,7 +450,7 @@ class Writes(keras.callbacks.Callback):
 
 
 def test_what_cannot_be_kept_is_refused_by_name(tmp_path, data):
-    with pytest.raises(ValueError, match=r"`Locks` cannot go on .* attribute `lock`"):
+    with pytest.raises(ValueError, match=r"`Locks` cannot continue .* `lock`"):
         search(tmp_path / "lock", data, [Locks()])
     small = {"generations": 2, "epochs_per_generation": 1}
     search(tmp_path / "left out", data, [LeavesOut()], **small)
@@ -461,7 +461,7 @@ def test_what_cannot_be_kept_is_refused_by_name(tmp_path, data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"callbacks": [Holds(threading.Lock())]}, "callback `Holds`, which cannot"),
+        ({"callbacks": [Holds(threading.Lock())]}, "callback `Holds` cannot be copied"),
         ({"callbacks": ["EarlyStopping"]}, "Received: 'EarlyStopping'"),
         ({"callbacks": keras.callbacks.CSVLogger("log.csv")}, "append=True"),
         ({"callbacks": [keras.callbacks.BackupAndRestore("x")]}, "`BackupAndRestore`"),

@@ -257,7 +257,7 @@ def test_a_member_that_diverges_fails(tmp_path, data):
         assert entry.completed == (entry.values["learning_rate"] <= 0.02)
     failed = [e for e in tuner.population.entries() if not e.completed]
     assert failed
-    assert "not a number" in failed[0].trial.message
+    assert "not finite" in failed[0].trial.message
 
 
 def test_a_search_of_failures_says_why(tmp_path, data):

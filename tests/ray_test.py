@@ -114,13 +114,13 @@ def test_a_choice_of_names_has_no_order():
     "domain", [tune.randn(0.0, 1.0), tune.sample_from(lambda spec: 1)]
 )
 def test_refuses_domains_without_bounds(domain):
-    with pytest.raises(ValueError, match=r"has bounds: .* Received: rate="):
+    with pytest.raises(ValueError, match=r"need bounds: .* Received: rate="):
         PopulationBasedTraining({"rate": domain})
 
 
 @pytest.mark.parametrize("space", [{}, {"dropout": 0.1}, None])
 def test_refuses_a_space_of_nothing(space):
-    with pytest.raises(ValueError, match=r"dict of what is explored.* Received: space"):
+    with pytest.raises(ValueError, match=r"domains to explore.* Received: space"):
         PopulationBasedTraining(space)
 
 

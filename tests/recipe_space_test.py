@@ -97,7 +97,7 @@ def test_what_learns_from_samples_without_labels_belongs_to_it(rng):
 
 def test_it_wants_a_compiled_model():
     recipe = recipe_space(keras_tuner.HyperParameters())
-    with pytest.raises(ValueError, match="compile it first"):
+    with pytest.raises(ValueError, match="call `compile` first"):
         recipe.apply(plain_model())
 
 

@@ -231,7 +231,7 @@ def test_a_table_with_names_of_classes(rng):
     assert (means(result) > 85).all()
 
     frame.insert(0, "sex", np.where(frame["age"] > 0, "f", "m"))
-    with pytest.raises(ValueError, match=r"numbers: write.*or encode what are words"):
+    with pytest.raises(ValueError, match=r"numeric inputs: use.*or encode words"):
         keras_modals.compare(build, (frame, labels), **FAST)
 
 

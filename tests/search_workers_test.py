@@ -289,7 +289,7 @@ class FalseChief:
 def test_a_worker_refuses_ids_that_lead_elsewhere(tmp_path, data):  # noqa: F811
     tuner = make_tuner(tmp_path / "searches", epochs_per_generation=1)
     tuner.oracle = FalseChief(tuner)
-    with pytest.raises(ValueError, match=r"Invalid id .*victim/made"):
+    with pytest.raises(ValueError, match=r"Invalid trial id.*victim/made"):
         search(tuner, data)
     assert [path.name for path in tmp_path.iterdir()] == ["searches"]
 

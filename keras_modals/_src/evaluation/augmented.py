@@ -1,4 +1,4 @@
-"""Ways to train with `keras_modals.augment`."""
+"""Methods that train with `keras_modals.augment`."""
 
 import dataclasses
 import tempfile
@@ -21,8 +21,10 @@ from keras_modals._src.terms.term import TERMS
 
 
 def latents(**arguments):
-    """A method that trains `augmented(trial, model, **arguments)`, with further
-    arguments from its setting."""
+    """Returns a method that trains `augmented(trial, model, **arguments)`.
+
+    The setting of the method adds further arguments.
+    """
 
     def train(trial, model, **setting):
         return trial.fit(augmented(trial, model, **{**arguments, **setting}))
@@ -31,11 +33,13 @@ def latents(**arguments):
 
 
 def augmented(trial, model, operation=None, magnitude=None, **arguments):
-    """`augment(model, **arguments)`, with one operation or a `policy`, with weights of
-    losses, and with the learning rate times `learning_rate`.
+    """Returns `augment(model, **arguments)` with additional arguments.
 
-    Where the comparison has a `layer`, that is the place. Otherwise the defaults find
-    theirs, and a policy of its own has the head's input.
+    These are: a single operation with its magnitude, instead of a `policy`; weights of
+    losses; and `learning_rate`, a factor for the learning rate.
+
+    The place is the `layer` of the comparison, if it has one. Otherwise the default
+    policy finds its places, and any other policy uses the head's input.
     """
     if operation is not None:
         arguments["policy"] = Policy.single(operation, magnitude)
@@ -66,7 +70,7 @@ def augmented(trial, model, operation=None, magnitude=None, **arguments):
 
 
 def beside(remedy):
-    """Latent mixing, with a remedy for rare classes."""
+    """Returns a method that combines latent mixing with one for rare classes."""
 
     def train(trial, model):
         return remedy(trial, augmented(trial, model))
@@ -98,9 +102,12 @@ def _searched(hp):
 
 
 def population_search(trial, model, population_size=8, space=_searched):
-    """Whole trainings of a population, in turn, on Keras Tuner, each
-    `augmented(trial, model, **space(hp))`. Members are scored, and may be the best, at
-    the end of each generation, by the validation loss where there is no monitor."""
+    """Searches with a population on Keras Tuner.
+
+    Each member is `augmented(trial, model, **space(hp))`. Members are trained in turn
+    and scored at the end of each generation, by the validation loss if there is no
+    monitor. The best of all generations is returned.
+    """
     import keras_tuner
 
     from keras_modals._src import tuners
@@ -111,12 +118,12 @@ def population_search(trial, model, population_size=8, space=_searched):
     epochs = _divisor(trial.epochs, near=3)
 
     def build(hp):
-        # The tuner leaves all scopes before it builds.
+        # The tuner exits all scopes before it builds.
         with knows_own_objects(model):
             clone = keras.models.clone_model(model)
             clone.set_weights(model.get_weights())
             member = augmented(trial, clone, **space(hp))
-            # A clone of a task is no task.
+            # The clone of a task is not a task.
             member.preprocessor = preprocessor_of(model)
             member.compile_from_config(compiling)
         return member
@@ -128,7 +135,7 @@ def population_search(trial, model, population_size=8, space=_searched):
             population_size=population_size,
             generations=trial.epochs // epochs,
             epochs_per_generation=epochs,
-            # As it was measured for README.md and docs/evidence.md.
+            # As in the measurements for README.md and docs/evidence.md.
             smoothing=0.0,
             seed=trial.seed,
             directory=folder,

@@ -1,4 +1,4 @@
-"""The model of the run that validation chose."""
+"""Trains the model of the run that validation scores chose."""
 
 import pathlib
 import zlib
@@ -15,16 +15,19 @@ from keras_modals._src.models.modals_model import ModalsModel
 
 
 class BestModel:
-    """`fn(run, seed, known_by)` that returns the trained model of a run, plain, and
-    compiled as that of `build_fn` is.
+    """Returns the trained model of a run, plain, and compiled as `build_fn` does.
 
-    It is trained again, from the same weights on the same samples; with a path it is
-    stored, and trained once. `known_by` is a text that no other run has.
+    The model is trained again, from the same weights on the same samples. With a path,
+    it is stored, and trained only once.
 
     Args:
         experiment: The `Experiment`.
         path: Path of the file of runs, or `None`.
-        number: That of the settings of the runs.
+        number: The number that identifies the settings of the runs.
+
+    Call arguments:
+        run, seed: The name and seed of the run.
+        known_by: String that identifies the run.
     """
 
     def __init__(self, experiment, path, number):
@@ -42,7 +45,7 @@ class BestModel:
             file = self._file(known_by)
             if file is not None and file.exists():
                 return keras.saving.load_model(file)
-            # Before training: some methods compile the model anew.
+            # Before training, since some methods compile the model again.
             settings = compile_settings(model)
             best = self._experiment.trained(index, trial, model)
             if isinstance(best, ModalsModel):

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `compare`, before anything is trained."""
+"""Checks of the arguments of `compare` before training."""
 
 import inspect
 import numbers
@@ -17,7 +17,7 @@ def check_build_fn(build_fn):
     if isinstance(build_fn, keras.Model) or not _takes(build_fn):
         raise ValueError(
             "Invalid value received for argument `build_fn`. Expected a function "
-            "without arguments that returns a new compiled model each time: write "
+            "without arguments that returns a new compiled model each time. Use "
             "`compare(build, ...)`, not `compare(build(), ...)` or `compare(model, "
             f"...)`. Received: build_fn={described(build_fn)}"
         )
@@ -33,7 +33,7 @@ def check_data_fn(data):
 
 
 def _takes(fn, *arguments):
-    """Whether a value can be called with these arguments, as far as it says."""
+    """Whether a value can be called with these arguments, as far as known."""
     if not callable(fn):
         return False
     try:
@@ -41,13 +41,13 @@ def _takes(fn, *arguments):
     except TypeError:
         return False
     except ValueError:
-        # Functions in C may not say.
+        # C functions may have no signature.
         return True
     return True
 
 
 def check_name(argument, value):
-    """Names are fields of a line of a file."""
+    """Refuses names that cannot be a field in a line of the file."""
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError(
             f"Invalid value received for argument `{argument}`. Expected a string of "
@@ -64,8 +64,8 @@ def check_seeds(seeds):
         found = []
     if not found or len(set(found)) < len(found):
         raise ValueError(
-            "Invalid value received for argument `seeds`. Expected one or more seeds, "
-            f"each of them once, or how many. Received: seeds={shown(seeds)}"
+            "Invalid value received for argument `seeds`. Expected a positive integer, "
+            f"or one or more different seeds. Received: seeds={shown(seeds)}"
         )
     return found
 
@@ -74,7 +74,7 @@ def check_fit_arguments(arguments, data):
     for name in ("validation_data", "validation_split"):
         if name in arguments:
             raise ValueError(
-                "Validation samples are those of `data`. "
+                "Validation samples must be part of `data`. "
                 f"Received: {name}={described(arguments[name])}"
             )
     weights = arguments.get("sample_weight")
@@ -84,13 +84,13 @@ def check_fit_arguments(arguments, data):
         samples = len(data["train"][1])
         if len(weights) != samples:
             raise ValueError(
-                "Expected `sample_weight` for the samples of `data['train']`, of which "
-                f"there are {samples}. Received: sample_weight={described(weights)}"
+                f"Expected `sample_weight` for the {samples} samples of "
+                f"`data['train']`. Received: sample_weight={described(weights)}"
             )
     else:
         raise ValueError(
-            "Each seed splits the samples anew, which weights of samples cannot "
-            "follow, and a dataset has its own: use `class_weight`, or a method "
+            "`sample_weight` cannot be used here: each seed splits the samples again, "
+            "and a dataset has its own weights. Use `class_weight`, or a method "
             "`fn(trial, model)` that calls "
             "`trial.fit(model, sample_weight=...)` with weights for `trial.train`. "
             f"Received: sample_weight={described(weights)}"
@@ -98,7 +98,7 @@ def check_fit_arguments(arguments, data):
 
 
 def resolve(methods):
-    """Dict from names to `Method`s, the baseline first."""
+    """Returns a dict from names to `Method`s, the baseline first."""
     if isinstance(methods, str):
         methods = [methods]
     is_list = isinstance(methods, list | tuple) and all(
@@ -107,8 +107,9 @@ def resolve(methods):
     if not (is_list or isinstance(methods, Mapping)):
         raise ValueError(
             "Invalid value received for argument `methods`. Expected names of methods, "
-            "or a dict from names to functions; inputs and targets are one argument, "
-            f"`compare(build_fn, (x, y))`. Received: methods={described(methods)}"
+            "or a dict from names to functions. Pass inputs and targets as one "
+            f"argument, `compare(build_fn, (x, y))`. Received: "
+            f"methods={described(methods)}"
         )
     if is_list:
         unknown = [name for name in methods if name not in METHODS]
@@ -149,7 +150,7 @@ def run_name(name, setting):
 
 
 def described(value):
-    """A value in an error message, arrays and collections by their size."""
+    """Describes a value for an error message, arrays and collections by their size."""
     if sparse.issparse(value):
         return f"a sparse matrix of shape {value.shape}"
     if getattr(value, "shape", ()):

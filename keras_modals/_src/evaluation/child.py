@@ -1,5 +1,8 @@
-"""A process for a thread that is not alone in its own: there other threads draw from
-the random numbers that `keras.utils.set_random_seed` sets."""
+"""Runs trainings of a thread in a child process.
+
+In a process with several threads, others draw from the random state that
+`keras.utils.set_random_seed` sets.
+"""
 
 import os
 import pickle
@@ -15,17 +18,17 @@ _local = threading.local()
 
 
 def run(packed, index):
-    """What becomes of one task of a packed experiment, in this thread's child."""
+    """Runs one task of a packed experiment in this thread's child process."""
     try:
         child = _ask(packed, index)
     except BrokenPipeError:
-        # It had nothing to do for a while, and has just ended.
+        # The child was idle and has just ended.
         child = _ask(packed, index)
     try:
         is_error, value = pickle.load(child.stdout)
     except EOFError:
         raise RuntimeError(
-            "The process of a training has been killed, maybe for want of memory: use "
+            "The process of a training was killed, possibly for lack of memory. Use "
             f"fewer `n_jobs`. Received: exit status {child.wait()}"
         ) from None
     if is_error:
@@ -48,12 +51,12 @@ def _ask(packed, index):
 
 
 def serve():
-    """Answers until its parent closes the pipe or ends, or has nothing to do."""
+    """Answers requests until the parent closes the pipe or ends, or is idle."""
     from keras_modals._src.evaluation import jobs
 
     threading.Thread(target=jobs.end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
-    # What a training prints is no answer.
+    # Keep the output of trainings out of the answers.
     os.dup2(2, 1)
     while select.select([sys.stdin], [], [], jobs.IDLE)[0]:
         try:
@@ -73,6 +76,6 @@ def _answer(packed, index):
         try:
             return pickle.dumps((True, error))
         except Exception:
-            # One with what cannot be sent.
+            # The error cannot be pickled.
             text = f"{type(error).__name__}: {error}"
             return pickle.dumps((True, RuntimeError(text)))

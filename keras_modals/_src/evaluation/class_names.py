@@ -1,4 +1,4 @@
-"""Labels that are names."""
+"""Class names as labels."""
 
 from collections.abc import Mapping
 
@@ -9,15 +9,14 @@ from keras_modals._src.evaluation.samples import is_dataset
 
 
 def with_numbers(data):
-    """Data with numbers in place of the names of classes, which are numbered in their
-    sorted order.
+    """Replaces class names by their indices in sorted order.
 
     Args:
-        data: A pair `(x, y)`, or a dict of such and others; other data stay as they
-            are.
+        data: A pair `(x, y)`, or a dict of pairs and other entries; other data are
+            returned unchanged.
 
     Returns:
-        The data, and the list of names, `None` where labels are no names.
+        The data, and the list of names, or `None` if labels are not names.
     """
     pairs = data if isinstance(data, Mapping) else {"all": data}
     names = {
@@ -26,7 +25,7 @@ def with_numbers(data):
         if part in (*PARTS, "all") and _has_names(pair)
     }
     if len(names) < len({*PARTS, "all"} & pairs.keys()):
-        # Names beside numbers are refused where labels are checked.
+        # A mix of names and numbers is refused when labels are checked.
         return data, None
     classes = np.unique(np.concatenate(list(names.values())))
     numbers = {

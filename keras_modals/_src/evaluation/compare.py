@@ -55,100 +55,111 @@ def compare(
     verbose="auto",
     **fit_arguments,
 ):
-    """Trains a model in several ways, and says which differences are more than noise.
+    """Compares ways to train a model, and tests which differences are significant.
 
-    Every method trains a fresh model of `build_fn` with each seed, on the same samples
-    from the same weights; those with settings try each and keep the one that is best on
-    validation samples. The test samples only judge. A paired test, corrected for the
-    number of methods, tells a difference from noise.
+    With each seed, every method trains a new model from `build_fn` on the same samples,
+    from the same initial weights. A method with several settings tries all of them and
+    keeps the one that is best on validation samples. Test samples are used for the
+    final scores only. Differences are tested with a paired test, corrected for the
+    number of methods.
+
+    If all seeds share the same test samples, the conclusions hold for these samples. If
+    each seed has its own, these overlap, and the test is corrected for it. Choose the
+    number of seeds in advance: adding seeds until a result turns significant inflates
+    false positives. To confirm a promising result, make a second call with other seeds.
 
     Args:
-        build_fn: `fn()` that returns a compiled Keras model, as
-            `keras_modals.augment` takes it. Called for each training, and once before:
-            a new model each time, with pretrained layers loaded anew.
-        data: `(x, y)`, which each seed splits into training, validation and test
-            samples, with every class, or what corresponds to it, in proportion; or a
-            dict with `"train"`, `"validation"` and `"test"`, each such a pair; or
-            `fn(seed)` that returns one. `x` is an array or a structure of them, `y` an
-            array; names of classes are numbered in their sorted order, in which the
-            result has them as `class_names`. Strings, for a KerasHub task, may be a
-            list. An array `"test_id"` beside them says by what to know test samples,
-            where their inputs are scaled or encoded anew for each seed. In place of a
-            pair there may be a dataset of batches that `fit` takes, a
-            `tf.data.Dataset`, a `keras.utils.PyDataset` or a PyTorch `DataLoader`,
-            which is not read into memory. A `DataLoader` of samples with an index, and
-            a `PyDataset`, by its batches, can be split as well.
-        methods: Names, of `keras_modals.evaluation.METHODS`; or a dict from names to
-            `Method`s or to functions `fn(trial, model)` that train a model and return
-            the one to test. `"none"` is what all others are compared with, and is
-            added where it is missing. Defaults to `"label smoothing"`, `"mixup"`, the
-            package's defaults (`"latent mixing"`), and a few recipes chosen by
-            validation (`"latent mixing tuned"`): for each seed 12 trainings in all.
-        seeds: Integer, how many, or a sequence of integers. Defaults to `5`, which
-            tells large differences; what it calls noise may take more.
-        epochs, batch_size: Of each training. Default to `30` and `32`. Datasets have
-            batches of their own.
-        n_jobs: Integer, how many trainings run at once, each in a process; `-1` for as
-            many as there are cores. Defaults to `None`: one, in this process, or what a
-            `joblib.parallel_config` says, by whose backends Ray and Dask the processes
-            may be those of a cluster. `build_fn` and all else is sent to them: what
-            cannot be, such as a `tf.data.Dataset`, is made by a function of the seed.
-        layer: Where to augment, a string as in `keras_modals.augment`. Defaults to
-            `None`: where each method would, latent mixing at the places that are found,
-            single operations at the head's input.
-        labels: What `y` is, such as `keras_modals.Values()` for a regression. Defaults
-            to what the model's output and loss tell, as in `keras_modals.augment`.
-        label_output: The name of the output that is compared, where the model has
-            several. Targets are then in a dict or list, as `fit` takes them, and the
-            others are trained beside it.
-        metric: What is compared, of the scores that labels of this kind have; all are
-            stored. Defaults to `None`, the first of them.
+        build_fn: `fn()` that returns a compiled Keras model that
+            `keras_modals.augment` accepts. It is called once at the beginning and once
+            for each training. It must return a new model each time, and load pretrained
+            layers again.
+        data: One of the following:
+
+            - `(x, y)`, which each seed splits into training, validation and test
+              samples, stratified by class or its equivalent for other targets. `x` is
+              an array or a structure of arrays, and `y` is an array. Class names are
+              numbered in sorted order, which the result has as `class_names`. Strings,
+              for a KerasHub task, may be a list.
+            - A dict with the keys `"train"`, `"validation"` and `"test"`, each with
+              such a pair. An optional array `"test_id"` identifies the test samples.
+              Pass it if their inputs differ between seeds, for example because they are
+              scaled or encoded again for each seed.
+            - `fn(seed)` that returns such a dict.
+
+            Instead of a pair, you can pass a dataset of batches that `fit` accepts: a
+            `tf.data.Dataset`, a `keras.utils.PyDataset` or a PyTorch `DataLoader`. It
+            is not read into memory. `compare` can also split a `DataLoader` of a
+            map-style dataset, and a `PyDataset`, by its batches.
+        methods: List of names in `keras_modals.evaluation.METHODS`; or a dict from
+            names to `Method`s or functions `fn(trial, model)` that train a model and
+            return the model to test. The baseline `"none"` is added if it is missing.
+            Defaults to `"label smoothing"`, `"mixup"`, the package's defaults
+            (`"latent mixing"`), and a few recipes chosen by validation
+            (`"latent mixing tuned"`): 12 trainings in all for each seed.
+        seeds: Integer, the number of seeds, or a sequence of integers. Defaults to `5`,
+            which is enough for large differences. Smaller ones may need more.
+        epochs, batch_size: Integers, as in `fit`, for each training. Default to `30`
+            and `32`. Datasets keep their own batches.
+        n_jobs: Integer, the number of trainings that run in parallel, each in its own
+            process; `-1` uses all cores. Defaults to `None`: one training at a time, in
+            this process, or the number set by `joblib.parallel_config`. With joblib's
+            backends for Ray and Dask, the processes can run on a cluster. `build_fn`
+            and all other arguments are sent to the processes. Create anything that
+            cannot be sent, such as a `tf.data.Dataset`, in a function of the seed.
+        layer: String, where to augment, as in `keras_modals.augment`. Defaults to
+            `None`: each method uses its own place. Latent mixing finds its places;
+            single operations use the head's input.
+        labels: The kind of labels in `y`, such as `keras_modals.Values()` for a
+            regression. Defaults to what the model's output and loss tell, as in
+            `keras_modals.augment`.
+        label_output: String, the name of the output to compare if the model has several
+            outputs. Targets are then in a dict or list, as in `fit`. The other outputs
+            are trained as well.
+        metric: String, the score to compare. All scores are stored. Defaults to `None`,
+            the first score for the kind of labels:
 
             - One class: `"accuracy"`, `"balanced_accuracy"`, `"macro_f1"`,
               `"log_loss"`, `"calibration_error"`.
-            - A regression: `"r2"`, `"rmse"`, `"mae"`, of several columns the means.
-            - Several labels: `"average_precision"` and `"macro_f1"`, means over labels,
-              `"micro_f1"`, `"accuracy"`, the share of labels that are right,
+            - A regression: `"r2"`, `"rmse"`, `"mae"`, averaged over columns.
+            - Several labels: `"average_precision"` and `"macro_f1"`, averaged over
+              labels, `"micro_f1"`, `"accuracy"`, the share of correct labels,
               `"log_loss"`.
-            - A label for each position: `"mean_iou"`, and those of one class, or of
-              several labels, over all positions that have a label.
+            - A label for each position: `"mean_iou"`, and the scores for one class or
+              for several labels, over all positions with a label.
 
-        monitor: Name of the log by whose best epoch a training's weights are restored,
-            or `None` to keep the last. Less is better where the name ends with `"loss"`
-            or `"error"`, or is that of an error in Keras, as `"val_mae"`. Defaults to
-            `"auto"`: of classes the accuracy that the model is compiled with, such as
-            `"val_accuracy"`, if any, else `"val_loss"`, whatever `metric` is.
-        splits: The shares of validation and test samples. Only for `(x, y)`.
-        unlabeled: Samples without labels, an array or a structure of them like `x`, for
-            the methods that learn from such: `"latent mixing, unlabeled"`,
-            `"interpolation consistency"`, `"pseudo-labels"`, `"mean teacher"`. With
-            their true labels, a tuple `(x, y)`, there is `"all labels"` as well: what
-            it would gain to label them, in as many steps. A dict of `data` has them as
-            `"unlabeled"`.
+        monitor: String, the log that determines the best epoch, whose weights are
+            restored; or `None` to keep the last weights. Lower is better if the name
+            ends with `"loss"` or `"error"`, or names an error metric of Keras, such as
+            `"val_mae"`. Defaults to `"auto"`: for classes, the accuracy that the model
+            is compiled with, such as `"val_accuracy"`, if any; otherwise `"val_loss"`.
+            It does not depend on `metric`.
+        splits: Pair of floats, the shares of validation and test samples. Used only if
+            `compare` splits the data.
+        unlabeled: Samples without labels, an array or a structure of arrays like `x`,
+            for the methods that learn from them: `"latent mixing, unlabeled"`,
+            `"interpolation consistency"`, `"pseudo-labels"`, `"mean teacher"`. A tuple
+            `(x, y)` with the true labels also allows `"all labels"`, which measures the
+            gain from labeling them, with the same number of steps. In a dict of
+            `data`, use the key `"unlabeled"`.
         dataset: String, a name for the data. Defaults to `"data"`.
-        path: Path of a CSV file to which each run is written as it finishes. A second
-            call goes on where the first stopped, and several data sets may share one
-            file. Runs with other data, `epochs` or the like need another `path` or
-            `dataset`, and so do those of another backend; that of a changed `build_fn`,
-            method, `fn(seed)` or argument that is an object is up to you.
-            Defaults to `None`, in memory.
-        verbose: `"auto"`, 0, 1 or 2: silent; a line with the time left, what runs and
-            what is ahead; or a line for each run. `"auto"` is 1. Before the first
-            training it says how many there are, and about how long they take.
+        path: Path of a CSV file to which each run is written as it finishes. A repeated
+            call resumes from this file. Several data sets may share one file. Runs with
+            other data, `epochs` and the like, or another backend, need another `path`
+            or `dataset`. Changes to `build_fn`, a method, `fn(seed)` or an object
+            passed as an argument are not detected; use another `path` or `dataset` for
+            them, too. Defaults to `None`, which keeps the runs in memory.
+        verbose: `"auto"`, 0, 1 or 2. 0 is silent; 1 shows one line with the remaining
+            time, the running methods and the leading one; 2 prints a line for each run.
+            `"auto"` is 1. The number of trainings and the estimated time are printed
+            before the first training.
         **fit_arguments: Further arguments of `fit`. `callbacks` may be a function
-            `fn(run, seed)` that makes those of a training, as
+            `fn(run, seed)` that returns the callbacks for one training, such as
             `lambda run, seed: [keras.callbacks.TensorBoard(f"logs/{run}/{seed}")]`.
 
-    Where all seeds have the same test samples, what is said is about these samples.
-    Where each has its own, which share samples, the test is corrected for it. Settle
-    the number of seeds before you look: to add some until a difference is no noise
-    finds more than there is. What a first call makes likely, a second one with seeds of
-    its own can confirm.
-
     Returns:
-        A `Comparison`. Printed, it is a table in words; `summary()` and
-        `to_dataframe()` are pandas DataFrames; `best_model()` is a trained model of the
-        method that is best on validation samples.
+        A `Comparison`. `print` shows it as a table; `summary()` and `to_dataframe()`
+        return pandas DataFrames; `best_model()` returns a trained model of the method
+        that is best on validation samples.
 
     Reference:
 
@@ -189,7 +200,7 @@ def compare(
     starts: dict[int, int] = {}
     model = build(build_fn, seeds[0], starts)
     if layer not in (None, *WORDS):
-        # Refused before anything is trained.
+        # Refuse an unknown layer before anything is trained.
         model.get_layer(layer)
     kind = kind_of_model(model, labels, label_output)
     metric = kind.metric if metric is None else metric
@@ -235,13 +246,15 @@ def compare(
 
 
 def _needed(metric):
-    """What a run has that counts: these scores and, written last, its settings."""
+    """Entries of a complete run: these scores and, written last, its settings."""
     return ("validation", metric), ("test", metric), ("train", SETTINGS)
 
 
 def _asked_for(runs, dataset, finished, tasks, methods):
-    """Of the runs in a file, those of these tasks, in their order, but for a method and
-    seed whose grid did not run whole."""
+    """Selects the runs of these tasks from a file, in the order of the tasks.
+
+    Leaves out a method with a seed for which some of its settings are missing.
+    """
     done = [task for task in tasks if (task.run, task.seed) in finished]
     counts = collections.Counter((task.seed, task.method) for task in done)
     complete = [

@@ -1,4 +1,4 @@
-"""The result of a comparison: what its runs say."""
+"""The result of a comparison."""
 
 import numpy as np
 import pandas as pd
@@ -14,18 +14,19 @@ _OF_CHANGES = ("change", "standard_error", "p_value", "more_seeds")
 
 
 class Comparison:
-    """What the runs of `compare` say.
+    """The result of `compare`: its runs, and statistics of them.
 
     Args:
-        runs: DataFrame of all runs, tidy: `dataset,method,seed,split,metric,value`. A
-            method with settings appears once for each, as `mixup(alpha=0.2)`.
-        metric: The metric that is compared. Defaults to `None`: the one that `compare`
-            takes for labels of their kind.
-        skipped: Dict from method to why it has no runs.
-        chosen_by: The metric by whose validation value a setting is chosen, seed by
+        runs: Tidy DataFrame of all runs, with the columns
+            `dataset,method,seed,split,metric,value`. A method with settings appears
+            once for each setting, such as `mixup(alpha=0.2)`.
+        metric: String, the metric to compare. Defaults to `None`: the default of
+            `compare` for this kind of labels.
+        skipped: Dict from methods to the reasons why they have no runs.
+        chosen_by: String, the metric whose validation value chooses a setting for each
             seed. Defaults to `None`: `metric`.
-        train: `fn(run, seed)` that returns the model of a run, trained.
-        class_names: List of strings, the classes of the model's outputs, where labels
+        train: `fn(run, seed)` that returns the trained model of a run.
+        class_names: List of strings, the classes of the model's outputs, if the labels
             were names.
         choices: Names of methods that are choices among others.
     """
@@ -49,25 +50,25 @@ class Comparison:
 
     @classmethod
     def read(cls, path, metric=None, chosen_by=None):
-        """The runs in a file that `compare` wrote, or many calls of it."""
+        """Reads the runs from a file that one or more calls of `compare` wrote."""
         return cls(read_runs(path), metric, chosen_by=chosen_by)
 
     def with_choice(self, name, methods=None):
-        """The same with one more method: of others, data set by data set and seed by
-        seed the one that is best on validation samples.
+        """Adds a method that chooses among the others by validation score.
 
-        It is judged on test samples as any method is: choosing among many by few
-        samples gains less than the best of them does. Seeds that lack one of the
+        For each data set and seed, it is the method that is best on validation samples.
+        Like any method, it is scored on test samples. Choosing among many methods by
+        few samples gains less than the best of them does. Seeds that lack one of the
         methods do not count.
 
         Args:
-            name: String, what to call it.
-            methods: Names of those to choose from. Defaults to `None`, all. Among
-                equals, that with the lesser log loss is chosen, where there is one.
+            name: String, the name of the new method.
+            methods: List of the methods to choose from. Defaults to `None`, all
+                methods. Ties are broken by the lower log loss, if available.
 
         Returns:
-            A `Comparison`, in whose `summary()` the column `setting` says which was
-            chosen most often.
+            A `Comparison`. In its `summary()`, the column `setting` has the method
+            that was chosen most often.
         """
         runs = self.runs
         if methods is not None:
@@ -94,25 +95,26 @@ class Comparison:
 
     @property
     def scale(self):
-        """Shares are shown in points, hundredths; other scores as they are."""
+        """The factor for display: shares are shown in points, other scores as is."""
         return 1.0 if self.metric in UNITS else 100.0
 
     @property
     def unit(self):
-        """What the numbers are in, in words."""
+        """The unit of the numbers, as a string."""
         return UNITS.get(self.metric, "points")
 
     def to_dataframe(self):
-        """The runs with the setting that each method chose for each seed, tidy.
+        """Returns a tidy DataFrame of the runs with the chosen settings.
 
-        The column `setting` has what was chosen. Test values had no part in it.
+        The column `setting` has the setting that each method chose for each seed, by
+        validation values only.
         """
         runs = _split_names(self.runs)
         metric = self.chosen_by or self.metric
         choices = runs[(runs["split"] == "validation") & (runs["metric"] == metric)]
         keys = ["dataset", "method", "seed"]
-        # Few samples have many ties: then the likelihood decides, whatever the order
-        # of the file.
+        # Few samples have many ties. Break them by the likelihood, so that the order
+        # of the file does not matter.
         losses = runs[(runs["split"] == "validation") & (runs["metric"] == "log_loss")]
         losses = losses.set_index([*keys, "setting"])["value"].rename("log_loss")
         best = choices.join(losses, on=[*keys, "setting"]).sort_values(
@@ -122,11 +124,15 @@ class Comparison:
         return runs.merge(best, on=[*keys, "setting"])
 
     def changes(self, dataset, method, baseline=BASELINE):
-        """Test scores minus the baseline's, paired by seed, in points for shares."""
+        """Returns test scores minus those of the baseline, paired by seed.
+
+        Shares are in points.
+        """
         return _changes(self._test_scores(), dataset, method, baseline)
 
     def _test_scores(self):
-        """A column for each data set and method, a row for each seed, scaled."""
+        """Scaled scores, with a column for each data set and method and a row for each
+        seed."""
         runs = self.to_dataframe()
         runs = runs[(runs["split"] == "test") & (runs["metric"] == self.metric)]
         return self.scale * runs.pivot_table(
@@ -134,8 +140,8 @@ class Comparison:
         )
 
     def _test_to_train(self):
-        """Dict from data set to test samples per training sample where every seed has
-        its own test samples, as in `paired_test`; `0` where they are the same."""
+        """Dict from data sets to the number of test samples per training sample, as in
+        `paired_test`; `0` if all seeds share their test samples."""
         runs = self.runs[self.runs["split"] == "test"]
         ratios = runs[runs["metric"] == TEST_TO_TRAIN].groupby("dataset")["value"].max()
         tests = runs[runs["metric"] == TEST_SAMPLES].groupby("dataset")["value"]
@@ -143,13 +149,13 @@ class Comparison:
         return ratios.where(~are_same, 0.0).to_dict()
 
     def summary(self, baseline=BASELINE):
-        """DataFrame with a row for each data set and method.
+        """Returns a DataFrame with a row for each data set and method.
 
-        Columns: `runs`; `mean` and `spread` (standard deviation over seeds) of the test
-        metric; `change` from the baseline on the same seeds, its `standard_error`,
-        `p_value` and `corrected_p` (Holm's, for all methods on the data set); and what
-        that means, `verdict`; and the `setting` that was chosen most often. Shares are
-        in points.
+        Its columns are: `runs`; `mean` and `spread` (standard deviation over seeds) of
+        the test metric; `change` from the baseline on the same seeds, with its
+        `standard_error`, `p_value` and `corrected_p` (Holm's correction for all methods
+        on the data set); the `verdict`; and the `setting` that was chosen most often.
+        Shares are in points.
         """
         scores, ratios = self._test_scores(), self._test_to_train()
         rows = []
@@ -185,8 +191,8 @@ class Comparison:
         return table.drop(columns="more_seeds")
 
     def _settings(self):
-        """The setting that was chosen most often, by data set and method; of a method
-        that has no others, an empty one."""
+        """The setting that was chosen most often, by data set and method. It is empty
+        for a method with a single setting."""
         keys = ["dataset", "method"]
         chosen = self.to_dataframe().drop_duplicates([*keys, "seed"])
         runs = _split_names(self.runs)
@@ -196,13 +202,12 @@ class Comparison:
         return chosen.groupby(keys, sort=False)["setting"].agg(_most_frequent)
 
     def mean_changes(self, baseline=BASELINE):
-        """DataFrame with a row for each method that all data sets have runs of.
+        """Returns a DataFrame with a row for each method with runs on all data sets.
 
-        Columns: `change`, the mean over data sets of the change from the baseline;
-        its `standard_error`, `degrees_of_freedom` and `p_value`, where the data sets
-        are given and seeds are what varies; `corrected_p` (Holm's); `worst`, the change
-        on the data set where it is least, or for an error most; and the fewest `runs`
-        on a data set.
+        Its columns are: `change`, the mean over data sets of the change from the
+        baseline; its `standard_error`, `degrees_of_freedom` and `p_value`, for fixed
+        data sets and random seeds; `corrected_p` (Holm's); `worst`, the least favorable
+        change on any data set; and `runs`, the smallest number of runs on any data set.
         """
         datasets = list(dict.fromkeys(self.runs["dataset"]))
         scores, ratios = self._test_scores(), self._test_to_train()
@@ -238,7 +243,7 @@ class Comparison:
 
     def _verdict(self, row):
         if np.isnan(row["corrected_p"]):
-            return "one seed tells nothing"
+            return "needs more than one seed"
         if row["corrected_p"] < 0.05:
             is_better = (row["change"] > 0) != (self.metric in ERRORS)
             return "better" if is_better else "worse"
@@ -258,21 +263,22 @@ class Comparison:
         return as_html(self)
 
     def best_method(self, dataset=None):
-        """The name of the method that is best on validation samples, in the mean over
-        seeds. Test samples have no part in it.
+        """Returns the name of the method that is best on validation samples.
+
+        Scores are averaged over seeds. Test samples are not used.
 
         Args:
-            dataset: String, the name of the data. Defaults to `None`, where there is
-                one.
+            dataset: String, the name of the data. Defaults to `None`, which works if
+                there is only one data set.
         """
         return self._best_runs(dataset).iloc[0]["method"]
 
     def best_model(self):
-        """A trained model of `best_method()`, a plain and compiled `keras.Model`.
+        """Returns a trained model of `best_method()`, a plain compiled `keras.Model`.
 
-        It is trained once more as it was compared, with the setting and the seed that
-        are best on validation samples. Where `compare` has a `path`, it is stored
-        beside the file of runs, and a later call with the same arguments loads it.
+        It is trained once more in the same way, with the setting and the seed that are
+        best on validation samples. If `compare` was called with a `path`, the model is
+        stored next to that file, and a later call with the same arguments loads it.
 
         Example:
 
@@ -288,21 +294,20 @@ class Comparison:
         """
         if self._train is None:
             raise ValueError(
-                "Runs that were read from a file have no model: call `compare` again, "
-                "with the same arguments and `path`, which trains nothing that is "
-                "there."
+                "Runs read from a file have no model. Call `compare` again with the "
+                "same arguments and `path`: finished runs are not trained again."
             )
         best = self._best_runs().iloc[0]
         run = best["method"] + (f"({best['setting']})" if best["setting"] else "")
         rows = self.runs[
             (self.runs["method"] == run) & (self.runs["seed"] == best["seed"])
         ]
-        # One that was trained anew has other scores, or took other seconds.
+        # These rows identify the run: a repeated training has other scores or times.
         return self._train(run, int(best["seed"]), rows.to_csv(index=False))
 
     def _best_runs(self, dataset=None):
-        """Validation values of chosen settings, the best method first, and of a method
-        the best seed."""
+        """Validation values of the chosen settings, sorted by method and then by seed,
+        the best first."""
         runs = self.to_dataframe()
         names = list(dict.fromkeys(runs["dataset"]))
         if dataset is None and len(names) == 1:
@@ -327,7 +332,7 @@ def _usual_metric(runs):
 
 
 def _split_names(runs):
-    """Runs with `mixup(alpha=0.2)` as method and setting."""
+    """Splits names such as `mixup(alpha=0.2)` into method and setting."""
     names = pd.Series(runs["method"].unique(), dtype=str)
     parts = names.str.extract(r"^([^(]*)(?:\((.*)\))?$").fillna("").set_index(names)
     return runs.assign(
@@ -336,7 +341,7 @@ def _split_names(runs):
 
 
 def _most_frequent(settings):
-    """And how often, where there are others."""
+    """The most frequent setting, with its count if there are others."""
     counts = settings.value_counts()
     if len(counts) == 1:
         return settings.iloc[0]
@@ -350,7 +355,8 @@ def _changes(scores, dataset, method, baseline):
 
 
 def _degrees_of_freedom(errors, counts):
-    """Of a sum of means with these standard errors (Welch and Satterthwaite)."""
+    """Degrees of freedom of a sum of means with these standard errors (Welch and
+    Satterthwaite)."""
     squares = np.square(errors)
     divisor = np.sum(np.square(squares) / np.maximum(np.subtract(counts, 1), 1))
     return np.square(squares.sum()) / divisor if divisor > 0 else np.nan

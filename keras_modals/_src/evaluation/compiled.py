@@ -1,4 +1,4 @@
-"""What a model of `build_fn` is compiled with, and the same for another model."""
+"""Copies the compile settings of a model from `build_fn` to another model."""
 
 import keras
 
@@ -7,26 +7,26 @@ from keras_modals._src.training.losses import settings_of_loss
 
 
 def check_compiled(model):
-    """Refuses a model that could not be compiled as that of `build_fn` is."""
+    """Refuses a model that could not be compiled like the one from `build_fn`."""
     if not model.compiled:
         raise ValueError(
-            "The method's model is not compiled, since the settings of `build_fn`'s "
-            "model could not be copied to it: register losses and metrics of your own "
-            "with `@keras.saving.register_keras_serializable()`. "
+            "The method's model is not compiled, since the compile settings of the "
+            "model from `build_fn` could not be copied. Register custom losses and "
+            "metrics with `@keras.saving.register_keras_serializable()`. "
             f"Received: model={model!r}"
         )
 
 
 def compile_settings(model):
-    """The settings that a model is compiled with, if another one can have them."""
+    """Returns the compile settings of a model, if they can be copied."""
     check_compiled(model)
     settings = model.get_compile_config()
     try:
         keras.saving.deserialize_keras_object(settings)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            "The settings of `build_fn`'s model cannot be copied to the method's: "
-            "register losses and metrics of your own with "
+            "The compile settings of the model from `build_fn` cannot be copied to the "
+            "method's model. Register custom losses and metrics with "
             "`@keras.saving.register_keras_serializable()`. "
             f"Received: {str(error).partition('. ')[0]}"
         ) from None
@@ -34,31 +34,31 @@ def compile_settings(model):
 
 
 def recompile(model, **changes):
-    """Compiles a model as it was, but for what is changed."""
+    """Compiles a model again, with some settings changed."""
     compile_with(model, {**compile_settings(model), **changes})
 
 
 def compile_with(model, settings):
-    """Compiles a model with what `compile_settings` returned."""
-    # Not `compile_from_config`, which a class with a `compile` of its own may not have.
+    """Compiles a model with the settings that `compile_settings` returned."""
+    # Not `compile_from_config`, which a class that overrides `compile` may lack.
     model.compile(**keras.saving.deserialize_keras_object(settings))
     model.optimizer.build(model.trainable_variables)
 
 
 def knows_own_objects(model):
-    """A scope in which what a model is compiled with is found by name, registered or
-    not."""
+    """Returns a scope in which the objects that a model is compiled with are found by
+    name, registered or not."""
     return keras.saving.custom_object_scope(own_objects(model))
 
 
 def only_loss(losses):
-    """The loss of a model with one output, which may be in a list or a dict."""
+    """Returns the loss of a model with one output, which may be in a list or dict."""
     (loss,) = keras.tree.flatten(losses)
     return keras.losses.get(loss)
 
 
 def name_of_loss(loss):
-    """The name of a loss of Keras, or of one's own."""
+    """Returns the name of a Keras loss or a custom loss."""
     return getattr(loss, "name", getattr(loss, "__name__", loss))
 
 
@@ -68,7 +68,7 @@ def takes_logits(losses):
     return any(settings_of_loss(loss).get("from_logits", False) for loss in losses)
 
 
-#: What Keras logs accuracies as, unless they have a name of their own.
+#: Keras's default names of accuracies in the logs.
 _ACCURACIES = {
     "Accuracy": "accuracy",
     "BinaryAccuracy": "binary_accuracy",
@@ -78,8 +78,11 @@ _ACCURACIES = {
 
 
 def accuracy_log(model, output):
-    """The name of the accuracy of a `LabelOutput` in the logs of a model, `None` where
-    it has none; `"accuracy"` where its metrics cannot be read."""
+    """Returns the name of a `LabelOutput`'s accuracy in the logs of a model.
+
+    Returns `None` if there is no accuracy, and `"accuracy"` if the metrics cannot be
+    read.
+    """
     try:
         settings = model.get_compile_config()
     except (AttributeError, NotImplementedError, OSError, TypeError, ValueError):
@@ -89,13 +92,13 @@ def accuracy_log(model, output):
         for each in (settings.get("metrics"), settings.get("weighted_metrics"))
     ]
     if "accuracy" in keras.tree.flatten(metrics):
-        # Of a metric that is an object, the name is in its config.
+        # A metric given as an object has its name in its config.
         return "accuracy"
     return next(_accuracies(metrics), None)
 
 
 def _accuracies(metrics):
-    """Names of the accuracies in a structure of metrics, as they are in a config."""
+    """Yields the names of the accuracies in a structure of metrics from a config."""
     if isinstance(metrics, str):
         if metrics in ("acc", *_ACCURACIES.values()):
             yield metrics

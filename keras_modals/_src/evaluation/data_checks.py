@@ -19,13 +19,15 @@ INPUTS = (*PARTS, UNLABELED)
 
 ONE_ARRAY = (
     "Invalid value received for argument `data`. Expected the targets as one array, or "
-    "one for each output of the model: of a list, make an array with `np.asarray(y)`. "
+    "one for each output of the model. Convert a list with `np.asarray(y)`. "
 )
 
 
 def check_data(data, splits):
-    """Refuses what cannot be data, before anything is known of the model. Returns the
-    data with arrays in place of lists of strings."""
+    """Refuses invalid data, as far as this is possible without the model.
+
+    Returns the data with lists of strings replaced by arrays.
+    """
     if is_dataset(data):
         _check_splits(splits)
         _check_can_be_split(data)
@@ -43,7 +45,7 @@ def check_data(data, splits):
 
 
 def _with_texts(data):
-    """A pair, or a dict of parts, with arrays in place of lists of strings."""
+    """Replaces lists of strings by arrays in a pair, or in a dict of parts."""
     if isinstance(data, Mapping):
         parts = {part: texts_as_arrays(data[part]) for part in data if part in INPUTS}
         return {**data, **parts}
@@ -51,7 +53,7 @@ def _with_texts(data):
 
 
 def texts_as_arrays(structure):
-    """A structure with arrays of objects in place of lists of strings."""
+    """Replaces lists of strings in a structure by arrays of objects."""
 
     def convert(entry):
         is_texts = isinstance(entry, list) and bool(entry)
@@ -65,11 +67,11 @@ def texts_as_arrays(structure):
 def _check_can_be_split(dataset):
     if not can_be_split(dataset):
         raise ValueError(
-            "A dataset can be split where its parts can be had by index: a `PyDataset` "
-            "of three batches or more, and a `DataLoader` of a dataset with indices, "
-            "without a sampler of its own. Pass a dict of datasets with the keys "
-            '"train", "validation" and "test"; of a `tf.data.Dataset` these are made '
-            "with `take` and `skip`, before it is shuffled. "
+            "Only datasets with an index can be split: a `PyDataset` of three or more "
+            "batches, or a `DataLoader` of a map-style dataset without a custom "
+            "sampler. Otherwise pass a dict of datasets with the keys "
+            '"train", "validation" and "test"; for a `tf.data.Dataset`, create them '
+            "with `take` and `skip` before shuffling. "
             f"Received: data={described(dataset)}"
         )
 
@@ -84,7 +86,7 @@ def _check_splits(splits):
     ):
         raise ValueError(
             "Invalid value received for argument `splits`. Expected two positive "
-            "shares that leave some for training. "
+            "shares with a sum below 1. "
             f"Received: splits={described(splits)}"
         )
 
@@ -101,8 +103,8 @@ def check_parts(parts):
             _check_pair(f"data[{name!r}]", parts[name])
         elif is_endless(parts[name]):
             raise ValueError(
-                "Expected datasets that end: an epoch is one pass. "
-                f"Received: data[{name!r}]={described(parts[name])}, without an end"
+                "Expected finite datasets, since an epoch is one pass. "
+                f"Received: data[{name!r}]={described(parts[name])}, which is infinite"
             )
     if parts.get(UNLABELED) is not None:
         _check_unlabeled(parts)
@@ -118,7 +120,7 @@ def check_parts(parts):
 
 
 def _check_unlabeled(parts):
-    """Refuses samples without labels that are those to choose or to judge by."""
+    """Refuses unlabeled samples that are the validation or test samples."""
     given = parts[UNLABELED]
     if is_dataset(given):
         _check_is_other(given, parts)
@@ -144,9 +146,8 @@ def _check_is_other(dataset, parts):
 
 def _refuse_to_learn_from(name):
     raise ValueError(
-        "Samples that are learned from without their labels cannot be those that a "
-        "method is chosen or judged by: leave them out. Received: unlabeled samples "
-        f"that are those of {name!r}"
+        "Unlabeled training samples must not include validation or test samples. "
+        f"Received: unlabeled samples that are those of {name!r}"
     )
 
 
@@ -155,17 +156,17 @@ def _check_pair(name, pair):
     if not (is_pair and all(map(_may_be_arrays, pair))):
         raise ValueError(
             "Invalid value received for argument `data`. Expected pairs of arrays "
-            "`(x, y)`, or datasets of batches of such: one, a dict with the keys "
+            "`(x, y)`, or datasets of such batches: one, a dict of them with the keys "
             '"train", "validation" and "test", or a function of a seed that returns '
-            "such a dict; a generator gives its batches once only: write a "
-            f"`keras.utils.PyDataset`. Received: {name}={described(pair)}"
+            "such a dict. A generator yields its batches only once: use a "
+            f"`keras.utils.PyDataset` instead. Received: {name}={described(pair)}"
         )
     x, y = pair
     is_structure = isinstance(y, Mapping | tuple) or (
         isinstance(y, list) and any(map(is_array, y))
     )
     if is_structure and keras.tree.flatten(y):
-        # Of several outputs, which the model has or not.
+        # Targets for several outputs, which the model may have or not.
         for each in keras.tree.flatten(y):
             _check_pair(name, (x, each))
         return
@@ -189,8 +190,8 @@ def _check_inputs(name, x, samples):
     wrong = [leaf for leaf in leaves if not is_array(leaf)]
     if any(map(sparse.issparse, leaves)):
         raise ValueError(
-            "Invalid value received for argument `data`. Expected dense arrays: of a "
-            "sparse matrix, make one with `x.toarray()`. "
+            "Invalid value received for argument `data`. Expected dense arrays: "
+            "convert a sparse matrix with `x.toarray()`. "
             f"Received: {name} with {described(wrong[0])}"
         )
     counts = {leaf.shape[0] for leaf in leaves if is_array(leaf)}
@@ -198,13 +199,14 @@ def _check_inputs(name, x, samples):
     if wrong or (is_list and counts != {samples}) or any(map(_is_ragged, leaves)):
         raise ValueError(
             "Invalid value received for argument `data`. Expected the inputs as one "
-            "array, or one for each input of the model: of a list of samples, make an "
-            "array with `np.stack(x)` or, where their lengths differ, with "
+            "array, or one for each input of the model. Convert a list of samples with "
+            "`np.stack(x)` or, if their lengths differ, with "
             f"`keras.utils.pad_sequences(x)`. Received: {name} with {described(x)}"
         )
     if counts != {samples}:
         raise ValueError(
-            f"Inputs and targets must have as many samples. Received: {name} with "
+            "Inputs and targets must have the same number of samples. Received: "
+            f"{name} with "
             f"{sorted(counts)} inputs and {samples} targets"
         )
     for leaf in leaves:
@@ -219,7 +221,7 @@ def _is_ragged(leaf):
 
 
 def _are_strings(array):
-    """Whether an array has strings, which may be objects."""
+    """Whether an array holds strings, possibly as objects."""
     is_object = array.dtype.kind == "O" and bool(array.size)
     return array.dtype.kind in "US" or (
         is_object and isinstance(array.flat[0], str | bytes)
@@ -239,8 +241,8 @@ def check_numbers(name, structure):
 
 def _refuse_dtype(name, array):
     raise ValueError(
-        "Invalid value received for argument `data`. Expected inputs that are "
-        "numbers: write `x.astype('float32')`, or encode what are words or dates; for "
-        "a model with an input for each column of a DataFrame, pass `dict(x)`. "
+        "Invalid value received for argument `data`. Expected numeric inputs: use "
+        "`x.astype('float32')`, or encode words and dates as numbers. For a model with "
+        "an input for each column of a DataFrame, pass `dict(x)`. "
         f"Received: {name} with inputs of dtype {array.dtype}"
     )

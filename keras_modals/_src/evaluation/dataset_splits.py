@@ -1,4 +1,4 @@
-"""Parts of a dataset, by index."""
+"""Splits datasets by index."""
 
 import functools
 
@@ -9,12 +9,11 @@ from keras_modals._src.evaluation.samples import is_loader, targets_of
 
 
 def dataset_splitter(dataset, kind, shares):
-    """`fn(seed)` that returns three datasets of different samples, none of which is
-    loaded for it.
+    """Returns `fn(seed)` that returns three disjoint datasets, without loading them.
 
     Args:
-        dataset: A `PyDataset`, whose batches are split, or a `DataLoader` of samples
-            with an index, which are split with the labels in proportion.
+        dataset: A `PyDataset`, which is split by batches, or a `DataLoader` of a
+            map-style dataset, which is split by samples, stratified by label.
         kind, shares: As in `Kind.split`.
     """
     if isinstance(dataset, keras.utils.PyDataset):
@@ -26,14 +25,14 @@ def dataset_splitter(dataset, kind, shares):
 
 
 def can_be_split(dataset):
-    """Whether parts of it can be had by index, and be as it is but for the samples."""
+    """Whether a dataset can be split by index, with all else unchanged."""
     if isinstance(dataset, keras.utils.PyDataset):
         return (dataset.num_batches or 0) >= 3
     return is_loader(dataset) and _is_simple(dataset)
 
 
 def _is_simple(loader):
-    """Whether a `DataLoader` gives each sample once, in order or shuffled."""
+    """Whether a `DataLoader` yields each sample once, in order or shuffled."""
     from torch.utils.data import IterableDataset, RandomSampler, SequentialSampler
 
     is_shuffled = type(loader.sampler) is RandomSampler
@@ -52,7 +51,7 @@ def _split_batches(dataset, shares, seed):
     sizes = [max(1, round(share * count)) for share in shares]
     if sum(sizes) >= count:
         raise ValueError(
-            f"Of {count} batches none would be left for training. "
+            f"None of {count} batches would be left for training. "
             f"Received: splits={tuple(shares)}"
         )
     test, validation, train = np.split(order, np.cumsum([sizes[1], sizes[0]]))
@@ -60,8 +59,11 @@ def _split_batches(dataset, shares, seed):
 
 
 class SomeBatches(keras.utils.PyDataset):
-    """Some of the batches of a dataset. It is not told when an epoch ends: samples
-    that change their batch would change their part."""
+    """A subset of the batches of a dataset.
+
+    It does not call `on_epoch_end` of the dataset: samples that move to another batch
+    would move to another part.
+    """
 
     def __init__(self, dataset, indices):
         super().__init__()

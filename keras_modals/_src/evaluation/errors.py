@@ -1,2 +1,2 @@
 class NotApplicableError(ValueError):
-    """A method has no meaning for this model or data; its message says why."""
+    """Raised if a method does not apply to the model or data. The message says why."""

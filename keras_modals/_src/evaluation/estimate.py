@@ -1,4 +1,4 @@
-"""How long the trainings of a comparison will take, before the first."""
+"""Estimates the time of a comparison before its first training."""
 
 import dataclasses
 import time
@@ -9,14 +9,16 @@ import numpy as np
 from keras_modals._src.data.sources import length_of
 from keras_modals._src.evaluation.samples import count_of, is_dataset, take
 
-#: Of how many steps an epoch is that is timed, at most.
+#: The maximum number of steps in an epoch that is timed.
 _STEPS = 20
 
 
 def steps_and_seconds(experiment):
-    """How many steps a plain training has, and about how many seconds it takes, with
-    its scores, by two short epochs of it. `None` for a dataset that does not say how
-    many batches it has."""
+    """Estimates the number of steps of a plain training, and the seconds it takes.
+
+    The time includes scoring, and is estimated from two short epochs. Returns `None`
+    for a dataset of unknown length.
+    """
     begin = time.perf_counter()
     trial, model, parts = experiment.start(0)
     length = _length(trial, experiment.kind.output)
@@ -35,27 +37,27 @@ def steps_and_seconds(experiment):
         steps = length
         trial.fit(model, callbacks=[timer])
     else:
-        # Keras reads on where the first epoch stopped.
+        # Keras continues reading where the first epoch stopped.
         steps = min(length // 2, _STEPS)
         trial.fit(model, callbacks=[timer], steps_per_epoch=steps)
     experiment.scores(model, model, parts)
     whole, epoch = time.perf_counter() - begin, np.diff(timer.epochs)[0]
     step = np.median(np.diff(timer.steps[steps:])) if steps > 1 else epoch
-    # The first of the two has what is built once.
+    # Only the first of the two epochs includes the one-time setup.
     epoch += (length - steps) * step
     seconds = whole + 2 * (length - steps) * step + (experiment.epochs - 2) * epoch
     return length * experiment.epochs, seconds
 
 
 def _length(trial, output):
-    """How many batches an epoch has."""
+    """The number of batches in an epoch."""
     if is_dataset(trial.train):
         return length_of(trial.train)
     return -(-count_of(trial.train, output) // trial.batch_size)
 
 
 class _Timer(keras.callbacks.Callback):
-    """When each epoch of a training ended, and each of its steps did."""
+    """Records the times at which the epochs and steps of a training end."""
 
     def on_train_begin(self, logs=None):
         self.epochs, self.steps = [], []

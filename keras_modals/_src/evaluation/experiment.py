@@ -1,4 +1,4 @@
-"""What a comparison trains: one run of it, in this process or in another."""
+"""The runs of a comparison, for this process or another one."""
 
 import dataclasses
 import time
@@ -47,12 +47,12 @@ class Task:
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of a `Task`.
+    """The outcome of a `Task`.
 
     Attributes:
-        values: Dict from (split, metric) to a number; `None` without a run.
-        reason: Why there is none: the method makes no sense here, or failed.
-        failed: Whether it failed.
+        values: Dict from (split, metric) to a number; `None` if there is no run.
+        reason: String, why there is no run: the method does not apply, or failed.
+        failed: Boolean, whether it failed.
     """
 
     values: dict | None = None
@@ -62,10 +62,10 @@ class Outcome:
 
 @dataclasses.dataclass
 class Experiment:
-    """All that the runs of a comparison share.
+    """The settings and data that all runs of a comparison share.
 
     Attributes:
-        build_fn, epochs, batch_size, layer, monitor, fit_arguments: Those of `compare`.
+        build_fn, epochs, batch_size, layer, monitor, fit_arguments: As in `compare`.
         methods: Dict from names to `Method`s.
         tasks: List of the `Task`s.
         load: `fn(seed)` that returns a dict of the parts of the data.
@@ -87,7 +87,10 @@ class Experiment:
     _loaded: Any = (None, None)
 
     def run(self, index):
-        """Trains and scores, as an `Outcome`. Raises what the baseline raises."""
+        """Trains and scores a task, and returns an `Outcome`.
+
+        Errors are only raised for the baseline.
+        """
         trial, model, parts = self.start(index)
         try:
             with backend.many_models(), knows_own_objects(model):
@@ -97,14 +100,17 @@ class Experiment:
         except Exception as error:
             if self.tasks[index].method == BASELINE:
                 raise
-            # Hours of the other methods' runs shall not be lost by it.
+            # Do not lose hours of other methods' runs.
             reason = str(error).strip().split("\n")[0]
             reason = f"{type(error).__name__}: {reason}"
             return Outcome(reason=reason, failed=True)
 
     def parts(self, seed):
-        """The parts of the data. Arrays of the last seed are kept; a dataset is made
-        anew, since its shuffling goes on from epoch to epoch."""
+        """Returns the parts of the data.
+
+        Arrays of the last seed are cached. A dataset is created again, since its
+        shuffling depends on the previous epochs.
+        """
         if self._loaded[0] != seed:
             keras.utils.set_random_seed(seed)
             parts = self.load(seed)
@@ -114,27 +120,27 @@ class Experiment:
         return self._loaded[1]
 
     def trained(self, index, trial, model):
-        """What the method of a task makes of the trial and model of `start`."""
+        """Trains the method of a task, with the trial and model from `start`."""
         task = self.tasks[index]
         callbacks = self.fit_arguments.get("callbacks")
         if callable(callbacks) and not isinstance(callbacks, keras.callbacks.Callback):
-            # Only here: they may begin a run of a tracker, one for each training.
+            # Not earlier: each call may start a run in an experiment tracker.
             trial.fit_arguments["callbacks"] = callbacks(task.run, task.seed)
         return self.methods[task.method].train(trial, model, **task.setting)
 
     def _values(self, index, trial, model, parts):
-        """Scores of one training, and the seconds that it took."""
+        """The scores of one training, and its time in seconds."""
         start = time.perf_counter()
         trained = self.trained(index, trial, model)
         seconds = time.perf_counter() - start
         return {("train", "seconds"): seconds, **self.scores(trained, model, parts)}
 
     def scores(self, trained, model, parts):
-        """Dict from (split, metric) to a number.
+        """Returns a dict from (split, metric) to numbers.
 
         Args:
-            trained: What a method made of `model`.
-            model: A model of `build_fn`.
+            trained: The model that a method returned for `model`.
+            model: A model from `build_fn`.
             parts: The parts of the data.
         """
         output = self.kind.output
@@ -144,15 +150,15 @@ class Experiment:
             targets, outputs, number = predicted(trained, parts[split], output)
             scores = self.kind.all_scores(targets, outputs, from_logits)
             values |= {(split, name): score for name, score in scores.items()}
-        # Of the test samples, which come last.
+        # The test samples come last in the loop.
         values["test", TEST_TO_TRAIN] = len(targets) / count_of(parts["train"], output)
         known = parts.get("test_id")
         values["test", TEST_SAMPLES] = number if known is None else checksum(known)
         return values
 
     def start(self, index):
-        """The `Trial` of a task, its model before training, and all parts of its
-        data."""
+        """Returns the `Trial` of a task, its model before training, and all parts of
+        its data."""
         task = self.tasks[index]
         parts = self.parts(task.seed)
         trial = Trial(
@@ -171,7 +177,10 @@ class Experiment:
 
 
 def build(build_fn, seed, starts):
-    """A model of `build_fn`. `starts` has a number for each seed's initial weights."""
+    """Builds a model with `build_fn`, and checks its initial weights.
+
+    `starts` is a dict from seeds to checksums of the initial weights.
+    """
     forget_models()
     keras.utils.set_random_seed(seed)
     model = build_fn()
@@ -183,9 +192,9 @@ def build(build_fn, seed, starts):
     start = checksum(model.get_weights())
     if starts.setdefault(seed, start) != start:
         raise ValueError(
-            "`build_fn` must return a new model each time, whose weights depend on the "
-            "global seed alone: every method starts from the same ones. Build or load "
-            "all layers in it, also those that are pretrained. Received: other weights "
-            f"than before with seed {seed}"
+            "`build_fn` must return a new model each time, whose weights depend only "
+            "on the global seed, since every method starts from the same weights. "
+            "Build or load all layers in it, including pretrained ones. Received: "
+            f"other weights than before with seed {seed}"
         )
     return model

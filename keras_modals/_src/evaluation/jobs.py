@@ -1,4 +1,4 @@
-"""Runs of a comparison in several processes, by joblib."""
+"""Runs a comparison in several processes, with joblib."""
 
 import itertools
 import os
@@ -21,29 +21,29 @@ from joblib.parallel import get_active_backend
 from keras_modals._src.devices import threads_each, visible_gpus
 from keras_modals._src.evaluation import child
 
-#: How often in a row processes may be killed before any has ended a training.
+#: The number of times in a row that processes may be killed before any training ends.
 MAX_LOSSES = 3
-#: Seconds after which a process of this machine that has nothing to do ends.
+#: Seconds after which an idle process on this machine ends.
 IDLE = 20
-#: Of an engine that gives results at its end only, how many runs each process does.
+#: Runs per process in a group, for backends that return results only at their end.
 ROUND = 4
 
 
 def check_jobs(n_jobs):
-    """How many runs there are at once, as joblib counts them."""
+    """Returns the number of parallel runs, as joblib counts them."""
     is_integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
     if n_jobs is not None and (not is_integer or n_jobs == 0):
         raise ValueError(
             "Invalid value received for argument `n_jobs`. Expected a positive "
-            "integer, -1 for all cores, or `None` for one or what "
-            f"`joblib.parallel_config` says. Received: n_jobs={n_jobs!r}"
+            "integer, -1 for all cores, or `None` for one run at a time or the number "
+            f"set by `joblib.parallel_config`. Received: n_jobs={n_jobs!r}"
         )
     number = joblib.effective_n_jobs(n_jobs)
     engine = get_active_backend()[0]
     if number > 1 and getattr(engine, "uses_threads", False):
         raise ValueError(
-            "Keras trains one model at a time in a process: choose a backend of joblib "
-            f'that has processes, such as "loky". Received: {type(engine).__name__}'
+            "Keras trains one model at a time in a process: choose a joblib backend "
+            f'that uses processes, such as "loky". Received: {type(engine).__name__}'
         )
     return number
 
@@ -55,7 +55,7 @@ def outcomes(experiment, tasks, n_jobs):
         experiment: An `Experiment`.
         tasks: Iterator of indices of the experiment's tasks; a run begins when its
             index is taken.
-        n_jobs: Integer, how many there are at once.
+        n_jobs: Integer, the number of parallel runs.
     """
     if n_jobs == 1:
         for index in tasks:
@@ -92,11 +92,11 @@ def _outcomes(arguments, tasks, n_jobs):
             losses += 1
             if losses == MAX_LOSSES:
                 raise RuntimeError(
-                    f"{losses} times in a row a process was killed before any training "
-                    "had ended, maybe for want of memory: use fewer `n_jobs`. "
+                    f"{losses} times in a row, a process was killed before any "
+                    "training ended, possibly for lack of memory. Use fewer `n_jobs`. "
                     f"Received: n_jobs={n_jobs}"
                 ) from None
-        # What was lost with a process is done again.
+        # Repeat the runs that were lost with a process.
         tasks = itertools.chain(sorted(running), tasks)
         running.clear()
 
@@ -116,17 +116,17 @@ def _results(calls, n_jobs):
 
 
 def _is_local():
-    """Whether the processes are joblib's own, of this machine."""
+    """Whether the processes are joblib's own, on this machine."""
     return type(get_active_backend()[0]).__name__ == "LokyBackend"
 
 
 def _packed(experiment):
-    """An experiment, and what its process knows of Keras, as bytes in an array, which
-    joblib shares with processes of this machine."""
+    """Pickles an experiment and this process's Keras settings into an array of bytes,
+    which joblib shares with processes on this machine."""
     own = {
         name: value
         for name, value in keras.saving.get_custom_objects().items()
-        # Other modules register theirs when they are imported.
+        # Other modules register their objects when they are imported.
         if getattr(value, "__module__", None) == "__main__"
     }
     config = {
@@ -138,8 +138,8 @@ def _packed(experiment):
     except Exception as error:
         raise ValueError(
             "With `n_jobs`, the build function, the data, the methods and the "
-            "arguments of `fit` are sent to other processes, and must be picklable: "
-            "make datasets, models and callbacks within functions. "
+            "arguments of `fit` are sent to other processes and must be picklable. "
+            "Create datasets, models and callbacks inside functions. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
     return np.frombuffer(content, "uint8")
@@ -153,8 +153,8 @@ def _environment(n_jobs):
 
 
 def _slots(folder, n_jobs):
-    """Pairs of a file and a GPU, one for each process where there are several GPUs: who
-    locks the file has the GPU, until its process ends."""
+    """Returns pairs of a file and a GPU, one for each process, if there are several
+    GPUs. A process that locks the file owns the GPU until it ends."""
     gpus = visible_gpus() if _is_local() else []
     if len(gpus) < 2:
         return []
@@ -165,7 +165,7 @@ def _slots(folder, n_jobs):
 
 
 def _work(packed, environment, slots, parent, index):
-    """In a process that may not have imported Keras yet."""
+    """Runs a task in a process that may not have imported Keras yet."""
     import os
     import sys
 
@@ -188,7 +188,7 @@ def _work(packed, environment, slots, parent, index):
 
 
 def _by_value(function):
-    """A function that is sent as it is, so that nothing is imported to receive it."""
+    """Copies a function so that it is sent by value, without imports on arrival."""
     copy = types.FunctionType(function.__code__, {"__builtins__": __builtins__})
     copy.__module__ = "__main__"
     return copy
@@ -200,7 +200,7 @@ _received: dict[int, Any] = {}
 
 
 def run(packed, parent, index):
-    """What becomes of one task of a packed experiment."""
+    """Runs one task of a packed experiment, and returns its `Outcome`."""
     if threading.current_thread() is not threading.main_thread():
         return child.run(packed, index)
     number = zlib.crc32(packed)
@@ -223,7 +223,7 @@ def _unpacked(packed):
 
 
 def end_with(parent):
-    """Ends this process when its parent is gone: nobody waits for what it does."""
+    """Ends this process when its parent is gone, since nobody waits for its result."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

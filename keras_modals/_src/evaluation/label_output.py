@@ -1,4 +1,4 @@
-"""The output of a model that is compared, of one or of several."""
+"""The output of a model that is compared."""
 
 import dataclasses
 
@@ -11,11 +11,11 @@ from keras_modals._src.training.outputs import Outputs, by_output, output_names
 
 @dataclasses.dataclass(frozen=True)
 class LabelOutput:
-    """Picks what belongs to one of a model's outputs.
+    """Selects one of a model's outputs, and what belongs to it.
 
     Attributes:
-        names: Those of all outputs.
-        name: The output's own.
+        names: The names of all outputs.
+        name: The name of the selected output.
     """
 
     names: tuple = ("output",)
@@ -23,11 +23,14 @@ class LabelOutput:
 
     @classmethod
     def of_model(cls, model, name=None):
-        """That of a Functional or Sequential model; its only one without a name."""
+        """Creates it for a Functional or Sequential model.
+
+        `name` is optional if the model has only one output.
+        """
         names = output_names(plain(model))
         if len(names) > 1 and name is None:
             raise ValueError(
-                "The model has several outputs: say whose labels are compared with "
+                "The model has several outputs. Select the one to compare with "
                 f"`label_output`. Expected one of {names}. Received: label_output=None"
             )
         if name is not None and name not in names:
@@ -39,17 +42,17 @@ class LabelOutput:
 
     @property
     def is_only(self):
-        """Whether there is no other."""
+        """Whether it is the only output."""
         return len(self.names) == 1
 
     def of(self, structure):
-        """The entry of a structure of targets, or of outputs."""
+        """Returns the entry for this output in a structure of targets or outputs."""
         return (
             structure if self.is_only else by_output(structure, self.names)[self.name]
         )
 
     def losses(self, model):
-        """The losses that a model is compiled with for this output."""
+        """Returns the losses that a model is compiled with for this output."""
         if self.is_only:
             return keras.tree.flatten(model.loss)
         outputs = Outputs(list(self.names), self.name, [])
@@ -57,10 +60,10 @@ class LabelOutput:
         return outputs.losses[self.name]
 
     def log(self, name):
-        """The name in the logs of one of this output's metrics, or of its loss."""
+        """Returns the name in the logs of this output's metric or loss."""
         return name if self.is_only else f"{self.name}_{name}"
 
     def check_is_only(self):
-        """Raises `NotApplicableError` where there are others."""
+        """Raises `NotApplicableError` if there are other outputs."""
         if not self.is_only:
             raise NotApplicableError("needs a model with one output")

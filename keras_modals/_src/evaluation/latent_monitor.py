@@ -6,26 +6,26 @@ from keras_modals._src.evaluation.latents import CLEAN, LatentProbe
 
 
 class LatentMonitor(keras.callbacks.Callback):
-    """Watches the classes in the latent space while a `ModalsModel` trains.
+    """Monitors the classes in the latent space while a `ModalsModel` trains.
 
-    After each epoch, on some labelled samples:
+    After each epoch, it measures for some labeled samples:
 
-    - the *spread* of each class, the root of the mean squared distance of its latents
-      from their mean;
-    - its *drift*, how far that mean moved since the epoch before, in spreads;
-    - the share of its latents that are *relabelled*: in which the head sees another
-      class once an operation has moved them. A move that preserves labels has a share
-      near zero, one with no effect, too; `class_mixing` moves the label along and has a
-      share of its own.
+    - the *spread* of each class: the root mean squared distance of its latents from
+      their mean;
+    - the *drift* of each class: the distance that this mean moved since the previous
+      epoch, in units of the spread;
+    - the share of its latents that are *relabeled*: those for which the head predicts
+      another class after an operation has moved them. The share is near zero for moves
+      that preserve labels, and for moves without effect. `class_mixing` mixes the
+      label, too, and has its own share.
 
-    The means over classes go into the logs, so that whatever comes after this callback
-    in `callbacks` has them: `keras.callbacks.TensorBoard` writes them as scalars,
-    `CSVLogger` and the history `fit` returns have them too. They are `val_spread`,
-    `val_drift` (from the second epoch on) and, for each operation,
-    `val_relabelled_<operation>`.
+    The means over classes are added to the logs, for the history and for all callbacks
+    that come later in `callbacks`, such as `keras.callbacks.TensorBoard` and
+    `CSVLogger`. Their names are `val_spread`, `val_drift` (from the second epoch on)
+    and, for each operation, `val_relabelled_<operation>`.
 
     Args:
-        x, y: Samples to watch, usually the validation data. A few hundred are enough.
+        x, y: Samples to monitor, usually the validation data. A few hundred are enough.
         operations: Dict from names of operations to magnitudes. Defaults to those of
             the model's policy, each with its largest magnitude.
         batch_size: Integer, of the forward pass. Defaults to `500`.
@@ -59,7 +59,7 @@ class LatentMonitor(keras.callbacks.Callback):
         self._centers = None
 
     def __getstate__(self):
-        # Plain data, with which a member of a population goes on.
+        # Plain data, so that a member of a population can resume with it.
         state = {n: value for n, value in vars(self).items() if n != "_probe"}
         state["frame"] = self.frame.to_dict("list")
         if self._centers is not None:

@@ -1,4 +1,4 @@
-"""A model's latents, clean and moved, and what its head says of them."""
+"""A model's latents, clean and moved, and the predictions of its head."""
 
 import keras
 import numpy as np
@@ -17,11 +17,11 @@ CLEAN = "none"
 
 
 def latents_dataframe(model, x, y, operations=None, batch_size=500):
-    """A model's latents of some samples, and where operations move them.
+    """Returns the latents of samples, and where operations move them.
 
-    The model is left as it is. Operations look up what its class memory holds, so it
-    should have been trained; where its policy is `class_mixing` alone, which needs no
-    memory, other operations look up these samples' own latents.
+    The model is not changed. Operations read its class memory, so train the model
+    first. If the model has no class memory, as with a policy of `class_mixing` alone,
+    operations use the latents of the given samples instead.
 
     Args:
         model: A compiled `ModalsModel`.
@@ -33,8 +33,8 @@ def latents_dataframe(model, x, y, operations=None, batch_size=500):
     Returns:
         A pandas DataFrame with a row for each sample and operation. Its columns are
         `sample`, an index; `label`; `operation`, `"none"` for the clean latent;
-        `predicted`, the class that the head sees in it; and the features, `z0`, `z1`
-        and so on.
+        `predicted`, the class that the head predicts; and the features, `z0`, `z1` and
+        so on.
 
     Example:
 
@@ -54,7 +54,7 @@ def latents_dataframe(model, x, y, operations=None, batch_size=500):
 
 
 class LatentProbe:
-    """The encoder of a model that is being trained, and a copy of its head.
+    """The encoder of a model in training, and a copy of its head.
 
     Args:
         model: A compiled `ModalsModel`.
@@ -66,8 +66,8 @@ class LatentProbe:
         self.layer = model.latent_augmentation
         if self.layer.num_classes is None or self.layer.labels.per_position:
             raise ValueError(
-                "Latents are told apart by their classes: labels must be one class "
-                "for each sample. "
+                "Comparing latents by class needs labels with one class for each "
+                "sample. "
                 f"Received: a model with labels={self.layer.labels}"
             )
         self.batch_size = batch_size
@@ -75,7 +75,7 @@ class LatentProbe:
         self.encoder = keras.Model(plain(model).input, tensors)
 
     def frame(self, x, y, operations=None):
-        """As `latents_dataframe`, with what the model is now."""
+        """Like `latents_dataframe`, for the current weights of the model."""
         if operations is None:
             operations = {
                 name: max(magnitude for _, magnitude in pairs)

@@ -1,7 +1,7 @@
-"""What a comparison compares: ways to train a model on few samples.
+"""The methods of a comparison: ways to train a model on few samples.
 
 A method is a `fn(trial, model, **setting)` that trains a compiled model and returns the
-one to test, with a small grid of settings to choose from on validation data.
+model to test. Its small grid of settings is searched on validation data.
 """
 
 import dataclasses
@@ -31,15 +31,16 @@ from keras_modals._src.policies.policy import Policy
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A way to train.
+    """A way to train a model, for `compare`.
 
     Attributes:
-        train: `fn(trial, model, **setting)`: trains the compiled `model` by
-            `trial.fit` and returns the model to test. Raises `NotApplicableError` where
-            it makes no sense.
-        grid: The settings to choose from on validation data, dicts of keyword
+        train: `fn(trial, model, **setting)` that trains the compiled `model` with
+            `trial.fit` and returns the model to test. It raises `NotApplicableError` if
+            the method does not apply.
+        grid: Tuple of settings to choose from on validation data, dicts of keyword
             arguments.
-        trainings: About how many plain trainings a run takes, to say how long it will.
+        trainings: Integer, the approximate cost of a run in plain trainings, for the
+            estimate of the total time.
     """
 
     train: Callable[..., Any]
@@ -48,25 +49,25 @@ class Method:
 
 
 def grid(**values):
-    """One setting for each value of one argument."""
+    """Returns one setting for each value of one argument."""
     ((name, options),) = values.items()
     return tuple({name: option} for option in options)
 
 
-#: What every `LatentAugmentation` without moves is: the identity.
+#: Arguments that turn `LatentAugmentation` into the identity.
 STILL = {"policy": Policy.zero(repeats=1), "num_views": 1}
-#: Mixes what has no label, and nothing else.
+#: Mixes unlabeled samples only.
 UNMIXED = Policy({"class_mixing": (0.0, 0.5)}, operation_counts=(0.0, 1.0))
-#: Of the rivals that mix: the papers' shares, and a larger learning rate as well.
+#: Settings of the mixup methods: the papers' shares, with one or two learning rates.
 _SHARES = tuple(
     {"alpha": alpha, "learning_rate": factor}
     for alpha in (0.2, 1.0)
     for factor in (1.0, 2.0)
 )
 
-#: What to choose among on validation data: the defaults, with a clean view of every
-#: sample beside the mixed one, at the input alone, with dropout and triplets beside the
-#: mixing, and with twice the learning rate.
+#: Recipes to choose from on validation data: the defaults, a clean view of every sample
+#: in addition to the mixed one, mixing at the input only, dropout and triplets in
+#: addition to mixing, and twice the learning rate.
 RECIPES: tuple[dict, ...] = (
     {},
     {"num_views": 2},
@@ -77,7 +78,7 @@ RECIPES: tuple[dict, ...] = (
 
 _MIXING = latents()
 
-#: Name to `Method`, of everything that `compare` knows.
+#: Dict from names to `Method`s: all methods of `compare`.
 METHODS = {
     "none": Method(none),
     "label smoothing": Method(label_smoothing, grid(smoothing=(0.1, 0.2))),
@@ -85,7 +86,7 @@ METHODS = {
     "mixup": Method(mixup, _SHARES),
     "dropout": Method(latents(**STILL), grid(dropout=(0.3, 0.6))),
     "manifold mixup": Method(manifold_mixup, _SHARES),
-    # The Gaussian's widths, in standard deviations of the targets.
+    # Widths of the Gaussian kernel, in standard deviations of the targets.
     "C-Mixup": Method(c_mixup, grid(bandwidth=(0.1, 0.3, 1.0))),
     "class weights": Method(class_weights),
     "oversampling": Method(oversampling),

@@ -1,4 +1,4 @@
-"""Mixing with another sample, as in the papers on mixup."""
+"""Mixup, manifold mixup and C-Mixup."""
 
 import dataclasses
 import functools
@@ -15,10 +15,10 @@ from keras_modals._src.policies.policy import Policy
 
 @dataclasses.dataclass(frozen=True)
 class BetaMixing(Mixing):
-    """Mixing with a share that is Beta distributed, as in the papers on mixup.
+    """Mixing with a Beta-distributed share, as in the papers on mixup.
 
     Args:
-        alpha: Positive float, both parameters of the distribution.
+        alpha: Positive float, both parameters of the Beta distribution.
     """
 
     name: ClassVar[str] = "beta_mixing"
@@ -26,7 +26,7 @@ class BetaMixing(Mixing):
     alpha: float = 1.0
 
     def share(self, magnitude, uniform):
-        # Its quantiles, as a polyline.
+        # Interpolates the quantiles linearly.
         last = len(_quantiles(self.alpha)) - 1
         place = uniform * last
         low = ops.floor(place)
@@ -43,20 +43,20 @@ def _quantiles(alpha, size=1025):
 
 
 def mixup(trial, model, alpha, learning_rate=1.0):
-    """Mixes inputs, or the embeddings of token numbers, and labels of two samples
+    """Mixes the inputs, or the embeddings of tokens, and the labels of two samples
     (Zhang et al., 2018)."""
     return _beta_mixed(trial, model, "input", learning_rate, alpha=alpha)
 
 
 def manifold_mixup(trial, model, alpha, learning_rate=1.0):
-    """The same at a depth drawn for each step (Verma et al., 2019)."""
+    """Mixup at a depth drawn for each step (Verma et al., 2019)."""
     layer = trial.layer or "auto"
     return _beta_mixed(trial, model, layer, learning_rate, alpha=alpha)
 
 
 def c_mixup(trial, model, bandwidth, alpha=2.0, learning_rate=1.0):
-    """Mixes inputs and targets with those of samples whose targets are near, by a
-    Gaussian kernel (Yao et al., 2022)."""
+    """Mixup of samples with similar targets, drawn by a Gaussian kernel (Yao et al.,
+    2022)."""
     if not trial.kind.has_numbers:
         raise NotApplicableError("needs targets that are numbers")
     arguments = {"partners": "near", "bandwidth": bandwidth, "alpha": alpha}

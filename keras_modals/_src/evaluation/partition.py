@@ -1,19 +1,19 @@
-"""Indices of training, validation and test samples, with in proportion what matters."""
+"""Stratified splits into training, validation and test samples."""
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-#: Strata of numbers, where there are samples enough.
+#: The number of strata for numbers, if there are enough samples.
 MAX_BINS = 10
 
 
 def by_strata(samples, strata, shares, seed):
-    """A random split with every stratum in proportion.
+    """Splits samples at random, stratified.
 
     Args:
-        samples: Integer, how many there are.
-        strata: `(samples,)`, or `None` for one stratum.
-        shares: Those of validation and test samples.
+        samples: Integer, the number of samples.
+        strata: `(samples,)`, or `None` for a single stratum.
+        shares: Pair of floats, the shares of validation and test samples.
         seed: Integer.
 
     Returns:
@@ -32,9 +32,12 @@ def by_strata(samples, strata, shares, seed):
 
 
 def quantile_bins(numbers, shares):
-    """The bin of each of `(samples, columns)` numbers by the mean of its columns, each
-    in units of its deviation; as many equal bins as leave two samples of each in every
-    part. `None` where these are too few."""
+    """Assigns `(samples, columns)` numbers to quantile bins.
+
+    Rows are ranked by the mean of their columns, each in units of its standard
+    deviation. The number of bins leaves two samples of each bin in every part. Returns
+    `None` if there are too few samples.
+    """
     least = min(*shares, 1 - sum(shares))
     bins = min(MAX_BINS, int(len(numbers) * least / 2))
     if bins < 2:
@@ -46,12 +49,13 @@ def quantile_bins(numbers, shares):
 
 
 def by_labels(present, shares, seed):
-    """A split of samples with several labels, each of which is in proportion: iterative
-    stratification. The rarest label goes first, each of its samples to the part that
-    lacks most of it.
+    """Splits samples with several labels by iterative stratification.
+
+    Labels are handled from the rarest to the most frequent. Each sample goes to the
+    part that lacks most samples with the label.
 
     Args:
-        present: Booleans `(samples, labels)`, which labels a sample has.
+        present: Booleans `(samples, labels)`, the labels of each sample.
         shares, seed: As in `by_strata`.
 
     Returns:
@@ -80,7 +84,7 @@ def by_labels(present, shares, seed):
     others = rng.permutation(np.flatnonzero(part < 0))
     needed = np.maximum(lacks_samples, 0)
     if len(others):
-        # They fill up the parts.
+        # Samples without labels fill up the parts.
         ends = np.round(np.cumsum(needed)[:2] * len(others) / needed.sum()).astype(int)
         for number, members in enumerate(np.split(others, ends)):
             part[members] = number

@@ -10,12 +10,12 @@ from keras_modals._src.status_line import StatusLine, format_duration
 
 
 class Progress:
-    """How far a comparison is: one line, or a line for each run.
+    """Shows the progress of a comparison, in one line or in one line for each run.
 
     Args:
         experiment: The `Experiment`.
-        metric: What is compared.
-        n_jobs: Integer, how many runs there are at once.
+        metric: String, the metric to compare.
+        n_jobs: Integer, the number of parallel runs.
         verbose: 0, 1, 2 or `"auto"`, as in `compare`.
     """
 
@@ -23,7 +23,7 @@ class Progress:
         self._experiment, self._metric, self._n_jobs = experiment, metric, n_jobs
         self._verbose = 1 if verbose == "auto" else verbose
         self._line = StatusLine()
-        # Engines may begin runs in a thread of their own.
+        # Backends of joblib may start runs from their own thread.
         self._lock = threading.Lock()
         self._done = self._total = 0
         self._running: list = []
@@ -31,10 +31,10 @@ class Progress:
         self._scores: dict[int, dict[str, float]] = {}
 
     def begin(self, groups):
-        """Says how many trainings there are, before the first one.
+        """Prints the number of trainings, and the estimated time, before the first.
 
         Args:
-            groups: List of lists of tasks that are trained at once.
+            groups: List of lists of tasks. The tasks in a list share a training.
         """
         tasks = [task for tasks in groups for task in tasks]
         self._total = len(tasks)
@@ -46,19 +46,19 @@ class Progress:
             if estimate is not None:
                 steps, seconds = estimate
                 duration = format_duration(seconds * trainings / self._n_jobs)
-                about = f": about {duration}"
+                about = f", about {duration}"
             number = len({task.method for task in tasks})
             seeds = len({task.seed for task in tasks})
             each = self._experiment.epochs
             self._print(
-                f"{_counted(trainings, 'training')} of {_counted(each, 'epoch')}, of "
-                f"{_counted(number, 'method')} with {_counted(seeds, 'seed')}{about}"
+                f"{_counted(trainings, 'training')} of {_counted(each, 'epoch')}: "
+                f"{_counted(number, 'method')}, {_counted(seeds, 'seed')}{about}"
             )
             if estimate is not None and steps < 3 * DEFAULT_WARMUP:
                 self._print(
                     f"Each training has {_counted(steps, 'step')}, and augmentation "
-                    f"warms up for {DEFAULT_WARMUP}: with more `epochs` you will see "
-                    "more of what it does"
+                    f"warms up for {DEFAULT_WARMUP}: increase `epochs` to see its "
+                    "full effect"
                 )
         self._start = time.monotonic()
 
@@ -94,10 +94,10 @@ class Progress:
         if self._done:
             parts.append(f"{self._left()} left")
         if leader := self._leader():
-            parts.append(f"ahead on validation data: {leader}")
+            parts.append(f"leading on validation data: {leader}")
         if self._running:
             runs = [f"{task.run} (seed {task.seed})" for task in self._running]
-            parts.append(f"now {' and '.join(runs)}")
+            parts.append(f"running {' and '.join(runs)}")
         self._line.write(", ".join(parts), ends=self._done == self._total)
 
     def _print(self, text):
@@ -108,7 +108,8 @@ class Progress:
         return format_duration(each * (self._total - self._done))
 
     def _leader(self):
-        """The method that is best on validation samples of the seeds that all have."""
+        """The best method on validation samples, over the seeds that all methods
+        finished."""
         methods = {method for best in self._scores.values() for method in best}
         whole = [best for best in self._scores.values() if set(best) == methods]
         if len(methods) < 2 or not whole:

@@ -1,18 +1,19 @@
-"""How rare the labels of samples are, and what follows for training."""
+"""Sample weights and oversampling by the rarity of labels."""
 
 import numpy as np
 
 
 def weights_of(present):
-    """A weight for each sample: the mean, over the labels that it has, of how rare they
-    are, by inverse frequency. With one label each, these are the weights of classes.
+    """Computes a weight for each sample: the mean inverse frequency of its labels.
+
+    With one label for each sample, these are the usual class weights.
 
     Args:
-        present: Booleans `(samples, labels)`, which labels a sample has. One that has
-            none weighs nothing.
+        present: Booleans `(samples, labels)`, the labels of each sample. A sample
+            without labels has weight 0.
 
     Returns:
-        `(samples,)`, of which the mean is 1 among samples with a label.
+        `(samples,)`, with a mean of 1 over the samples with a label.
     """
     counts = present.sum(axis=0)
     inverse = np.where(counts > 0, 1 / np.maximum(counts, 1), 0.0)
@@ -22,13 +23,15 @@ def weights_of(present):
 
 
 def repeats(present, rng):
-    """Indices of samples, each as often as the rarest of its labels asks for: the root
-    of how many times as frequent the most frequent label is. That is repeat factor
-    sampling, of which the threshold is the frequency of the most frequent label.
+    """Returns indices of samples for repeat factor sampling.
+
+    The repeat factor of a sample depends on its rarest label: it is the square root of
+    the ratio between the frequency of the most frequent label and that of the rarest.
+    So the threshold is the frequency of the most frequent label.
 
     Args:
-        present: As in `weights_of`. A sample that has no label is there once.
-        rng: A NumPy generator, for what is left of a sample after whole times.
+        present: As in `weights_of`. A sample without labels appears once.
+        rng: A NumPy generator, for the fractional part of the repeat factors.
 
     Reference:
 

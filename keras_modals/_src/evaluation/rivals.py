@@ -1,4 +1,4 @@
-"""Ways to train without latents."""
+"""Methods that do not use latents."""
 
 import keras
 import numpy as np
@@ -41,10 +41,11 @@ def label_smoothing(trial, model, smoothing):
 
 
 def input_noise(trial, model, deviation):
-    """Gaussian noise on inputs, in units of the standard deviation of all of them."""
+    """Adds Gaussian noise to inputs, in units of the standard deviation of all
+    values."""
     trial.kind.output.check_is_only()
     if preprocessor_of(model) is not None:
-        raise NotApplicableError("needs inputs that no preprocessor makes")
+        raise NotApplicableError("needs a model without a preprocessor")
     scales = keras.tree.map_structure(_deviation, trial.continuous_inputs)
     inputs = keras.tree.map_structure(
         lambda tensor: keras.Input(tensor.shape[1:], dtype=tensor.dtype),
@@ -52,7 +53,7 @@ def input_noise(trial, model, deviation):
     )
 
     def noise(tensor, scale):
-        # `GaussianNoise` takes deviations up to 1.
+        # `GaussianNoise` accepts deviations up to 1.
         tensor = keras.layers.Rescaling(1 / scale)(tensor)
         tensor = keras.layers.GaussianNoise(deviation)(tensor)
         return keras.layers.Rescaling(scale)(tensor)
@@ -68,7 +69,7 @@ def _deviation(array):
 
 
 def class_weights(trial, model):
-    """Weighs what is rare more in the loss."""
+    """Gives rare classes or labels a larger weight in the loss."""
     trial.kind.output.check_is_only()
     if is_loader(trial.train):
         raise NotApplicableError("needs data other than a `DataLoader`")
@@ -79,7 +80,7 @@ def class_weights(trial, model):
 
 
 def oversampling(trial, model):
-    """Repeats samples that have what is rare."""
+    """Repeats samples of rare classes or labels."""
     rng = np.random.default_rng(trial.seed)
     x, y = trial.arrays
     chosen = trial.kind.repeated(trial.targets, rng)
@@ -87,7 +88,7 @@ def oversampling(trial, model):
 
 
 def smote(trial, model):
-    """Adds points between neighbours of rare classes (Chawla et al., 2002)."""
+    """Adds points between neighbors of rare classes (Chawla et al., 2002)."""
     trial.kind.output.check_is_only()
     from imblearn.over_sampling import SMOTE
 
@@ -95,7 +96,7 @@ def smote(trial, model):
     if keras.tree.is_nested(x) or np.asarray(x).ndim != 2:
         raise NotApplicableError("needs one input of rank 2, a table")
     if labels.min() < 0:
-        raise NotApplicableError("needs a class of every sample")
+        raise NotApplicableError("needs a class for every sample")
     least = np.bincount(labels)[np.unique(labels)].min()
     if least < 2:
         raise NotApplicableError("needs two samples of every class")

@@ -1,4 +1,4 @@
-"""Which runs of a comparison are left, and what became of the others."""
+"""Tracks which runs of a comparison are left, and the outcomes of the others."""
 
 import warnings
 
@@ -6,21 +6,22 @@ from keras_modals._src.evaluation.runs import TEST_SAMPLES
 
 
 class RunQueue:
-    """The runs of an experiment, in their order.
+    """The runs of an experiment, in order.
 
-    Runs that are the same, of two methods that share a setting, are trained once.
+    If two methods share a setting, the run is trained once.
 
     Args:
         experiment: An `Experiment`.
         finished: Set of pairs of run and seed that need no training.
-        tests: Dict from seeds to the numbers of their test samples, as far as known.
+        tests: Dict from seeds to the numbers that identify their test samples, as far
+            as known.
         progress: A `Progress`.
     """
 
     def __init__(self, experiment, finished, tests, progress):
         self._progress, self._tests = progress, tests
         self._ran = {run.partition("(")[0] for run, _ in finished}
-        # By method why, and with which seed, it first had no run.
+        # Dict from methods to the reason and seed of their first missing run.
         self._reasons: dict[str, tuple] = {}
         alike: dict[tuple, list[int]] = {}
         for index, task in enumerate(experiment.tasks):
@@ -28,7 +29,7 @@ class RunQueue:
                 key = task.seed, experiment.methods[task.method].train
                 key = *key, *sorted((name, repr(v)) for name, v in task.setting.items())
                 alike.setdefault(key, []).append(index)
-        # By the index that is trained, all tasks that its run is of.
+        # Dict from the index that is trained to all tasks that share its run.
         self._tasks = {
             indices[0]: [experiment.tasks[index] for index in indices]
             for indices in alike.values()
@@ -36,18 +37,21 @@ class RunQueue:
 
     @property
     def skipped(self):
-        """Dict from methods to why they have no run, or not all."""
+        """Dict from methods to the reasons why runs are missing."""
         return {name: self._reason(name) for name in self._reasons}
 
     def started(self):
-        """Yields the indices of the runs to train, when they begin."""
+        """Yields the indices of the runs to train, as they start."""
         self._progress.begin(list(self._tasks.values()))
         for index, tasks in self._tasks.items():
             self._progress.start(tasks[0])
             yield index
 
     def ended(self, index, outcome):
-        """The tasks that an outcome has the values of; none where there was no run."""
+        """Records an outcome, and returns the tasks that its values belong to.
+
+        Returns an empty list if there was no run.
+        """
         tasks = self._tasks[index]
         if outcome.values is None:
             for task in tasks:
@@ -62,10 +66,10 @@ class RunQueue:
     def _check_tests(self, seed, number):
         if self._tests.setdefault(seed, number) != number:
             raise ValueError(
-                "All methods are judged by the same test samples of a seed, and the "
-                "data gave other ones than before: let a function of the seed return "
-                "the same each time, and split a dataset before it is shuffled, or "
-                "shuffle it with `reshuffle_each_iteration=False`. "
+                "With the same seed, all methods must use the same test samples, but "
+                "the data returned different ones. Make sure that a function of the "
+                "seed returns the same data each time. Split a dataset before it is "
+                "shuffled, or shuffle it with `reshuffle_each_iteration=False`. "
                 f"Received: other test samples with seed {seed}"
             )
 

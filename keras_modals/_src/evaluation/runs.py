@@ -1,4 +1,4 @@
-"""The runs of a comparison, stored as they finish."""
+"""Stores the runs of a comparison as they finish."""
 
 import codecs
 import csv
@@ -13,20 +13,22 @@ from keras_modals._src.arguments import shown
 from keras_modals._src.evaluation.scores import OF_TARGETS
 
 COLUMNS = ("dataset", "method", "seed", "split", "metric", "value")
-#: Under this metric of the test split: test samples per training sample.
+#: Metric of the test split: the number of test samples per training sample.
 TEST_TO_TRAIN = "test_to_train"
-#: Under this metric of the test split: a number for the test samples.
+#: Metric of the test split: a number that identifies the test samples.
 TEST_SAMPLES = "test_samples"
-#: Under this metric of the training split: a number for the settings of the call.
+#: Metric of the training split: a number that identifies the settings of the call.
 SETTINGS = "settings"
 
-#: Ends a line that was cut: it has too many fields for a row.
+#: Ends a truncated line, which then has too many fields for a row.
 _CUT = "," * len(COLUMNS) + "\n"
 _HEADER = ",".join(COLUMNS) + "\n"
 
 
 class RunFile:
-    """Runs, appended to a CSV file as they finish. Several processes may share it.
+    """A CSV file to which runs are appended as they finish.
+
+    Several processes may share it.
 
     Args:
         path: Path of the file, or `None` to keep the runs in memory.
@@ -38,12 +40,18 @@ class RunFile:
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists():
-                # What is no file of runs stays as it is.
+                # Raises an error before it changes a file that has no runs.
                 read_runs(self.path)
             _append(self.path)
 
     def append(self, dataset, method, seed, values):
-        """Adds one run. `values` maps (split, metric) to a number."""
+        """Appends a run.
+
+        Args:
+            dataset, method: Strings.
+            seed: Integer.
+            values: Dict from (split, metric) to numbers.
+        """
         rows = [
             (dataset, method, seed, split, metric, _rounded(metric, value))
             for (split, metric), value in values.items()
@@ -56,12 +64,12 @@ class RunFile:
         _append(self.path, text.getvalue())
 
     def finished(self, dataset, needed=(("train", SETTINGS),)):
-        """Which runs of a data set are whole: pairs of method and seed.
+        """Returns the complete runs of a data set, as pairs of method and seed.
 
         Args:
             dataset: String.
-            needed: The (split, metric) that a whole run has. Defaults to the settings,
-                which `compare` writes last.
+            needed: The pairs (split, metric) that a complete run has. Defaults to the
+                settings, which `compare` writes last.
         """
         runs = self.read()
         runs = runs[runs["dataset"] == dataset]
@@ -70,7 +78,7 @@ class RunFile:
         return {pair for pair in pairs if all((*pair, *n) in rows for n in needed)}
 
     def values(self, dataset, split, metric, finished):
-        """Dict from seeds to a value of their finished runs, one of each."""
+        """Returns a dict from seeds to the value of one of their finished runs."""
         runs = self.read()
         runs = runs[(runs["dataset"] == dataset) & (runs["split"] == split)]
         runs = runs[runs["metric"] == metric]
@@ -84,21 +92,22 @@ class RunFile:
 
 
 def _rounded(metric, value):
-    """Six decimals, but for what is in a unit that may be small."""
+    """Rounds to six decimals, except for scores in units of the target, which may be
+    small."""
     return float(value) if metric in OF_TARGETS else round(float(value), 6)
 
 
 def read_runs(path):
-    """The runs in a file.
+    """Reads the runs from a file.
 
-    Lines that were cut are left out. A run that was cut and trained again counts as it
-    was written last.
+    Truncated lines are left out. If a run was written again, the last values count.
 
     Raises:
-        ValueError: With path and line, for what `RunFile` does not write.
+        ValueError: If `RunFile` cannot have written a line. The message has the path
+            and the line.
     """
     content = pathlib.Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
-    # What follows the last end of a line was cut, or is just being written.
+    # The last part is a truncated line, or is still being written.
     *lines, last = content.split(b"\n")
     if not lines and _HEADER.encode().startswith(last):
         return pd.DataFrame([], columns=COLUMNS)
@@ -112,7 +121,7 @@ def read_runs(path):
     runs = {}
     for number, line in enumerate(lines[1:], start=2):
         fields = _fields(line)
-        # Others were cut, or joined with what followed. Files may be joined, too.
+        # Skip truncated lines, and headers in the middle of concatenated files.
         if len(fields) == len(COLUMNS) and fields != COLUMNS:
             *row, value = _row(fields, line, f"{path}, line {number}")
             runs[tuple(row)] = value
@@ -124,7 +133,7 @@ def _fields(line):
     try:
         return tuple(next(csv.reader([text])))
     except csv.Error:
-        # A block of bytes that is too long for a field.
+        # Bytes that are too long for a field.
         return ()
 
 
@@ -138,20 +147,22 @@ def _row(fields, line, where):
     except ValueError:
         raise ValueError(
             f"{where}: expected UTF-8, with numbers as seed and value. Delete the "
-            "line, after which `compare` trains its run again, or use another `path`. "
+            "line, and `compare` will train its run again, or use another `path`. "
             f"Received: {shown(line)}"
         ) from None
 
 
 def _append(path, text=""):
-    """Adds lines by one write: those of processes that share a file do not mix. Starts
-    a file with its first line, and ends a line that was cut."""
+    """Appends lines in a single write, so that lines of several processes do not mix.
+
+    Adds the header to a new file, and ends a truncated line.
+    """
     is_new = not path.exists()
     with path.open("ab+", buffering=0) as file:
         start = _unwritten(file)
         if start and not is_new:
             time.sleep(0.2)
-            # Otherwise another process was writing, its first line or a run.
+            # Another process may have been writing the header or a run.
             start = _unwritten(file)
         data = (start + text).encode()
         while data:
@@ -159,7 +170,7 @@ def _append(path, text=""):
 
 
 def _unwritten(file):
-    """What has to be written before a new line can be."""
+    """Returns the text that must be written before a new line."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - len(_HEADER)))
     end = file.read().decode("utf-8", "replace")

@@ -1,5 +1,5 @@
-"""Samples: a pair of arrays, inputs and targets, or a dataset that gives batches of
-such and is not held in memory."""
+"""Samples: a pair of arrays, inputs and targets, or a dataset of batches of such pairs,
+which is not held in memory."""
 
 import zlib
 from typing import Any
@@ -10,12 +10,12 @@ import numpy as np
 from keras_modals._src.data.sources import batches_of, length_of, to_numpy
 from keras_modals._src.evaluation.errors import NotApplicableError
 
-#: Where datasets come from that Keras's `fit` takes.
+#: The libraries whose datasets Keras's `fit` accepts.
 _LIBRARIES = ("tensorflow.", "torch.utils.data.")
 
 
 def is_dataset(value):
-    """Whether a value gives batches, and can be iterated over again and again."""
+    """Whether a value yields batches and can be iterated over repeatedly."""
     if isinstance(value, keras.utils.PyDataset):
         return True
     modules = [each.__module__ + "." for each in type(value).__mro__]
@@ -25,7 +25,7 @@ def is_dataset(value):
 
 
 def shuffles_itself(dataset):
-    """Whether the order of a dataset's batches is its own, not Keras's to draw."""
+    """Whether a dataset determines the order of its batches itself, not Keras."""
     if isinstance(dataset, MappedTargets):
         return shuffles_itself(dataset.dataset)
     return not isinstance(dataset, keras.utils.PyDataset)
@@ -35,12 +35,12 @@ def is_endless(dataset):
     """Whether a dataset has no last batch."""
     if isinstance(dataset, keras.utils.PyDataset):
         return dataset.num_batches is None
-    # TensorFlow's number for it.
+    # TensorFlow's value for an infinite dataset.
     return hasattr(dataset, "cardinality") and int(dataset.cardinality()) == -1
 
 
 def is_loader(dataset):
-    """Whether a dataset is a `DataLoader` of PyTorch."""
+    """Whether a dataset is a PyTorch `DataLoader`."""
     return any(
         each.__module__.startswith("torch.utils.data") and each.__name__ == "DataLoader"
         for each in type(dataset).__mro__
@@ -48,20 +48,23 @@ def is_loader(dataset):
 
 
 def first_targets(dataset):
-    """The targets of its first batch."""
+    """Returns the targets of the first batch."""
     for batch in batches_of(dataset):
         targets = keras.utils.unpack_x_y_sample_weight(batch)[1]
         if targets is None:
             raise ValueError(
                 "Expected a dataset of batches `(x, y)`, inputs and targets. "
-                f"Received: one of inputs alone, {dataset!r}"
+                f"Received: a dataset of inputs only, {dataset!r}"
             )
         return targets
     raise ValueError(f"The dataset has no batches. Received: {dataset!r}")
 
 
 def targets_of(samples, output):
-    """All targets of a `LabelOutput`, NumPy, which a pass over a dataset collects."""
+    """Returns all targets of a `LabelOutput` as a NumPy array.
+
+    For a dataset, this takes a pass over it.
+    """
     if not is_dataset(samples):
         return np.asarray(output.of(samples[1]))
     batches = map(keras.utils.unpack_x_y_sample_weight, batches_of(samples))
@@ -69,7 +72,10 @@ def targets_of(samples, output):
 
 
 def count_of(samples, output):
-    """How many there are; by its first batch, where a dataset says how many it has."""
+    """Returns the number of samples.
+
+    For a dataset of known length, it is computed from the size of the first batch.
+    """
     length = length_of(samples) if is_dataset(samples) else None
     if length is None:
         return len(targets_of(samples, output))
@@ -77,8 +83,8 @@ def count_of(samples, output):
 
 
 def predicted(model, samples, output):
-    """Targets and predictions of a `LabelOutput`, and a number that samples are known
-    by: of a dataset, in whatever order it gives them."""
+    """Returns targets and predictions of a `LabelOutput`, and a number that identifies
+    the samples. For a dataset, this number does not depend on the order."""
     if not is_dataset(samples):
         predictions = output.of(model.predict(samples[0], batch_size=500, verbose=0))
         return targets_of(samples, output), predictions, checksum(samples)
@@ -93,12 +99,12 @@ def predicted(model, samples, output):
 
 
 def _as_input(leaf):
-    """What a model takes: of another library's tensor, the array."""
+    """Converts a tensor of another library to an array that a model accepts."""
     return leaf if keras.ops.is_tensor(leaf) else to_numpy(leaf)
 
 
 def _number_of_rows(leaf):
-    # Of ragged tensors, all values of the batch.
+    # For ragged tensors, use all values of the batch.
     leaf = to_numpy(getattr(leaf, "flat_values", leaf))
     if leaf.dtype.kind == "O":
         leaf = leaf.astype(str)
@@ -106,7 +112,7 @@ def _number_of_rows(leaf):
 
 
 def checksum(arrays):
-    """A number for the values of arrays, or of a structure of them."""
+    """Returns a checksum of an array, or of a structure of arrays."""
     number = 0
     for array in map(np.asarray, keras.tree.flatten(arrays)):
         if array.dtype.kind == "O":
@@ -117,26 +123,26 @@ def checksum(arrays):
 
 
 def take(inputs, indices):
-    """The samples of an array, or of a structure of arrays."""
+    """Selects samples from an array, or from a structure of arrays."""
     return keras.tree.map_structure(lambda array: np.asarray(array)[indices], inputs)
 
 
-#: How many batches Keras may look at before it trains.
+#: The number of batches that Keras may read before it trains.
 _LOOKED_AT = 4
 
 
 class MappedTargets(keras.utils.PyDataset):
-    """The batches of a dataset with other targets.
+    """Wraps a dataset and replaces its targets.
 
     Args:
-        dataset: A dataset that says how many batches it has.
-        function: `fn(targets)`, of NumPy arrays.
+        dataset: A dataset of known length.
+        function: `fn(targets)` that maps NumPy arrays.
     """
 
     def __init__(self, dataset, function):
         super().__init__()
         if length_of(dataset) is None:
-            raise NotApplicableError("needs a dataset that says how long it is")
+            raise NotApplicableError("needs a dataset of known length")
         self.dataset, self._function = dataset, function
         self._batches = iter(())
         self._position = len(self)
@@ -154,7 +160,7 @@ class MappedTargets(keras.utils.PyDataset):
     def _batch(self, index):
         if not shuffles_itself(self.dataset):
             return self.dataset[index]
-        # Asked for in order, but for the first ones, which Keras looks at before.
+        # Keras requests batches in order, except that it reads the first ones before.
         if index == 0 and self._position == len(self):
             self._batches, self._position = batches_of(self.dataset), 0
             self._first = []

@@ -1,29 +1,31 @@
-"""Scores of predictions: pure functions, and how they are shown."""
+"""Scores of predictions as pure functions, and their units."""
 
 import warnings
 
 import numpy as np
 from sklearn import metrics
 
-#: The scores of which less is better.
+#: The scores for which lower is better.
 ERRORS = ("log_loss", "calibration_error", "rmse", "mae")
 #: The scores in units of the targets.
 OF_TARGETS = ("rmse", "mae")
-#: The units of those that are not shares, which are shown in points, hundredths.
+#: The units of scores that are not shares. Shares are shown in points (hundredths).
 UNITS = {"log_loss": "nats", **dict.fromkeys(OF_TARGETS, "in units of the target")}
-#: Those that are compared where none is asked for, each of its kind of labels.
+#: The default scores for each kind of labels.
 USUAL = ("r2", "mean_iou", "average_precision", "accuracy")
 
 # One class: labels `(n,)` and probabilities `(n, classes)` --------------------------
 
 
 def as_distributions(probabilities):
-    """Rows that are positive and sum to one. One that is not a number counts as no
-    opinion."""
+    """Returns rows that are positive and sum to one.
+
+    Rows with NaN or infinite values are replaced by the uniform distribution.
+    """
     classes = probabilities.shape[1]
     known = np.all(np.isfinite(probabilities), axis=-1, keepdims=True)
     probabilities = np.where(known, probabilities, 1.0 / classes).astype("float64")
-    # Rounded in float32, or in float16, they do not sum to one.
+    # In float32 or float16, the sums are not exactly one.
     probabilities = np.clip(probabilities, 1e-7, None)
     probabilities /= probabilities.sum(-1, keepdims=True)
     return probabilities
@@ -34,9 +36,9 @@ def accuracy(labels, probabilities):
 
 
 def balanced_accuracy(labels, probabilities):
-    """Mean over the classes that occur of the share that is recognized."""
+    """Mean recall over the classes that occur."""
     with warnings.catch_warnings():
-        # A class that is only ever predicted does not count.
+        # A class that is predicted but does not occur does not count.
         warnings.simplefilter("ignore", UserWarning)
         return metrics.balanced_accuracy_score(labels, probabilities.argmax(-1))
 
@@ -70,17 +72,17 @@ def calibration_error(labels, probabilities, bins=15):
 
 
 def r2(targets, predictions):
-    """The share of the variance that is explained, the mean over columns."""
+    """The share of explained variance, averaged over columns."""
     return metrics.r2_score(targets, predictions)
 
 
 def rmse(targets, predictions):
-    """Root mean squared error, the mean over columns."""
+    """Root mean squared error, averaged over columns."""
     return metrics.root_mean_squared_error(targets, predictions)
 
 
 def mae(targets, predictions):
-    """Mean absolute error, the mean over columns."""
+    """Mean absolute error, averaged over columns."""
     return metrics.mean_absolute_error(targets, predictions)
 
 
@@ -88,7 +90,7 @@ def mae(targets, predictions):
 
 
 def average_precision(present, probabilities):
-    """Mean over the labels that some samples have and others have not."""
+    """Average precision, averaged over the labels that only some samples have."""
     varies = present.any(axis=0) & ~present.all(axis=0)
     return _mean_of_labels(
         metrics.average_precision_score, present, probabilities, varies
@@ -96,48 +98,47 @@ def average_precision(present, probabilities):
 
 
 def macro_f1_of_labels(present, probabilities):
-    """Mean over the labels that occur, or are predicted, by a probability of 0.5."""
+    """F1 score, averaged over the labels that occur or are predicted (above 0.5)."""
     predicted = probabilities > 0.5
     occurs = present.any(axis=0) | predicted.any(axis=0)
     return _mean_of_labels(metrics.f1_score, present, predicted, occurs)
 
 
 def micro_f1_of_labels(present, probabilities):
-    """That of all labels together."""
+    """F1 score over all labels together."""
     predicted = probabilities > 0.5
     return metrics.f1_score(present.ravel(), predicted.ravel(), zero_division=0.0)
 
 
 def mean_iou_of_labels(present, probabilities):
-    """Mean, over the labels that occur or are predicted, of intersection over union."""
+    """Intersection over union, averaged over labels that occur or are predicted."""
     predicted = probabilities > 0.5
     occurs = present.any(axis=0) | predicted.any(axis=0)
     return _mean_of_labels(metrics.jaccard_score, present, predicted, occurs)
 
 
 def accuracy_of_labels(present, probabilities):
-    """The share of labels, of all samples, that are right."""
+    """The share of correct labels over all samples."""
     return np.mean(present == (probabilities > 0.5))
 
 
 def log_loss_of_labels(present, probabilities):
-    """Mean negative log-likelihood of a label, in nats."""
+    """Mean negative log-likelihood per label, in nats."""
     return -np.log(np.where(present, probabilities, 1 - probabilities)).mean()
 
 
 def _mean_of_labels(score, present, predicted, chosen):
-    """0 where no label is chosen."""
+    """The mean score over the chosen labels; 0 if none is chosen."""
     columns = np.flatnonzero(chosen)
     scores = [score(present[:, column], predicted[:, column]) for column in columns]
     return np.mean(scores) if scores else 0.0
 
 
-# Of positions ---------------------------------------------------------------------
+# Positions ------------------------------------------------------------------------
 
 
 def mean_iou(labels, probabilities):
-    """Mean, over the classes that occur or are predicted, of intersection over
-    union."""
+    """Intersection over union, averaged over classes that occur or are predicted."""
     return metrics.jaccard_score(
         labels, probabilities.argmax(-1), average="macro", zero_division=0.0
     )

@@ -1,4 +1,4 @@
-"""What the runs of a comparison were trained with, by which a file knows its own."""
+"""The settings of a comparison, by which a file recognizes its runs."""
 
 import json
 import zlib
@@ -14,7 +14,7 @@ from keras_modals._src.evaluation.splits import is_split
 
 
 def settings_of(experiment, data, splits, labels, unlabeled):
-    """Dict of what makes runs those of this call and not of another."""
+    """Returns a dict of the settings that distinguish the runs of this call."""
     settings = {
         "epochs": experiment.epochs,
         "batch_size": experiment.batch_size,
@@ -38,7 +38,8 @@ def settings_of(experiment, data, splits, labels, unlabeled):
 
 
 def _number_of(data):
-    """A number for arrays; of datasets, which are not read for it, the kinds."""
+    """Returns a checksum of arrays. Datasets are not read: their class and length are
+    used instead."""
     parts = data.values() if isinstance(data, Mapping) else [data]
     if any(map(is_dataset, parts)):
         return [
@@ -51,7 +52,7 @@ def _number_of(data):
 
 
 def _plain(value):
-    """A setting of `fit` as JSON; of objects, the kind."""
+    """Converts an argument of `fit` to JSON; an object becomes its class name."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -65,7 +66,7 @@ def _plain(value):
 
 
 def check_settings(file, dataset, settings):
-    """A number for the settings; refuses a file with runs of others."""
+    """Returns a number for the settings, and refuses a file with other ones."""
     number = zlib.crc32(json.dumps(settings, sort_keys=True).encode())
     runs = file.read()
     runs = runs[(runs["dataset"] == dataset) & (runs["metric"] == SETTINGS)]
@@ -73,14 +74,14 @@ def check_settings(file, dataset, settings):
     if 0 < len(others) < len(runs):
         method, seed = others.iloc[0][["method", "seed"]]
         raise ValueError(
-            f"In the file, one run of '{dataset}' has a damaged value of its settings, "
-            "since others have those of this call. Delete the line, after which "
-            f"`compare` trains the run again. Received: path={file.path}, with the "
-            f"line '{dataset},{method},{seed},train,{SETTINGS},...'"
+            f"One run of '{dataset}' in the file has a damaged value of its settings: "
+            "other runs have the settings of this call. Delete the line, and `compare` "
+            f"will train the run again. Received: path={file.path}, with the line "
+            f"'{dataset},{method},{seed},train,{SETTINGS},...'"
         )
     if len(others):
         raise ValueError(
-            f"The file has runs of '{dataset}' that were trained with other settings. "
+            f"The file has runs of '{dataset}' with other settings. "
             "Use another `path`, or another name for `dataset`. "
             f"Received: path={file.path}, settings={settings}"
         )

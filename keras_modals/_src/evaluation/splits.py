@@ -24,8 +24,7 @@ from keras_modals._src.models.hub_task import preprocessor_of
 
 
 def takes_strings(model):
-    """Whether a model may take strings as inputs, or a preprocessor makes its inputs
-    of them."""
+    """Whether a model may take strings as inputs, possibly through a preprocessor."""
     inputs = getattr(model, "inputs", None)
     if preprocessor_of(model) is not None or not inputs:
         # A subclassed model does not say what it takes.
@@ -34,14 +33,15 @@ def takes_strings(model):
 
 
 def make_loader(data, splits, kind, unlabeled=None, *, strings=False):
-    """`fn(seed)` that returns a dict of the three parts, and maybe `"test_id"` and
-    `"unlabeled"`.
+    """Returns `fn(seed)` that returns a dict of the three parts.
+
+    The dict may also have `"test_id"` and `"unlabeled"`.
 
     Args:
-        data, splits: As `check_data` takes them.
+        data, splits: As in `check_data`.
         kind: The `Kind` of the labels, which checks and splits them.
-        unlabeled: Samples without labels, the same for all seeds; `None` for those of
-            the parts.
+        unlabeled: Samples without labels, the same for all seeds; `None` to use those
+            in the parts.
         strings: Boolean, whether the model takes strings.
     """
     more = {} if unlabeled is None else {UNLABELED: texts_as_arrays(unlabeled)}
@@ -79,7 +79,7 @@ def _check_loaded(parts, kind, strings):
     check_parts(parts)
     for part in PARTS:
         samples = parts[part]
-        # Of a dataset the rest is checked when it is scored.
+        # The rest of a dataset is checked when it is scored.
         targets = first_targets(samples) if is_dataset(samples) else samples[1]
         kind.check(to_numpy(_labels(kind, targets)))
     for part in INPUTS:
@@ -90,7 +90,7 @@ def _check_loaded(parts, kind, strings):
 
 
 def _labels(kind, targets):
-    """Of targets those that are compared, one array."""
+    """Returns the targets to compare, one array."""
     labels = kind.output.of(targets)
     if not is_array(labels):
         raise ValueError(ONE_ARRAY + f"Received: data with targets {described(labels)}")
@@ -98,5 +98,5 @@ def _labels(kind, targets):
 
 
 def is_split(data):
-    """Whether `data` come with their test samples."""
+    """Whether `data` is already split into parts."""
     return callable(data) or isinstance(data, Mapping)

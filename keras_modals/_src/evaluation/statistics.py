@@ -1,4 +1,4 @@
-"""Whether paired differences are more than noise."""
+"""Significance tests for paired differences."""
 
 import math
 from collections import namedtuple
@@ -10,18 +10,18 @@ PairedTest = namedtuple("PairedTest", ["mean", "standard_error", "p_value"])
 
 
 def paired_test(differences, test_to_train=0.0):
-    """A two-sided paired t-test; of differences that are all alike, a sign test.
+    """Computes a two-sided paired t-test, or a sign test if all differences are equal.
 
     Args:
         differences: `(n,)`, the difference for each seed.
-        test_to_train: Float, test samples per training sample where every seed has a
-            split of its own. Splits of one data set share samples, so that their
-            scores are correlated and the plain test finds too much; this corrects it.
-            `0` where the test samples are the same for every seed.
+        test_to_train: Float, the number of test samples per training sample if every
+            seed has its own split. Splits of one data set share samples, so their
+            scores are correlated and the plain test has too many false positives; this
+            corrects it. `0` if all seeds share their test samples.
 
     Returns:
-        `PairedTest(mean, standard_error, p_value)`; NaN for what fewer than two
-        differences do not tell.
+        `PairedTest(mean, standard_error, p_value)`. With fewer than two differences,
+        the unknown values are NaN.
 
     Reference:
 
@@ -34,20 +34,20 @@ def paired_test(differences, test_to_train=0.0):
         return PairedTest(mean, np.nan, np.nan)
     error = _deviation(differences) * np.sqrt(1 / count + test_to_train)
     if error == 0:
-        # Few test samples make a few differences alike: no proof that all would be.
+        # With few test samples, a few equal differences do not prove much.
         return PairedTest(mean, 0.0, 1.0 if mean == 0 else 2.0 ** (1 - count))
     p_value = 2 * stats.t.sf(abs(mean / error), count - 1)
     return PairedTest(mean, error, p_value)
 
 
 def _deviation(differences):
-    """The standard deviation, without what scores of six decimals add to none."""
+    """The standard deviation; zero if it is only due to rounding to six decimals."""
     deviation = np.std(differences, ddof=1)
     return 0.0 if deviation < 1e-4 * np.abs(differences).max() else deviation
 
 
 def holm(p_values):
-    """P-values corrected for their number. NaN counts as none and stays NaN.
+    """Corrects p-values for their number. NaN values are not counted and stay NaN.
 
     Reference:
 
@@ -63,9 +63,11 @@ def holm(p_values):
 
 
 def samples_for(differences, test_to_train=0.0, comparisons=1):
-    """How many differences like these `paired_test` would need to tell their mean from
-    zero, eight times of ten, at 5 % after a correction for as many `comparisons`;
-    `None` where no number would do."""
+    """Estimates the number of differences that `paired_test` needs for significance.
+
+    The estimate is for a power of 80 %, at a level of 5 % after the correction for the
+    number of `comparisons`. Returns `None` if no number is enough.
+    """
     if len(differences) < 2:
         return None
     mean, deviation = np.mean(differences), _deviation(differences)
@@ -76,7 +78,7 @@ def samples_for(differences, test_to_train=0.0, comparisons=1):
     probabilities = 1 - 0.025 / comparisons, 0.8
 
     def counts_for(quantiles):
-        # What a split shares with the others does not average out.
+        # The samples that splits share do not average out.
         share = (mean / (quantiles * deviation)) ** 2 - test_to_train
         return 1 / np.maximum(share, 1e-12)
 
@@ -86,5 +88,5 @@ def samples_for(differences, test_to_train=0.0, comparisons=1):
     counts = max(2, int(least)) + np.arange(100)
     quantiles = sum(stats.t.ppf(p, counts - 1) for p in probabilities)
     enough = counts >= counts_for(quantiles)
-    # Where it takes many, the normal distribution is as good.
+    # For large counts, the normal distribution is accurate enough.
     return int(counts[enough.argmax()]) if enough.any() else int(least)

@@ -8,14 +8,14 @@ import numpy as np
 #: Columns of a terminal.
 WIDTH = 100
 CAPTION = (
-    "Mean ± spread over seeds; change from none on the same seeds ± its standard "
-    "error; p corrected for the number of methods."
+    "Mean ± standard deviation over seeds; change from none on the same seeds ± its "
+    "standard error; p corrected for the number of methods."
 )
 _HEADINGS = ("method", "mean", "change", "p", "verdict", "chosen most often")
 
 
 def as_text(comparison):
-    """Lines of at most `WIDTH` columns, but for long names."""
+    """Formats the tables as text of at most `WIDTH` columns, except for long names."""
     lines = []
     for title, rows, settings in _tables(comparison):
         widths = [max(map(len, column)) for column in zip(*rows)]
@@ -31,7 +31,7 @@ def as_text(comparison):
 
 
 def as_html(comparison):
-    """A table for each data set, for a notebook."""
+    """Formats a table for each data set, for a notebook."""
     parts = []
     for title, rows, settings in _tables(comparison):
         heads = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
@@ -49,7 +49,7 @@ def as_html(comparison):
 
 
 def _tables(comparison):
-    """Of each data set a title, rows of texts, and a dict of chosen settings."""
+    """Yields the title, the rows and a dict of chosen settings of each data set."""
     summary = comparison.summary()
     for dataset, group in summary.groupby("dataset", sort=False):
         seeds = group["runs"].max()
@@ -86,12 +86,12 @@ def _wrapped(text):
 
 
 def _digits(means):
-    """Digits after the point of numbers in any unit, of which four count."""
+    """The number of decimals for four significant digits, in any unit."""
     largest = np.abs(means).max()
     return int(np.clip(3 - np.floor(np.log10(largest)), 0, 9)) if largest > 0 else 2
 
 
 def _with_error(number, error, digits, sign=""):
-    """Of one seed there is no error."""
+    """Formats a number and its error, which is NaN for a single seed."""
     number = f"{number:{sign}6.{digits}f}"
     return number if np.isnan(error) else f"{number} ± {error:.{digits}f}"

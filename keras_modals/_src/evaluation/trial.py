@@ -1,4 +1,4 @@
-"""One training of a comparison: its data, and how a method fits a model to it."""
+"""One training of a comparison: its data, and the fitting of a model."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,29 +16,29 @@ from keras_modals._src.evaluation.samples import (
 )
 from keras_modals._src.labels import Classes
 
-#: How names of logs end of which less is better.
+#: Endings of the names of logs for which lower is better.
 _ERRORS = ("loss", "error", "mae", "mse", "mape", "msle")
 
 
 @dataclass
 class Trial:
-    """What a method needs besides the model.
+    """The data and settings of one training, passed to a method with the model.
 
     Attributes:
-        train: A pair of inputs and targets, or a dataset of batches of such.
-        validation: The same, of the samples to choose by.
-        unlabeled: Inputs without targets, or a pair of inputs and their true targets;
-            `None` where there are none.
-        kind: What there is to know of the labels; `kind.labels` are those that
-            `keras_modals.augment` takes.
+        train: A pair of inputs and targets, or a dataset of batches of such pairs.
+        validation: The same for the validation samples.
+        unlabeled: Inputs without targets, or a tuple of inputs and their true targets;
+            `None` if there are none.
+        kind: The kind of labels; `kind.labels` is the `labels` argument of
+            `keras_modals.augment`.
         seed: Integer.
         epochs: Integer, as in `fit`.
         batch_size: Integer, as in `fit`.
-        layer: Where to augment, as in `keras_modals.augment`; `None` where each method
-            has its own place.
-        monitor: Name of the log by whose best epoch weights are restored, or `None`.
-            Less is better where the name ends with "loss" or "error", or is that of an
-            error in Keras, as "mae" is.
+        layer: Where to augment, as in `keras_modals.augment`; `None` if each method
+            uses its own place.
+        monitor: Name of the log that determines the best epoch, whose weights are
+            restored, or `None`. Lower is better if the name ends with "loss" or
+            "error", or names an error metric of Keras, such as "mae".
         fit_arguments: Further arguments of `fit`.
     """
 
@@ -58,7 +58,7 @@ class Trial:
 
         Args:
             model: A compiled model.
-            *data: What to give to `fit` in place of the training samples.
+            *data: Data for `fit` that replace the training samples.
             **arguments: Further arguments of `fit`, such as `class_weight`.
         """
         check_compiled(model)
@@ -82,7 +82,7 @@ class Trial:
         if len(data) == 2:
             settings |= {"batch_size": self.batch_size, "validation_batch_size": 500}
         elif shuffles_itself(data[0]):
-            # Keras would warn.
+            # Otherwise, Keras would warn.
             settings.setdefault("shuffle", False)
         logs = model.fit(*data, **settings).history
         if self.monitor is not None and self.monitor not in logs:
@@ -94,8 +94,10 @@ class Trial:
         return model
 
     def fit_joined(self, model):
-        """Fits a model to samples with labels and without, as `fit` does; weights are
-        those that the optimizer averages."""
+        """Fits a model to labeled and unlabeled samples, and returns it as `fit` does.
+
+        The weights are the averages that the optimizer keeps.
+        """
         self.kind.output.check_is_only()
         data = join_unlabeled(
             self.train if self.has_dataset else tuple(self.train),
@@ -114,8 +116,8 @@ class Trial:
 
     @property
     def arrays(self):
-        """The training samples' inputs and targets. Raises `NotApplicableError` where
-        they come from a dataset."""
+        """The training samples' inputs and targets. Raises `NotApplicableError` if they
+        come from a dataset."""
         if self.has_dataset:
             raise NotApplicableError("needs arrays, not a dataset")
         return self.train
@@ -127,15 +129,15 @@ class Trial:
 
     @property
     def unlabeled_inputs(self):
-        """The inputs without labels. Raises `NotApplicableError` without such."""
+        """The inputs without labels. Raises `NotApplicableError` if there are none."""
         if self.unlabeled is None:
             raise NotApplicableError("needs samples without labels")
         return self.unlabeled[0] if _is_pair(self.unlabeled) else self.unlabeled
 
     @property
     def unlabeled_targets(self):
-        """The true targets of inputs without labels. Raises `NotApplicableError` where
-        they are not known."""
+        """The true targets of inputs without labels. Raises `NotApplicableError` if
+        they are unknown."""
         if not _is_pair(self.unlabeled):
             raise NotApplicableError("needs the true labels of samples without labels")
         return self.unlabeled[1]
@@ -148,8 +150,8 @@ class Trial:
 
     @property
     def classes(self):
-        """The `Classes` that read targets. Raises `NotApplicableError` where they are
-        of another kind."""
+        """The `Classes` that read targets. Raises `NotApplicableError` for other kinds
+        of labels."""
         self._check_classes()
         return self.kind.labels
 

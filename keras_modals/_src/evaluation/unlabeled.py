@@ -1,4 +1,4 @@
-"""Ways to train with samples without labels."""
+"""Methods that learn from unlabeled samples."""
 
 import dataclasses
 
@@ -13,9 +13,12 @@ from keras_modals._src.terms.consistency import Consistency
 
 
 def consistent(**arguments):
-    """A method that trains `augmented(trial, model, **arguments)` with a `Consistency`,
-    whose weight and threshold are a setting's; other settings are of `augment`. In a
-    regression, which has no pseudo-labels, there is no threshold."""
+    """Returns a method that trains `augmented(trial, model, **arguments)` with a
+    `Consistency`.
+
+    The setting has its weight and threshold, and further arguments of `augment`. A
+    regression has no pseudo-labels, so the threshold is ignored.
+    """
 
     def train(trial, model, weight=1.0, threshold=None, **setting):
         threshold = None if trial.kind.has_numbers else threshold
@@ -28,7 +31,7 @@ def consistent(**arguments):
 
 
 def of_classes(train):
-    """A method for classes alone."""
+    """Restricts a method to classes and labels."""
 
     def of_classes_alone(trial, model, **setting):
         if trial.kind.has_numbers:
@@ -39,8 +42,8 @@ def of_classes(train):
 
 
 def all_labels(train):
-    """A method with the labels of all samples, in as many steps: what more labels would
-    gain."""
+    """Returns a method that uses the labels of all samples, with the same number of
+    steps. It measures the gain from more labels."""
 
     def with_all(trial, model):
         trial.kind.output.check_is_only()

@@ -1,4 +1,4 @@
-"""What callbacks know, as plain data that travels with the checkpoint of a member."""
+"""Stores the states of callbacks as plain data in the checkpoint of a member."""
 
 import copy
 import hashlib
@@ -14,7 +14,7 @@ from keras_modals._src.members.plain_data import (
     PlainData,
 )
 
-#: Attributes that Keras's callbacks make anew when a training begins.
+#: Attributes that Keras's callbacks create again when a training begins.
 _MADE_ANEW = {
     keras.callbacks.CSVLogger: ("append_header", "csv_file", "keys", "writer"),
     keras.callbacks.ProgbarLogger: ("progbar",),
@@ -26,10 +26,10 @@ _MADE_ANEW = {
     ),
 }
 
-#: The name of a state that is no dict of attributes.
+#: The key for a state that is not a dict of attributes.
 _STATE = "__getstate__"
 
-#: What Keras's callbacks hold as soon as they know what is better.
+#: The comparison functions that Keras's callbacks hold.
 _COMPARISONS = {"less": keras.ops.less, "greater": keras.ops.greater}
 
 _OF_KERAS = (
@@ -42,14 +42,14 @@ _OF_KERAS = (
 
 
 class CallbackError(ValueError):
-    """What a callback knows cannot be kept from generation to generation."""
+    """Raised if the state of a callback cannot be stored between generations."""
 
 
 def callback_list(callbacks):
-    """The callbacks of a search as a list.
+    """Returns the callbacks of a search as a list.
 
     Raises:
-        ValueError: For one that cannot be used in a search.
+        ValueError: If a callback cannot be used in a search.
     """
     callbacks = [] if callbacks is None else keras.tree.flatten(callbacks)
     for callback in callbacks:
@@ -63,33 +63,33 @@ def callback_list(callbacks):
             )
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(
-                "A search goes on by itself where it was interrupted. Leave the "
-                f"callback `{name}` out, whose backup all members would share."
+                "An interrupted search resumes by itself. Leave out the callback "
+                f"`{name}`, since all members would share its backup."
             )
         if isinstance(callback, keras.callbacks.CSVLogger) and not callback.append:
             raise ValueError(
-                f"The callback `{name}` would empty its file whenever a member begins "
-                "to train. Pass `append=True` to it."
+                f"The callback `{name}` would empty its file each time that a member "
+                "starts to train. Pass `append=True` to it."
             )
         try:
             copy.deepcopy(callback)
         except Exception as error:
             raise ValueError(
-                f"Every member trains with a copy of the callback `{name}`, which "
-                f"cannot be copied. Received: {error}"
+                f"The callback `{name}` cannot be copied, but every member trains with "
+                f"its own copy. Received: {error}"
             ) from error
     return callbacks
 
 
 class CallbackStates:
-    """Writes and reads what callbacks know: their attributes, as plain data.
+    """Writes and reads the attributes of callbacks as plain data.
 
-    What belongs to the model, the callbacks themselves, and the functions that they
-    were made with are written as references. A callback is known by its class, and its
-    place among those of its class.
+    Parts of the model, the callbacks themselves, and the functions passed to them are
+    written as references. A callback is identified by its class and its index among the
+    callbacks of this class.
 
     Args:
-        callbacks: The callbacks that the search was given. Members train with copies.
+        callbacks: The callbacks passed to the search. Members train with copies.
     """
 
     def __init__(self, callbacks):
@@ -105,8 +105,8 @@ class CallbackStates:
         }
 
     def begin(self, callbacks, model):
-        """What the callbacks' attributes are as a training begins, for `write` to
-        compare with."""
+        """Returns digests of the callbacks' attributes at the start of a training, for
+        `write`."""
         data = self._data(callbacks, model)
         return [
             {name: _digest(value, data) for name, value in vars(callback).items()}
@@ -114,15 +114,15 @@ class CallbackStates:
         ]
 
     def write(self, callbacks, model, begun):
-        """The state of `callbacks`, as JSON can hold it.
+        """Returns the state of `callbacks` as data for JSON.
 
         Args:
-            callbacks: Copies of those that the search was given.
+            callbacks: Copies of the callbacks passed to the search.
             model: The model that they are used with.
-            begun: What `begin` returned.
+            begun: The digests that `begin` returned.
 
         Raises:
-            CallbackError: For an attribute that has changed and is no plain data.
+            CallbackError: If an attribute has changed and is not plain data.
         """
         data = self._data(callbacks, model)
         states: dict = {}
@@ -130,14 +130,14 @@ class CallbackStates:
             self._names, callbacks, self._originals, begun, strict=True
         ):
             if callback is original:
-                # One that is its own copy is shared by all members.
+                # A callback that is its own copy is shared by all members.
                 continue
             states[key] = {}
             for name, value in _get_state(callback).items():
                 try:
                     states[key][name] = data.write(value)
                 except (NotPlainError, RecursionError) as error:
-                    # Of this training only: the next one makes its own.
+                    # It belongs to this training: the next one creates its own.
                     if isinstance(error, PartOfModelError) or isinstance(
                         value, io.IOBase
                     ):
@@ -145,21 +145,21 @@ class CallbackStates:
                     if before.get(name) == _digest(value, data):
                         continue
                     raise CallbackError(
-                        f"The callback `{type(callback).__name__}` cannot go on from "
-                        "generation to generation: a training has changed its "
+                        f"The callback `{type(callback).__name__}` cannot continue in "
+                        "the next generation, since training has changed its "
                         f"attribute `{name}`. Expected numbers, strings, arrays, or "
-                        "lists, tuples, dicts and sets of them. Leave the attribute "
-                        "out in a `__getstate__` of the class, and make it in "
+                        "lists, tuples, dicts and sets of these. Leave the attribute "
+                        "out in a `__getstate__` of the class, and create it in "
                         f"`on_train_begin`. Received: {error}"
                     ) from error
         return states
 
     def read(self, states, callbacks, model):
-        """Gives `callbacks` the state that `write` returned."""
+        """Restores the state of `callbacks` that `write` returned."""
         data = self._data(callbacks, model)
         for name, callback in zip(self._names, callbacks, strict=True):
             if name not in states:
-                # Not part of the search before it was interrupted.
+                # The callback was added after the search was interrupted.
                 continue
             fresh = dict(vars(callback))
             written = states[name].items()
@@ -170,7 +170,7 @@ class CallbackStates:
                 callback.__setstate__(state)
             else:
                 vars(callback).update(state)
-            # What was left out stays, and what this training told it.
+            # Keep attributes that were left out, and the params of this training.
             now = {**fresh, **vars(callback), "params": fresh["params"]}
             vars(callback).update(now)
 
@@ -210,7 +210,7 @@ def _get_state(callback):
 
 
 def _digest(value, data):
-    """What differs where a value does: of a pickle, which nobody reads, or its id."""
+    """Returns a digest of a value's pickle, which is never read, or its id."""
     file = io.BytesIO()
     try:
         _Pickler(file, data).dump(value)
@@ -220,7 +220,7 @@ def _digest(value, data):
 
 
 class _Pickler(cloudpickle.Pickler):
-    """Pickles for a comparison: what Keras makes is a reference, or its variables."""
+    """Pickles values to compare them; Keras objects are references or variables."""
 
     def __init__(self, file, data):
         super().__init__(file)
@@ -236,8 +236,8 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def _functions_in(value):
-    """The functions in a value. They are never copied: those that close over something
-    of the user's would lose it."""
+    """Yields the functions in a value. They are never copied, since copies of closures
+    would lose their link to the user's objects."""
     if isinstance(value, types.FunctionType):
         yield value
     elif isinstance(value, dict | list | tuple | set):

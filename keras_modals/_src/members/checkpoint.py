@@ -5,31 +5,31 @@ import pathlib
 
 #: The weights that were scored.
 SCORED = "checkpoint.weights.h5"
-#: Those that training goes on from, where these are other weights.
+#: The weights to resume from, if they differ from the scored ones.
 TRAINING = "checkpoint.training.weights.h5"
-#: What else training goes on from.
+#: Everything else to resume from.
 RECORD = "checkpoint.json"
 
 
 class Checkpoint:
-    """What a member is and starts from, in a folder.
+    """The checkpoint of a member, in a folder.
 
-    A file is written whole or not at all.
+    Files are written completely or not at all.
     """
 
     def __init__(self, folder):
         self._folder = pathlib.Path(folder)
 
     def save(self, model):
-        """Saves the weights of a member, those that were scored."""
+        """Saves the weights that were scored."""
         self._save_weights(SCORED, model)
 
     def save_training(self, model):
-        """Saves weights that training goes on from, where they are others."""
+        """Saves the weights to resume from, if they differ from the scored ones."""
         self._save_weights(TRAINING, model)
 
     def save_record(self, record):
-        """Saves what else training goes on from, a dict that JSON can hold."""
+        """Saves a dict, as JSON, with everything else to resume from."""
         with replaced(self._folder / RECORD) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
 
@@ -42,11 +42,11 @@ class Checkpoint:
         self._load_weights(SCORED, model)
 
     def load_training(self, model):
-        """Loads the weights that training goes on from where they are others."""
+        """Loads the weights to resume from, if they differ from the scored ones."""
         self._load_weights(TRAINING, model)
 
     def load_record(self):
-        """The dict that was saved."""
+        """Returns the dict that `save_record` saved."""
         path = self._folder / RECORD
         with named(path):
             return json.loads(path.read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ class Checkpoint:
 
 @contextlib.contextmanager
 def replaced(path):
-    """A path to write to, which then takes the place of `path`."""
+    """Yields a temporary path to write to, which then replaces `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name.replace("checkpoint.", "checkpoint.tmp.", 1))
     yield temporary
@@ -68,11 +68,11 @@ def replaced(path):
 
 @contextlib.contextmanager
 def named(path):
-    """Names the file in the error of one that cannot be read."""
+    """Names the file in the error if it cannot be read."""
     try:
         yield
     except Exception as error:
         raise ValueError(
-            f"The checkpoint {path} cannot be loaded. Restore it, or begin anew. "
+            f"The checkpoint {path} cannot be loaded. Restore it, or start over. "
             f"Received: {error}"
         ) from error

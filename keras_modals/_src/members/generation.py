@@ -1,29 +1,28 @@
-"""One generation of a member, as a part of one long training."""
+"""A generation of a member, as a part of one long training."""
 
 import keras
 import numpy as np
 
 
 class Generation:
-    """Ends a training after some epochs such that another one can go on from there.
+    """Ends a training after some epochs so that another training can continue it.
 
-    Keras ends a training with more than its last epoch: averages of weights are put in,
-    callbacks restore other weights. A member is what its last epoch left, as in the
-    middle of one training: state and callbacks are kept as they are then, and so are
-    the weights that were scored, where a callback swaps others in for validation.
+    At the end of `fit`, Keras swaps in averaged weights, and callbacks restore other
+    weights. This class keeps the state of the model and of callbacks after the last
+    epoch instead, as in the middle of a training. It also keeps the weights that were
+    scored, in case a callback swaps in other weights for validation.
 
     Args:
         callbacks: The member's callbacks.
         states: The `CallbackStates` of the search.
         end: Integer, the epoch to end before.
-        begin_with: Optional dict, what `states` wrote at the end of the last
-            generation.
+        begin_with: Optional dict that `states` wrote at the end of the last generation.
 
     Attributes:
         callbacks: The callbacks to train with.
         logs: Dict, the logs of the last epoch. `None` if there was none.
-        epochs: Integer, how many epochs there were.
-        stopped: Whether something else has stopped the training for good.
+        epochs: Integer, the number of epochs.
+        stopped: Boolean, whether something else has stopped the training for good.
         callback_state: Dict for `begin_with` of the next generation.
     """
 
@@ -34,7 +33,7 @@ class Generation:
         self._begin_with = begin_with
         self._end = end
         self._scored = self._values = None
-        # Before what a callback does after validation, and after all that it does.
+        # The first runs before the callbacks after validation, the last after them.
         self.callbacks = [_First(self), *callbacks, _Last(self)]
         self.logs: dict | None = None
         self.callback_state = None
@@ -64,17 +63,18 @@ class Generation:
         self.callback_state = self._states.write(self._members, model, self._begun)
 
     def go_on(self, model):
-        """Gives the model back what its training goes on from."""
+        """Restores the state of the model from which training continues."""
         _assign(_state(model), self._values)
 
     def save(self, checkpoint, model, more=None):
-        """Saves what training goes on from, and the weights that were scored, which the
-        model has then.
+        """Saves the state to resume from and the weights that were scored.
+
+        Afterwards, the model has the weights that were scored.
 
         Args:
             checkpoint: The `Checkpoint`.
             model: The model that was trained.
-            more: Optional dict of what else its record is to have.
+            more: Optional dict of further entries for the record.
         """
         self.go_on(model)
         swaps = self._swaps_weights(model)
@@ -132,7 +132,7 @@ def _state(model):
 
 
 def _values(variables):
-    # A copy: JAX may give its array's memory away.
+    # A copy, since JAX may donate the memory of the array.
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 

@@ -1,4 +1,4 @@
-"""Values as JSON: where it is read, nothing is run and no class is looked up."""
+"""Writes values as JSON. Reading runs no code and looks up no classes."""
 
 import base64
 
@@ -9,22 +9,22 @@ _COLLECTIONS = {kind.__name__: kind for kind in (tuple, set, frozenset)}
 
 
 class NotPlainError(TypeError):
-    """A value that is not written as plain data."""
+    """Raised for a value that cannot be written as plain data."""
 
 
 class PartOfModelError(NotPlainError):
-    """A layer shares variables with the model, and is not one of its layers."""
+    """Raised for a layer that shares variables with the model but is not part of it."""
 
 
 class PlainData:
     """Writes values as plain data, and reads them.
 
-    These are numbers, strings, arrays, and lists, tuples, dicts and sets of them; and
-    references to what both sides have. Layers, metrics and optimizers that are none of
-    the model's are their variables.
+    Plain data are numbers, strings, arrays, and lists, tuples, dicts and sets of these;
+    and references to objects that both sides have. Layers, metrics and optimizers that
+    are not part of the model are written as their variables.
 
     Args:
-        places: Dict from strings to what is written as a reference.
+        places: Dict from strings to the objects that are written as references.
     """
 
     def __init__(self, places):
@@ -32,10 +32,10 @@ class PlainData:
         self._keys = {id(thing): key for key, thing in places.items()}
 
     def write(self, value):
-        """What JSON can hold of a value.
+        """Returns a value as data for JSON.
 
         Raises:
-            NotPlainError: For a value of another class.
+            NotPlainError: If the class of the value is not supported.
         """
         kind = type(value)
         if id(value) in self._keys:
@@ -61,11 +61,11 @@ class PlainData:
         raise NotPlainError(f"a value of the class `{kind.__name__}`")
 
     def read(self, content, fresh=None):
-        """The value that was written.
+        """Returns the value that was written.
 
         Args:
-            content: What `write` returned.
-            fresh: What is in the value's place, of which variables are assigned.
+            content: The data that `write` returned.
+            fresh: The current object in its place, whose variables are assigned.
         """
         if isinstance(content, list):
             return [self.read(each) for each in content]
@@ -73,7 +73,7 @@ class PlainData:
             return content
         ((key, content),) = content.items()
         if key == "is":
-            # None of what is not part of the search any more.
+            # `None` for an object that is no longer part of the search.
             return self._places.get(content)
         if key == "dict":
             return {self.read(name): self.read(value) for name, value in content}
@@ -96,5 +96,5 @@ def _write_array(value):
 def _read_array(written):
     dtype, shape, content = written
     array = np.frombuffer(base64.b64decode(content), np.dtype(dtype))
-    # A copy can be written to; of a number, NumPy's own.
+    # The copy is writable. Indexing turns an array without axes into a NumPy scalar.
     return array.reshape(shape).copy()[()]

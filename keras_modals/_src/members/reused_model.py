@@ -7,7 +7,7 @@ from keras_modals._src.models.modals_model import ModalsModel
 
 
 class ReusedModel:
-    """A compiled model in which one member trains after another.
+    """A compiled model in which members train one after another.
 
     Args:
         build: `fn()` that returns a compiled `ModalsModel`.
@@ -21,11 +21,11 @@ class ReusedModel:
         ]
 
     def begin_anew(self, build, seed):
-        """Gives it the state of a new model, whose weights follow from `seed`."""
+        """Resets the model to the state of a new one, with weights drawn by `seed`."""
         for variable, value in self._initial_state:
             variable.assign(value)
-        # Not `keras.utils.set_random_seed`: with it, TensorFlow forgets what it has
-        # prepared, which costs most of a second each time.
+        # Not `keras.utils.set_random_seed`, which clears caches of TensorFlow and costs
+        # most of a second each time.
         random.seed(seed)
         fresh = built(build())
         self.model.set_weights(fresh.get_weights())
@@ -34,10 +34,10 @@ class ReusedModel:
 
 
 def built(model):
-    """What a build function returned, and its optimizer's variables made.
+    """Checks the model from a build function, and builds its optimizer.
 
     Raises:
-        TypeError: For anything that is not a compiled `ModalsModel`.
+        TypeError: If it is not a compiled `ModalsModel`.
     """
     if not isinstance(model, ModalsModel) or not model.compiled:
         raise TypeError(

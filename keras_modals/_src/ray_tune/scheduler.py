@@ -1,4 +1,4 @@
-"""Which members go on from which, and with what, on Ray Tune."""
+"""Population-based training for Ray Tune."""
 
 import numpy as np
 from ray.tune import schedulers
@@ -13,30 +13,30 @@ SEED = "seed"
 
 
 class PopulationBasedTraining(schedulers.PopulationBasedTraining):
-    """Ray Tune's synchronous population-based training, with the rules of this package.
+    """Synchronous population-based training for Ray Tune, by the rules of this package.
 
-    A generation is one step of `keras_modals.ray.trainable`. After each, the worst
-    `quantile` of the trials goes on from the checkpoints of the best with values that
-    `explore` changes, as in `keras_modals.tuners.PopulationBasedTuner`.
+    A generation is one step of `keras_modals.ray.trainable`. At its end, the worst
+    `quantile` of the trials is replaced by copies of the best, whose values `explore`
+    changes, as in `keras_modals.tuners.PopulationBasedTuner`.
 
-    Trials begin with what `param_space` says. For what it leaves out, that is a policy
-    of zeros, and other numbers at random; `param_space=space` begins with random
-    policies. Each trial also gets a `"seed"`, of initial weights and of what layers
-    draw.
+    Trials start with the values of `param_space`. If it has no policy, this starts with
+    zeros; other missing values are drawn at random. `param_space=space` starts with
+    random policies. Each trial also gets a `"seed"` for the initial weights and the
+    random draws of layers.
 
     Args:
-        space: Dict of what is explored, by name, of Ray's domains: the policy as
-            `"policy": keras_modals.ray.policy_space()`, and what can be assigned to a
-            compiled model, as in `PolicySchedule`. What else is in `param_space` stays
-            with a trial, and with those that copy it.
-        quantile: Float in `(0, 0.5]`, the worst and the best part of the population.
+        space: Dict from names to Ray's domains, the values to explore: the policy as
+            `"policy": keras_modals.ray.policy_space()`, and values that can be assigned
+            to a compiled model, as in `PolicySchedule`. All other entries of
+            `param_space` never change for a trial and its copies.
+        quantile: Float in `(0, 0.5]`, the share of the worst and of the best trials.
             Defaults to `0.25`.
-        explore: `fn(levels, value, rng)` that returns a new value. Defaults to
-            Population Based Augmentation's rule, `keras_modals.population.pba_explore`.
-        seed: Optional non-negative integer, for the start and explore. Which of the
-            best a trial copies is Ray's choice, from Python's `random`. Defaults to
-            `None`, a random one.
-        metric, mode: As in `ray.tune.TuneConfig`, to which they can be passed instead.
+        explore: `fn(levels, value, rng)` that returns a new value. Defaults to the rule
+            of Population Based Augmentation, `keras_modals.population.pba_explore`.
+        seed: Optional non-negative integer, for the initial values and `explore`. Ray
+            draws which of the best trials is copied, with Python's `random`. Defaults
+            to `None`, a random seed.
+        metric, mode: As in `ray.tune.TuneConfig`, where you can pass them instead.
 
     Reference:
 
@@ -76,8 +76,8 @@ class PopulationBasedTraining(schedulers.PopulationBasedTraining):
         check_quantile(quantile)
         if not isinstance(space, dict) or not any(domains(space)):
             raise ValueError(
-                "Invalid value received for argument `space`. Expected a dict of what "
-                "is explored, of domains such as `tune.uniform(0.0, 0.5)`. "
+                "Invalid value received for argument `space`. Expected a dict of "
+                "domains to explore, such as `tune.uniform(0.0, 0.5)`. "
                 f"Received: space={shown(space)}"
             )
         self._space = space
@@ -92,8 +92,8 @@ class PopulationBasedTraining(schedulers.PopulationBasedTraining):
             synch=True,
         )
 
-    # Ray's own loses count of generations after `Tuner.restore`. It waits for ever,
-    # then and for a trial that has failed for good.
+    # Ray's own scheduler loses count of generations after `Tuner.restore`. It waits
+    # forever then, and after a trial has failed for good.
 
     def on_trial_add(self, tune_controller, trial):
         self._complete(trial)
@@ -116,11 +116,11 @@ class PopulationBasedTraining(schedulers.PopulationBasedTraining):
         super().on_trial_error(tune_controller, trial)
         times = [state.last_train_time for state in self._unfinished(but=trial)]
         if times and min(times) >= self._next_perturbation_sync:
-            # It was the last one that they waited for.
+            # The others were waiting only for this trial.
             self._next_perturbation_sync += 1
 
     def _unfinished(self, but=None):
-        """The states of the trials that are not at their end."""
+        """The states of the trials that have not finished."""
         return [
             state
             for trial, state in self._trial_state.items()
@@ -128,7 +128,7 @@ class PopulationBasedTraining(schedulers.PopulationBasedTraining):
         ]
 
     def _complete(self, trial):
-        """Gives a trial the values that its `param_space` leaves out."""
+        """Sets the values that `param_space` leaves out."""
 
         def value_at(path, domain):
             if path[0] == POLICY:
@@ -141,7 +141,7 @@ class PopulationBasedTraining(schedulers.PopulationBasedTraining):
 
 
 class Explore:
-    """What a trial trains with after it has copied another one.
+    """Changes the values of a trial after it has copied another one.
 
     Args:
         space: Dict of Ray's domains.

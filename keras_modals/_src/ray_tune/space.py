@@ -1,4 +1,4 @@
-"""What a search on Ray Tune searches."""
+"""Search spaces for Ray Tune."""
 
 import numbers
 
@@ -19,19 +19,20 @@ _TENTHS = [level / 10 for level in range(11)]
 def policy_space(
     operations=PAPER_OPERATIONS, repeats=2, operation_counts=PAPER_COUNTS, layers=None
 ):
-    """A policy's probabilities and magnitudes as Ray Tune's domains.
+    """Returns a policy's probabilities and magnitudes as domains of Ray Tune.
 
-    It is the entry `"policy"` of a search space. The build function gets a
-    `keras_modals.Policy` instead. The domains are the paper's levels, 0.0, 0.1, ...,
-    1.0, and work with all of Ray's search algorithms.
+    Use it as the entry `"policy"` of a search space. The build function receives a
+    `keras_modals.Policy` in its place. The domains are the paper's levels, 0.0, 0.1,
+    ..., 1.0, and work with all of Ray's search algorithms.
 
     Args:
         operations: Sequence of operations, by name or with options. Defaults to the
             paper's four.
-        repeats: Integer, how often each operation appears. Defaults to `2`.
+        repeats: Integer, the number of times that each operation appears. Defaults to
+            `2`.
         operation_counts: As in `Policy`.
-        layers: Optional integer, how many layers have a policy of their own. Defaults
-            to `None`, one policy for all.
+        layers: Optional integer, the number of layers with their own policies. Defaults
+            to `None`, one policy for all layers.
 
     Returns:
         A dict; with `layers`, a list of them.
@@ -55,7 +56,7 @@ def policy_space(
 
 
 def domains(space, path=()):
-    """Pairs of a path and the domain there, of all domains in a nested space."""
+    """Yields the path and the domain of each domain in a nested space."""
     if isinstance(space, sample.Domain):
         yield path, space
     elif isinstance(space, (dict, list, tuple)):
@@ -65,7 +66,7 @@ def domains(space, path=()):
 
 
 def replaced(space, value_at, path=()):
-    """A nested space with `value_at(path, domain)` in the place of each domain."""
+    """Replaces each domain in a nested space by `value_at(path, domain)`."""
     if isinstance(space, sample.Domain):
         return value_at(path, space)
     if isinstance(space, dict):
@@ -76,7 +77,7 @@ def replaced(space, value_at, path=()):
 
 
 def levels_of(path, domain):
-    """The `Levels` of a domain, or its `Range` where it has no steps."""
+    """Returns the `Levels` of a domain, or its `Range` if it is continuous."""
     name = "/".join(map(str, path))
     if isinstance(domain, sample.Categorical):
         values = domain.categories
@@ -97,7 +98,7 @@ def levels_of(path, domain):
             values = [round(low + index * sampler.q, 10) for index in range(count + 1)]
             return Levels(name, values)
     raise ValueError(
-        "What is explored has bounds: write it with `tune.choice`, `tune.randint`, "
+        "Values to explore need bounds: use `tune.choice`, `tune.randint`, "
         "`tune.uniform`, `tune.quniform` or `tune.loguniform`. "
         f"Received: {name}={shown(domain)}"
     )

@@ -1,4 +1,4 @@
-"""Trains one member after another in a process of Ray Tune."""
+"""The trainable for Ray Tune, which trains members one after another in a process."""
 
 import copy
 import math
@@ -36,43 +36,44 @@ def trainable(
     assign=None,
     **fit_kwargs,
 ):
-    """What `ray.tune.Tuner` trains: a `ModalsModel`, some epochs in each step.
+    """Returns a trainable for `ray.tune.Tuner` that trains a `ModalsModel`.
 
-    With `reuse_actors=True` in `TuneConfig`, a model is built and compiled once per
-    process. From then on trials' weights are loaded and their values assigned. Values
-    that cannot be assigned need a new model whenever they differ.
+    Each step trains for some epochs. With `reuse_actors=True` in `TuneConfig`, the
+    model is built and compiled once per process; for each trial, its weights are loaded
+    and its values assigned. A new model is built only if values differ that cannot be
+    assigned.
 
-    A step reports the logs of its last epoch, the validation logs also smoothed along
-    the lineage, as `smoothed_val_loss`, and the `epochs` so far. A loss that is not a
-    number is reported as infinite, the worst there is. A checkpoint has all that
-    training goes on from: weights, the optimizer's state, memories and callbacks, and
-    the schedule for `PolicySchedule.from_ray`. Its `checkpoint.weights.h5` is a file
-    for `load_weights` of a model like the trial's.
+    A step reports the logs of its last epoch and the number of `epochs` so far. It also
+    reports validation logs smoothed along the lineage, such as `smoothed_val_loss`. A
+    NaN loss is reported as infinite, the worst value. A checkpoint has the weights, the
+    optimizer state, class memories and callback states to resume from, and the schedule
+    for `PolicySchedule.from_ray`. To load its `checkpoint.weights.h5`, use
+    `load_weights` of a model like the trial's.
 
-    A trial's training is one, cut into steps, as in
-    `keras_modals.tuners.PopulationBasedTuner`: what Keras does only when a training
-    ends is not part of it, and where a callback stops it, the trial stays as it is. The
-    order of batches is not seeded.
+    The training of a trial is one training, cut into steps, as in
+    `keras_modals.tuners.PopulationBasedTuner`: the end of a step does not trigger what
+    Keras does at the end of `fit`. If a callback stops the training, the trial stays as
+    it is. The order of batches is not seeded.
 
     Args:
-        build: `fn(config)` that returns a compiled `ModalsModel`. In `config`, the
-            `"policy"` is a `keras_modals.Policy`, or a list of them. A `_weight` of 0
-            is positive there: a part that is off when the model is compiled cannot be
-            turned on.
-        *fit_args: What `fit` takes. Arrays, or what can be pickled.
-        epochs_per_generation: Positive integer. Defaults to `3`, the paper's.
-        smoothing: Float in `[0, 1)`, the share of former steps in a smoothed log.
+        build: `fn(config)` that returns a compiled `ModalsModel`. In `config`,
+            `"policy"` is a `keras_modals.Policy` or a list of policies. A `_weight` of
+            0 is replaced by a positive value, since a term that is off when the model
+            is compiled cannot be enabled later.
+        *fit_args: Arguments of `fit`: arrays, or objects that can be pickled.
+        epochs_per_generation: Positive integer. Defaults to `3`, as in the paper.
+        smoothing: Float in `[0, 1)`, the weight of previous steps in a smoothed log.
             Defaults to `0.5`.
-        assign: Optional mapping from the names of further numbers to
-            `fn(model, value)` that assigns them to a compiled model.
-        **fit_kwargs: What `fit` takes; `validation_data` or `validation_split` is
-            needed, `epochs` is not.
+        assign: Optional dict from names of further values to `fn(model, value)` that
+            assigns the value to a compiled model.
+        **fit_kwargs: Arguments of `fit`. `validation_data` or `validation_split` is
+            required; `epochs` is not.
 
     Returns:
         A subclass of `ray.tune.Trainable`.
 
     Raises:
-        ValueError: For arguments of `fit` with which trials could not be scored.
+        ValueError: If trials could not be scored with the arguments of `fit`.
 
     Example:
 
@@ -101,14 +102,14 @@ def trainable(
 
 
 def load_model(build, result):
-    """The model of a trial, as it was scored last.
+    """Returns the model of a trial, with the weights that were scored last.
 
     Args:
         build: The build function of `trainable`.
         result: A `ray.tune.Result`, such as `tuner.fit().get_best_result()`.
 
     Returns:
-        A compiled `ModalsModel`, ready to predict or to train further.
+        A compiled `ModalsModel`, ready for predictions or further training.
 
     Example:
 
@@ -176,7 +177,7 @@ class ModalsTrainable(tune.Trainable):
         folder = pathlib.Path(checkpoint)
         model, checkpoint = self._reused.model, Checkpoint(folder)
         self._forget()
-        # Kept until the model trains on, as what it would save.
+        # Kept until the model trains again, since saving would write the same files.
         files = [path for path in folder.iterdir() if path.is_file()]
         self._loaded = {path.name: path.read_bytes() for path in files}
         self._record = checkpoint.load_record()
@@ -186,11 +187,11 @@ class ModalsTrainable(tune.Trainable):
         self._assign_values(values)
         load = checkpoint.load_training if self._record["swaps"] else checkpoint.load
         load(model)
-        # What is as it was stays as training left it, a learning rate for one.
+        # Unchanged values stay as training left them, such as a learning rate.
         self._assign_values({n: v for n, v in values.items() if v != before.get(n)})
 
     def _values(self):
-        """What of the config can be assigned."""
+        """The values in the config that can be assigned."""
         return {n: v for n, v in self.config.items() if n in self._assign}
 
     def _assign_values(self, values):
@@ -198,7 +199,7 @@ class ModalsTrainable(tune.Trainable):
             self._assign[name](self._reused.model, value)
 
     def _forget(self):
-        """Before another member: nothing is trained or loaded."""
+        """Forgets the last member, so that nothing is trained or loaded."""
         self._generation = self._record = self._schedule = None
         self._loaded = {}
 
@@ -211,7 +212,8 @@ class ModalsTrainable(tune.Trainable):
         self._record = {"callbacks": None, "stopped": False, "epochs": 0, "logs": {}}
 
     def _seed(self, epochs):
-        """The seed of initial weights, or of what layers draw after some epochs."""
+        """The seed of initial weights, or of the random draws of layers after some
+        epochs."""
         numbers = (self.config.get(SEED, 0), epochs)
         return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
 
@@ -269,12 +271,12 @@ class ModalsTrainable(tune.Trainable):
 
 
 def _build_config(config):
-    """A trial's config as the build function gets it."""
+    """Converts a trial's config for the build function."""
     config = copy.deepcopy(config)
     if POLICY in config:
         config[POLICY] = policy_from_config(config[POLICY])
     for name, value in config.items():
-        # A part that is off when the model is compiled cannot be turned on later.
+        # A term that is off when the model is compiled cannot be enabled later.
         if name in BOUNDS and name.endswith("_weight"):
             config[name] = value or 0.5
     return config
@@ -285,5 +287,5 @@ def _assign_policy(model, config):
 
 
 def _rankable(name, value):
-    """What is reported: Ray leaves what is not a number out of the ranking."""
+    """Replaces a NaN loss by infinity, since Ray leaves NaN out of the ranking."""
     return math.inf if math.isnan(value) and name.endswith("loss") else value

@@ -1,6 +1,6 @@
-"""Arguments of Keras Tuner's that a search of a population refuses."""
+"""Arguments of Keras Tuner that a population search refuses."""
 
-#: Arguments of `keras_tuner.Oracle` that would do nothing, and what does it.
+#: Arguments of `keras_tuner.Oracle` without effect, and their replacements.
 ORACLE_UNUSED = {
     "max_trials": "Use `population_size` and `generations`",
     "max_retries_per_trial": "A member that fails is replaced",
@@ -9,34 +9,34 @@ ORACLE_UNUSED = {
     ),
 }
 
-#: Arguments of `keras_tuner.Tuner` that would do nothing, and what does it.
+#: Arguments of `keras_tuner.Tuner` without effect, and their replacements.
 TUNER_UNUSED = {
     **ORACLE_UNUSED,
     "executions_per_trial": (
         "A member trains once per generation. To train more, raise `population_size`, "
         "or search again with another `seed`"
     ),
-    "max_model_size": "Raise an error in the build function for a model too large",
+    "max_model_size": "Raise an error in the build function if a model is too large",
     "optimizer": "Compile the model with it in the build function",
     "loss": "Compile the model with it in the build function",
     "metrics": "Compile the model with them in the build function",
-    "distribution_strategy": "Make the model in its scope in the build function",
+    "distribution_strategy": "Create the model in its scope in the build function",
     "logger": "Pass callbacks to `search`",
 }
 
 
 def check_unused(unused, arguments):
-    """Refuses arguments that would be accepted and not read.
+    """Refuses arguments that would be accepted without effect.
 
     Args:
-        unused: Dict from names to what to write instead.
-        arguments: The keyword arguments that were passed, those in `unused` of which
-            are taken out, where they are `None`.
+        unused: Dict from names of arguments to their replacements.
+        arguments: Dict of the keyword arguments that were passed. Those in `unused` are
+            removed from it if they are `None`.
     """
     for name, instead in unused.items():
         value = arguments.pop(name, None)
         if value is not None:
             raise ValueError(
-                f"Argument `{name}` has no effect on a search of a population. "
+                f"Argument `{name}` has no effect on a population search. "
                 f"{instead}. Received: {name}={value}"
             )

@@ -20,11 +20,11 @@ class CheckpointFolder:
         self._folder = pathlib.Path(project_dir)
 
     def of(self, trial_id):
-        """The `Checkpoint` of a trial."""
+        """Returns the `Checkpoint` of a trial."""
         return Checkpoint(trial_folder(self._folder, trial_id))
 
     def copy(self, source, target):
-        """Makes a trial's checkpoint that of another one, too."""
+        """Copies the checkpoint of one trial to another."""
         for name in (SCORED, TRAINING, RECORD):
             path = self._path(source, name)
             if path.exists():

@@ -1,4 +1,4 @@
-"""A trial of Keras Tuner as what it is to a population."""
+"""A trial of Keras Tuner as a member of a population."""
 
 import numpy as np
 from keras_tuner.engine.trial import TrialStatus
@@ -6,20 +6,20 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_modals._src.arguments import BOUNDS
 from keras_modals._src.tuners.policy_space import policy_from_values
 
-#: What a worker needs to know of a trial travels among its values.
+#: Values of a trial that tell a worker its role.
 MEMBER, GENERATION, PARENT = "tuner/member", "tuner/generation", "tuner/parent"
 SEED = "tuner/seed"
 BOOKKEEPING = (MEMBER, GENERATION, PARENT, SEED)
 
-#: What a trial reports of its epochs, where these are not all of a generation.
+#: The number of epochs that a trial reports if it is not that of a full generation.
 EPOCHS = "tuner/epochs"
 
-#: The file of what went wrong in a trial, in the trial's folder.
+#: The file with the error of a trial, in the trial's folder.
 ERROR = "error.txt"
 
 
 class Entry:
-    """A trial as what it is to a population: a member in a generation."""
+    """A trial as one member in one generation of a population."""
 
     def __init__(self, trial):
         self.trial = trial
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def seed(self):
-        """The seed of its initial weights and of what its layers draw."""
+        """The seed of its initial weights and of the random draws of its layers."""
         numbers = (self.values[SEED], self.generation, self.member)
         return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
 
@@ -49,17 +49,17 @@ class Entry:
 
     @property
     def others(self):
-        """Dict of the other numbers that it is trained with."""
+        """Dict of the other values that it is trained with."""
         return {n: float(v) for n, v in self.values.items() if n in BOUNDS}
 
     def score(self, objective):
-        """Larger is better; that of a failed trial is the smallest."""
+        """Returns a score for which larger is better; `-inf` for a failed trial."""
         if not self.completed:
             return -np.inf
         return self.trial.score if objective.direction == "max" else -self.trial.score
 
     def epochs(self, default):
-        """How many epochs the member trained in this generation."""
+        """Returns the number of epochs that the member trained in this generation."""
         metrics = self.trial.metrics
         return (
             int(metrics.get_last_value(EPOCHS)) if metrics.exists(EPOCHS) else default

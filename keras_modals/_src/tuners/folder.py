@@ -1,4 +1,4 @@
-"""The files of a search: what is missing or damaged is named."""
+"""The files of a search, with errors that name a missing or damaged file."""
 
 import contextlib
 import json
@@ -12,21 +12,21 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_modals._src.tuners.entry import Entry
 
-_WHAT_TO_DO = "Restore it, or begin anew with `overwrite=True`."
+_WHAT_TO_DO = "Restore it, or start over with `overwrite=True`."
 
 
-#: How the names of folders begin that nobody needs once their process has ended.
+#: Prefix of the names of temporary folders, not needed after their process has ended.
 _TEMPORARY = "tmp-"
 
 
 def missing(folder, name):
-    """The error of a file that is missing."""
+    """Returns the error for a missing file."""
     return ValueError(f"The search in {folder} lacks {name}. {_WHAT_TO_DO}")
 
 
 @contextlib.contextmanager
 def readable(path):
-    """Names the file in the error of one that cannot be read."""
+    """Names the file in the error if it cannot be read."""
     try:
         yield
     except Exception as error:
@@ -37,7 +37,7 @@ def readable(path):
 
 
 def read_json(folder, name):
-    """The object in a JSON file."""
+    """Returns the object in a JSON file."""
     path = pathlib.Path(folder) / name
     if not path.exists():
         raise missing(folder, name)
@@ -49,28 +49,28 @@ def read_json(folder, name):
 
 
 def trial_name(index):
-    """The id that Keras Tuner gives a trial."""
+    """Returns the id that Keras Tuner gives a trial."""
     return f"{index:04d}"
 
 
 def trial_folder(folder, trial_id):
-    """The folder of a trial. Refuses ids with which it would be elsewhere."""
+    """Returns the folder of a trial. Refuses ids that would lead elsewhere."""
     if not re.fullmatch("[0-9]{4,}", trial_id):
         raise ValueError(
-            "Invalid id of a trial. Expected digits, as `create_trial` returns. "
+            "Invalid trial id. Expected digits, as returned by `create_trial`. "
             f"Received: trial_id={trial_id!r}"
         )
     return pathlib.Path(folder) / f"trial_{trial_id}"
 
 
 def read_trials(folder):
-    """The trials in the folder, by their ids, in the order of these."""
+    """Returns a dict from ids to the trials in a folder, sorted by id."""
     trials = {}
     paths = pathlib.Path(folder).glob("trial_*/trial.json")
     for path in sorted(paths, key=lambda path: (len(path.parent.name), path)):
         name = path.parent.name.removeprefix("trial_")
         if not re.fullmatch("[0-9]{4,}", name):
-            raise ValueError(f"The file {path} is no trial's of the search. Delete it.")
+            raise ValueError(f"The file {path} is not part of the search. Delete it.")
         with readable(path):
             trials[name] = _checked(Trial.load(str(path)), name)
     return trials
@@ -79,7 +79,7 @@ def read_trials(folder):
 def _checked(trial, name):
     entry = Entry(trial)
     if trial.trial_id != name:
-        raise ValueError(f"it is of trial {trial.trial_id!r}")
+        raise ValueError(f"it belongs to trial {trial.trial_id!r}")
     if not (isinstance(entry.member, int) and isinstance(entry.generation, int)):
         raise TypeError(f"member {entry.member!r}, generation {entry.generation!r}")
     if trial.status not in vars(TrialStatus).values():
@@ -91,21 +91,23 @@ def _checked(trial, name):
 
 @contextlib.contextmanager
 def temporary_files(folder):
-    """Has temporary files written to the search's folder, which the next start of the
-    search clears if this process is killed."""
+    """Writes temporary files to the folder of the search.
+
+    If this process is killed, the next start of the search deletes them.
+    """
     before = tempfile.tempdir
     tempfile.tempdir = tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder)
     try:
         yield
     finally:
         path, tempfile.tempdir = tempfile.tempdir, before
-        # What a build function has left there, it may still read.
+        # Keep files that the build function left there, since it may still read them.
         with contextlib.suppress(OSError):
             os.rmdir(path)
 
 
 def clear_temporary_files(folder):
-    """Deletes what killed processes have left in the search's folder."""
+    """Deletes the files that killed processes left in the folder of the search."""
     for path in pathlib.Path(folder).glob(f"{_TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True)
     for path in pathlib.Path(folder).glob("**/*.json.*.tmp"):

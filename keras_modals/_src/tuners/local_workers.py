@@ -1,4 +1,4 @@
-"""A search by several processes of one machine, which ask this one through pipes."""
+"""Searches with several processes on one machine, which communicate through pipes."""
 
 import contextlib
 import multiprocessing.connection
@@ -12,27 +12,28 @@ import cloudpickle
 
 from keras_modals._src.devices import module_path, threads_each, visible_gpus
 
-#: How many workers may end before they have asked for anything.
+#: The number of workers that may end before their first request.
 MAX_FALSE_STARTS = 2
 
 
 def search(tuner, workers, fit_args, fit_kwargs):
-    """Runs `tuner.search` in `workers` processes, which end with it, however it ends.
+    """Runs `tuner.search` in `workers` processes, which end when it ends in any way.
 
-    This process holds the oracle, answers the workers, and shows the progress. Workers'
-    output goes to `worker*.log` in the project's folder. What they say to each other,
-    and the task, is pickled: it goes through what they inherit, which has no name that
-    another user could open.
+    This process holds the oracle, answers the workers, and shows the progress. The
+    output of workers goes to `worker*.log` in the project's folder. Messages and the
+    task are pickled. They go through inherited file descriptors without a name, so no
+    other user can open them.
     """
     if "KERASTUNER_ORACLE_IP" in os.environ:
         raise ValueError(
-            "The environment makes this process one of a cluster of Keras Tuner, which "
-            f"starts its workers by itself. Received: workers={workers}"
+            "The environment variables make this process part of a Keras Tuner "
+            "cluster, where workers are started separately. Received: "
+            f"workers={workers}"
         )
     with contextlib.ExitStack() as stack:
         task = stack.enter_context(tempfile.TemporaryFile(dir=tuner.project_dir))
         _write_task(task, tuner, fit_args, fit_kwargs)
-        # Where workers find that the search has begun.
+        # Tells workers that the search has started.
         tuner.save()
         gpus = visible_gpus()
         crew: list[_Worker] = []
@@ -47,7 +48,7 @@ class _Worker:
     """A process that trains members, and the pipe to it.
 
     Attributes:
-        asked: Whether it has asked for anything.
+        asked: Boolean, whether it has sent a request.
     """
 
     def __init__(self, task, folder, environment):
@@ -74,12 +75,12 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C is for this process, which ends them.
+                # Ctrl-C should reach only this process, which ends the workers.
                 start_new_session=True,
             )
 
     def answer(self, oracle):
-        """Answers one question, or waits for the end of a process that asks no more."""
+        """Answers one request, or waits for the end of a process without requests."""
         try:
             method, args, kwargs = self.connection.recv()
         except (EOFError, OSError):
@@ -87,7 +88,7 @@ class _Worker:
             return
         self.asked = True
         answer = getattr(oracle, method)(*args, **kwargs)
-        # It may have been killed since it asked.
+        # The worker may have been killed since its request.
         with contextlib.suppress(OSError):
             self.connection.send(answer)
 
@@ -100,7 +101,7 @@ class _Worker:
 
 
 def _serve(oracle, crew):
-    """Answers workers until the search is over, and replaces those that are killed."""
+    """Answers workers until the search is over, and restarts killed workers."""
     false_starts = 0
     while not oracle.is_finished:
         workers = {worker.connection: worker for worker in crew}
@@ -111,7 +112,7 @@ def _serve(oracle, crew):
             if code is None or oracle.is_finished:
                 continue
             false_starts += not worker.asked
-            # Who was killed is replaced; an error would only come again.
+            # Restart a killed worker; do not retry after an error.
             if code > 0 or false_starts > MAX_FALSE_STARTS:
                 raise RuntimeError(
                     f"A worker has failed. The end of {worker.log}:\n"
@@ -132,9 +133,9 @@ def _write_task(file, tuner, fit_args, fit_kwargs):
     arguments = {
         **tuner.arguments,
         "seed": tuner.population.seed,
-        # The folder holds this search by now.
+        # The folder already holds this search.
         "overwrite": False,
-        # Each has one of its own.
+        # Each worker has its own.
         "tuner_id": None,
     }
     try:
@@ -142,15 +143,17 @@ def _write_task(file, tuner, fit_args, fit_kwargs):
     except Exception as error:
         raise ValueError(
             "With `workers`, the build function and the data are sent to other "
-            "processes, and must be picklable: pass arrays, or a "
+            "processes and must be picklable. Pass arrays, or a "
             f"`keras.utils.PyDataset`. Received: {error}"
         ) from error
     file.flush()
 
 
 def worker_environment(index, workers, gpus):
-    """The environment of a worker: one GPU in turn where there are several, and its
-    share of the processor."""
+    """Returns the environment variables of a worker.
+
+    They assign one of several GPUs, in turn, and a share of the CPU cores.
+    """
     threads = threads_each(workers)
     environment = {
         "OMP_NUM_THREADS": threads,

@@ -1,4 +1,4 @@
-"""The models in which members train."""
+"""The models that members train in."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from keras_modals._src.tuners.policy_space import PREFIX, policy_from_values
 
 
 class MemberModels:
-    """Builds models, and uses one for all members where their values can be assigned.
+    """Builds models, and reuses one for all members whose values can be assigned.
 
     Args:
         hypermodel: The `keras_tuner.HyperModel`.
@@ -30,11 +30,11 @@ class MemberModels:
         self._reused = self._key = None
 
     def begin(self, trial, parent, record):
-        """The model of this process, as the trial's member starts.
+        """Returns the model of this process in the initial state of a trial.
 
         Args:
             trial: The trial.
-            parent: The trial that it goes on from, or `None`.
+            parent: The trial that it continues, or `None`.
             record: Dict that was saved with the parent's checkpoint.
         """
         hp, entry = trial.hyperparameters, Entry(trial)
@@ -52,8 +52,8 @@ class MemberModels:
         if parent:
             before = parent.hyperparameters.values
             changed = {n for n in names if entry.values[n] != before.get(n)}
-            # What is as it was stays as training left it, a learning rate for one. The
-            # policy is all in the checkpoint.
+            # Unchanged values stay as training left them, such as a learning rate. The
+            # checkpoint holds all of the policy.
             same = {n for n in names - changed if not n.startswith(PREFIX)}
             self._assign_values(model, entry.values, same)
             checkpoint = self._checkpoints.of(parent.trial_id)
@@ -66,7 +66,7 @@ class MemberModels:
         return model
 
     def load(self, trial):
-        """A model of its own, as it was scored in a trial."""
+        """Returns a new model with the weights that were scored in a trial."""
         model = self._build(trial.hyperparameters)
         values = trial.hyperparameters.values
         self._assign_values(model, values, set(values))
@@ -79,7 +79,7 @@ class MemberModels:
     def _build(self, hp):
         hp = hp.copy()
         for parameter in hp.space:
-            # A part that is off when the model is compiled cannot be turned on later.
+            # A term that is off when the model is compiled cannot be enabled later.
             if parameter.name in BOUNDS and parameter.name.endswith("_weight"):
                 hp.values[parameter.name] = max(parameter.values)
         with temporary_files(self._folder):

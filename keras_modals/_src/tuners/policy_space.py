@@ -1,4 +1,4 @@
-"""A policy as hyperparameters: of Keras Tuner's own tuners and of a population's."""
+"""A policy as hyperparameters, for any tuner of Keras Tuner."""
 
 import json
 
@@ -23,17 +23,19 @@ def policy_space(
 ):
     """Declares a policy's probabilities and magnitudes, and returns the policy.
 
-    Works with every tuner of Keras Tuner. The hyperparameters are the paper's levels, 0
-    to 10 tenths, and 0 by default: a policy that moves nothing.
+    Works with every tuner of Keras Tuner. The hyperparameters are the paper's levels,
+    integers from 0 to 10 that stand for tenths. They are 0 by default, a policy without
+    moves.
 
     Args:
         hp: The `keras_tuner.HyperParameters` of a build function.
         operations: Sequence of operations, by name or with options. Defaults to the
             paper's four.
-        repeats: Integer, how often each operation appears. Defaults to `2`.
+        repeats: Integer, the number of times that each operation appears. Defaults to
+            `2`.
         operation_counts: As in `Policy`.
-        layers: Optional integer, how many layers have a policy of their own. Defaults
-            to `None`, one policy for all.
+        layers: Optional integer, the number of layers with their own policies. Defaults
+            to `None`, one policy for all layers.
 
     Returns:
         A `keras_modals.Policy`; with `layers`, a list of them.
@@ -79,7 +81,7 @@ def policy_space(
 
 
 def policy_from_values(values):
-    """What `policy_space` declared, from a trial's values, or `None`."""
+    """Returns the policy for the values of a trial, or `None` if it has no policy."""
     if _COUNTS not in values:
         return None
     layers: dict[str, dict] = {}

@@ -1,4 +1,4 @@
-"""Which values the members of a population train with, for Keras Tuner."""
+"""Chooses the values of the members of a population, for Keras Tuner."""
 
 import collections
 import contextlib
@@ -30,21 +30,21 @@ from keras_modals._src.tuners.folder import trial_folder
 from keras_modals._src.tuners.space import explored_levels, first_values, random_values
 from keras_modals._src.tuners.stored_oracle import StoredOracle
 
-#: A trial with which so many workers were lost counts as failed.
+#: A trial fails if this many workers were lost during it.
 MAX_LOSSES = 3
 
 
 def _checks_trial(method):
-    """Refuses a trial that is none of the oracle's, before `method` takes the lock of
-    Keras Tuner, which an error would leave closed."""
+    """Refuses unknown trials before `method` acquires the lock of Keras Tuner, which an
+    error would leave locked."""
 
     @functools.wraps(method)
     def checked(self, trial, *args, **kwargs):
         trial_id = getattr(trial, "trial_id", trial)
         if trial_id not in self.trials:
             raise ValueError(
-                "The search has no such trial. Expected an id that `create_trial` "
-                f"returned. Received: trial_id={trial_id!r}"
+                "The search has no such trial. Expected an id returned by "
+                f"`create_trial`. Received: trial_id={trial_id!r}"
             )
         return method(self, trial, *args, **kwargs)
 
@@ -52,36 +52,37 @@ def _checks_trial(method):
 
 
 class PopulationBasedOracle(StoredOracle):
-    """Decides what the members of a population train with, generation by generation.
+    """Chooses the values of each member of a population in each generation.
 
-    In every generation each member trains for some epochs. Then the worst part of the
-    population, and every member whose training failed, go on from the checkpoint of a
-    random member of the best part (exploit) with perturbed values (explore). What
-    members do next depends on the seed and on the scores of their generation only, not
-    on the order or place in which they ran: a search that was interrupted goes on as it
-    would have.
+    In every generation, each member trains for some epochs. Then the worst members, and
+    those whose training failed, are replaced by copies of random members of the best
+    part (exploit), with perturbed values (explore). The next values depend only on the
+    seed and the scores of the generation, not on the order or place of the trainings:
+    an interrupted search resumes with the same values.
 
-    A trial is one member in one generation. Its values hold which: `"tuner/member"`,
+    A trial is one member in one generation. Its values include `"tuner/member"`,
     `"tuner/generation"` and `"tuner/parent"`, the trial whose checkpoint it starts
-    from, empty in the first generation.
+    from, which is empty in the first generation.
 
     Args:
         objective: Name of the validation metric to optimize, or a
             `keras_tuner.Objective`. Defaults to `"val_loss"`.
         generations: Positive integer. Defaults to `20`.
         population_size, quantile, seed: As in `keras_modals.SharedEncoderSearch`.
-        smoothing: As there. A member has one score in a generation, which is smoothed
-            along its lineage.
-        explore: As there. A number without steps has no `levels.values`, but
-            `levels.at(place)` for a place in `[0, 1]`.
-        explored: Names of hyperparameters to perturb, besides the policy's. Others stay
-            with a member, and with those that copy it: a checkpoint fits only a model
-            like its own. Defaults to what can be assigned to a model that is
-            compiled: triplet and prior weight, dropout of latents, learning rate.
-        initial: `"zero"`, where no member augments at first and other hyperparameters
-            have their defaults; `"policy"`, where the policy's have their defaults,
-            too; or `"random"`, where all but the first begin with random values.
-            Defaults to `"policy"`.
+        smoothing: As in `keras_modals.SharedEncoderSearch`, but with one score per
+            generation, smoothed along the lineage of a member.
+        explore: As in `keras_modals.SharedEncoderSearch`. For a continuous
+            hyperparameter, `levels` has `levels.at(place)` for a place in `[0, 1]`,
+            and no `levels.values`.
+        explored: Names of hyperparameters to perturb, in addition to the policy. Others
+            never change within a lineage, since a checkpoint fits only the same
+            architecture. Defaults to those that can be assigned to a compiled model:
+            the weights of the triplet loss and the prior, the dropout of latents, and
+            the learning rate.
+        initial: `"zero"`, `"policy"` or `"random"`. With `"zero"`, no member augments
+            at first, and other hyperparameters have their defaults. With `"policy"`,
+            the policy has its defaults, too. With `"random"`, all members but the first
+            start with random values. Defaults to `"policy"`.
         **kwargs: `hyperparameters`, `tune_new_entries` and `allow_new_entries`, as in
             `keras_tuner.Oracle`.
 
@@ -109,17 +110,17 @@ class PopulationBasedOracle(StoredOracle):
         check_integer("generations", generations, 1)
         super().__init__(
             objective=objective,
-            # Failures are our business: see `populate_space`.
+            # Failures are handled here: see `populate_space`.
             max_retries_per_trial=0,
             max_consecutive_failed_trials=None,
             **kwargs,
         )
-        # Keras Tuner takes 0 for none.
+        # Keras Tuner would treat a seed of 0 as missing.
         self.seed = self._seed_state = check_seed(seed)
         if not getattr(self.objective, "name", "").startswith("val_"):
             raise ValueError(
-                "A search needs a score on validation data: an objective whose name "
-                f"begins with 'val_'. Received: objective={objective!r}"
+                "A search needs a score on validation data, that is, an objective "
+                f"whose name begins with 'val_'. Received: objective={objective!r}"
             )
         self.population_size = population_size
         self.generations = generations
@@ -132,7 +133,7 @@ class PopulationBasedOracle(StoredOracle):
         self.failure = None
         self.losses: collections.Counter = collections.Counter()
         self._plans: dict[int, list] = {}
-        # Progress is ours as well.
+        # Progress is shown here, too.
         self._display.verbose = 0
 
     @property
@@ -147,7 +148,7 @@ class PopulationBasedOracle(StoredOracle):
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):
-        # A worker that asks while it has a trial was lost, and started again.
+        # A worker that already has a trial was lost and restarted.
         self._release(tuner_id)
         with self._failures_end_the_search():
             if not self.failure:
@@ -158,11 +159,11 @@ class PopulationBasedOracle(StoredOracle):
 
     @contextlib.contextmanager
     def _failures_end_the_search(self, first=None):
-        """Keeps an exception, of a user's `explore` or a full disk for two, as the
-        failure. `first` is the message of what went wrong before.
+        """Stores an exception as the failure of the search.
 
-        Raised by a synchronized method it would leave the lock of Keras Tuner closed,
-        and other workers waiting.
+        For example, it may come from a custom `explore` or a full disk. If a
+        synchronized method raised it, the lock of Keras Tuner would stay locked, and
+        other workers would wait forever. `first` is the message of a previous error.
         """
         try:
             yield
@@ -184,7 +185,7 @@ class PopulationBasedOracle(StoredOracle):
         return {"status": TrialStatus.RUNNING, "values": dict(values)}
 
     def _current(self):
-        """The generation that runs, its entries, and whether all of it has ended."""
+        """The current generation, its entries, and whether all of them have ended."""
         generation = max((entry.generation for entry in self.entries()), default=0)
         entries = self.entries(generation)
         ended = [entry for entry in entries if entry.ended]
@@ -241,7 +242,7 @@ class PopulationBasedOracle(StoredOracle):
     def end_trial(self, trial):
         if trial.trial_id in self.end_order:
             return
-        # What a trial is to the population is not the worker's to say.
+        # A worker must not change the role of a trial in the population.
         known = self.trials[trial.trial_id].hyperparameters.values
         values = {name: known[name] for name in BOOKKEEPING}
         trial.hyperparameters.values.update(values)
@@ -267,7 +268,7 @@ class PopulationBasedOracle(StoredOracle):
         self._show_progress(Entry(trial))
 
     def _check_failed(self, entries, is_over):
-        """Notes the failure of the search, if every member of a generation failed."""
+        """Sets the failure of the search if every member of a generation failed."""
         if is_over and not any(entry.completed for entry in entries):
             self.failure = (
                 "All members of a generation failed, the last one with:\n"
@@ -279,18 +280,18 @@ class PopulationBasedOracle(StoredOracle):
         return super().get_trial(trial_id)
 
     def _release(self, tuner_id):
-        """Has the trial of a lost worker, if it had one, run again."""
+        """Schedules the trial of a lost worker, if any, to run again."""
         trial = self.ongoing_trials.pop(tuner_id, None)
         if trial is None:
             return
-        # What was reported is not of those who run it again.
+        # Drop the reports of the lost worker.
         trial.metrics = type(trial.metrics)()
         self.losses[trial.trial_id] += 1
         if self.losses[trial.trial_id] < MAX_LOSSES:
             self._retry_queue.append(trial.trial_id)
             return
         trial.status = TrialStatus.FAILED
-        trial.message = f"{MAX_LOSSES} workers were lost while they ran it"
+        trial.message = f"{MAX_LOSSES} workers were lost during this trial"
         self.end_order.append(trial.trial_id)
         with self._failures_end_the_search():
             self._save_trial(trial)
@@ -299,9 +300,9 @@ class PopulationBasedOracle(StoredOracle):
     # Results --------------------------------------------------------------
 
     def get_best_trials(self, num_trials=1):
-        """The best trials of which there is a checkpoint, best first.
+        """Returns the best trials with a checkpoint, best first.
 
-        These are the last generation's and the best of all.
+        Checkpoints are kept for the last generation and for the best trial of all.
         """
         if not self.trials:
             return []
@@ -319,11 +320,11 @@ class PopulationBasedOracle(StoredOracle):
         return ended or self.failure is not None
 
     def lineage(self, trial):
-        """The trials that led to a trial, first generation first."""
+        """Returns a trial and its ancestors, from the first generation on."""
         return lineage(trial, lambda each: self.trials.get(Entry(each).parent))
 
     def smoothed(self, entry):
-        """A member's score, smoothed along its lineage; NaN if it failed."""
+        """Returns a member's score, smoothed along its lineage; NaN if it failed."""
         if not entry.completed:
             return np.nan
         smoothed = np.nan
@@ -332,12 +333,13 @@ class PopulationBasedOracle(StoredOracle):
         return float(smoothed)
 
     def _rank(self, entry):
-        """Larger is better, and `-inf` of one that failed."""
+        """A score for which larger is better; `-inf` for a failed member."""
         sign = 1 if self.objective.direction == "max" else -1
         return sign * self.smoothed(entry) if entry.completed else -np.inf
 
     def best_at_the_end(self):
-        """The best entry of the last generation in which there is one, or `None`."""
+        """Returns the best entry of the last generation with a completed member, or
+        `None`."""
         completed = [entry for entry in self.entries() if entry.completed]
         last = max((entry.generation for entry in completed), default=0)
         candidates = [entry for entry in completed if entry.generation == last]
@@ -350,14 +352,15 @@ class PopulationBasedOracle(StoredOracle):
     # Checkpoints and progress ---------------------------------------------
 
     def _needed(self):
-        """Ids of the trials that run, may be started from, or asked for."""
+        """The ids of trials whose checkpoints are needed: those that run, those that
+        may be parents, and the best."""
         generation, entries, is_over = self._current()
         best = (self._best(), self.best_at_the_end())
         needed = {entry.trial_id for entry in best if entry is not None}
         if is_over and not self.is_finished:
-            # The next generation starts from some of this one only.
+            # The next generation needs only some of the current checkpoints.
             return needed | {values[PARENT] for values in self._plan(generation + 1)}
-        # Of those that run, another process may save a checkpoint now.
+        # Another process may be saving a checkpoint of a running trial.
         needed.update(entry.trial_id for entry in entries)
         ended = {entry.member for entry in entries if entry.ended}
         for member, values in enumerate(self._plan(generation)):

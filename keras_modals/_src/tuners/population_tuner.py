@@ -1,4 +1,4 @@
-"""Trains a population of models, with Keras Tuner."""
+"""Population-based training of whole models with Keras Tuner."""
 
 import os
 import time
@@ -40,41 +40,41 @@ from keras_modals._src.tuners.stored_oracle import VERSION
 class PopulationBasedTuner(keras_tuner.Tuner):
     """Searches a schedule of policies with one population of models.
 
-    The build function declares what is searched, the policy with
-    `keras_modals.tuners.policy_space`, and returns a compiled `ModalsModel`. A model is
-    built and compiled once per process: from then on members' weights are loaded and
-    their values assigned. Hyperparameters that cannot be assigned need a new model
-    whenever they differ.
+    The build function declares the search space, including the policy with
+    `keras_modals.tuners.policy_space`, and returns a compiled `ModalsModel`. The model
+    is built and compiled once per process; for each member, its weights are loaded and
+    its values assigned. A new model is built only if hyperparameters differ that cannot
+    be assigned.
 
-    Beginning with the second generation a member goes on from its parent's weights,
-    both optimizers' state, class memory, epoch and callbacks. Initial weights and what
-    layers draw follow from the seed and the member; the order of batches is not seeded:
-    for a search that can be repeated exactly, pass `shuffle=False`.
+    From the second generation on, a member starts with its parent's weights, optimizer
+    states, class memory, epoch and callback states. Initial weights and random draws of
+    layers depend on the seed and the member. The order of batches is not seeded: for an
+    exactly repeatable search, pass `shuffle=False`.
 
-    A member's training is one, cut into generations. It is scored by the last epoch of
-    each, and its checkpoint, which `get_best_models` loads, has the weights that were
-    validated then. What Keras does only when a training ends is not part of it: an
-    optimizer with `use_ema` trains on without the averages, and
-    `EarlyStopping(restore_best_weights=True)` restores nothing. For scores of the
-    averages, add `keras.callbacks.SwapEMAWeights()`.
+    The training of a member is one training, cut into generations. A member is scored
+    by the last epoch of each generation. Its checkpoint, which `get_best_models` loads,
+    has the weights that were validated then. The end of a generation does not trigger
+    what Keras does at the end of `fit`: an optimizer with `use_ema` continues without
+    the averages, and `EarlyStopping(restore_best_weights=True)` restores nothing. To
+    score the averages, add `keras.callbacks.SwapEMAWeights()`.
 
     Every generation calls `on_train_begin` and `on_train_end` of a copy of each
-    callback, which has its parent's attributes after `on_train_begin`: patience counts
-    on, and so does what a callback of your own counts. Attributes that change must be
-    numbers, strings, arrays, or lists, tuples, dicts and sets of them, open files and
-    parts of the model aside; a class leaves others out in its `__getstate__`. Where a
-    callback stops the training of a member, it has ended: in later generations the
-    member stays as it is, and so does one that copies it.
+    callback. After `on_train_begin`, the copy gets its parent's attributes, so patience
+    and counters of custom callbacks continue. Attributes that change must be numbers,
+    strings, arrays, or lists, tuples, dicts and sets of these, except for open files
+    and parts of the model. To leave out others, define `__getstate__` in the class. If
+    a callback stops the training of a member, the member stays as it is in later
+    generations, and so do its copies.
 
     Args:
-        hypermodel: A build function of `hp`, or `keras_tuner.HyperModel`.
+        hypermodel: Build function of `hp`, or `keras_tuner.HyperModel`.
         objective, population_size, generations: As in `PopulationBasedOracle`.
-        epochs_per_generation: Positive integer. Defaults to `3`, the paper's.
+        epochs_per_generation: Positive integer. Defaults to `3`, as in the paper.
         smoothing, quantile, explore, explored, initial, seed: As in
             `PopulationBasedOracle`.
-        assign: Optional mapping from the names of further hyperparameters to
-            `fn(model, value)` that assigns them to a compiled model. They are explored
-            as well.
+        assign: Optional dict from names of further hyperparameters to
+            `fn(model, value)` that assigns the value to a compiled model. They are
+            explored, too.
         hyperparameters, tune_new_entries, allow_new_entries: As in
             `keras_tuner.Oracle`.
         **kwargs: `directory`, `project_name`, `overwrite` and `tuner_id`, as in
@@ -128,7 +128,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         arguments = {**locals(), **kwargs}
         for name in ("self", "kwargs", "__class__"):
             arguments.pop(name, None)
-        # With these a worker makes a tuner like this one.
+        # A worker creates its tuner from these.
         self.arguments = arguments
         if hypermodel is None:
             raise ValueError(
@@ -136,7 +136,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                 "function or a `keras_tuner.HyperModel`. Received: hypermodel=None"
             )
         if kwargs.get("executions_per_trial") == 1:
-            # As a member does.
+            # 1 is what a member does anyway.
             del kwargs["executions_per_trial"]
         check_unused(TUNER_UNUSED, kwargs)
         check_integer("epochs_per_generation", epochs_per_generation, 1)
@@ -160,23 +160,23 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         )
         self.population = oracle
         if self._is_worker():
-            # That is the chief's to do.
+            # Only the chief overwrites.
             kwargs["overwrite"] = False
         super().__init__(oracle, hypermodel, **kwargs)
 
     # Search ---------------------------------------------------------------
 
     def search(self, *fit_args, workers=1, verbose="auto", **fit_kwargs):
-        """Searches, or goes on with a search that was interrupted.
+        """Searches, or resumes an interrupted search.
 
         Args:
-            *fit_args, **fit_kwargs: What `fit` takes; `validation_data` or
-                `validation_split` is needed, `epochs` is not.
-            workers: Integer, how many processes of this machine train at the same
-                time, each on one GPU where there are several. With more than 1, the
-                build function and the data are sent to them: the data must be arrays,
-                or else picklable. Defaults to `1`.
-            verbose: 0 is silent. Defaults to one line of progress.
+            *fit_args, **fit_kwargs: Arguments of `fit`. `validation_data` or
+                `validation_split` is required; `epochs` is not.
+            workers: Integer, the number of processes on this machine that train in
+                parallel, each on one GPU if there are several. If it is more than 1,
+                the build function and the data are sent to the processes, so the data
+                must be arrays or picklable. Defaults to `1`.
+            verbose: 0 is silent. Defaults to `"auto"`, one line of progress.
         """
         check_fit_arguments(
             fit_kwargs, self.population.generations, self.epochs_per_generation
@@ -184,7 +184,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         check_integer("workers", workers, 1)
         callback_list(fit_kwargs.get("callbacks"))
         if "KERASTUNER_ORACLE_IP" not in os.environ:
-            # On a cluster, processes may be at work there.
+            # On a cluster, other processes may be using these files.
             clear_temporary_files(self.project_dir)
         self.population.failure = None
         self.population.losses.clear()
@@ -245,7 +245,7 @@ class PopulationBasedTuner(keras_tuner.Tuner):
                 **{
                     **fit_kwargs,
                     "initial_epoch": start,
-                    # Callbacks may ask: it is one training, of which this is a part.
+                    # For callbacks: the length of the whole training.
                     "epochs": self.population.generations * self.epochs_per_generation,
                     "callbacks": generation.callbacks,
                     "verbose": 0,
@@ -255,26 +255,26 @@ class PopulationBasedTuner(keras_tuner.Tuner):
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         if generation.logs is None or not isinstance(history, keras.callbacks.History):
             raise keras_tuner.errors.FatalTypeError(
-                "`HyperModel.fit` must pass its `callbacks` to `model.fit`, and return "
-                "what that returns: a member is scored with the logs of its last "
-                f"epoch. Received: {history!r}"
+                "`HyperModel.fit` must pass its `callbacks` to `model.fit` and return "
+                "its result, since a member is scored by the logs of its last epoch. "
+                f"Received: {history!r}"
             )
         return model, generation
 
     def on_trial_end(self, trial):
         try:
             if trial.message:
-                # A chief would not hear of it otherwise.
+                # The chief learns the reason from this file only.
                 path = trial_folder(self.project_dir, trial.trial_id) / ERROR
                 path.write_text(trial.message, encoding="utf-8")
             super().on_trial_end(trial)
         except OSError as error:
             if not trial.message:
                 raise
-            # A full disk is what failed the member, too.
+            # A full disk may have made the member fail, too.
             raise OSError(
                 error.errno,
-                f"{error}. This followed on the failure of a member:\n{trial.message}",
+                f"{error}. This followed the failure of a member:\n{trial.message}",
             ) from error
 
     @cached_property
@@ -293,11 +293,12 @@ class PopulationBasedTuner(keras_tuner.Tuner):
     # Results --------------------------------------------------------------
 
     def best_model(self):
-        """The best member at the end, as a compiled `ModalsModel`."""
+        """Returns the best member at the end, as a compiled `ModalsModel`."""
         return self.load_model(self._final_best())
 
     def best_schedule(self):
-        """The `PolicySchedule` along the lineage of the best member at the end."""
+        """Returns the `PolicySchedule` of the best member at the end and its
+        ancestors."""
         steps = self._steps()
         if steps[0].policy is None:
             raise ValueError(
@@ -307,18 +308,20 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         return schedule_of(steps)
 
     def results_summary(self, num_trials=None):
-        """Prints, for each generation, the members' scores and what the best member at
-        the end, or its forebear, was trained with.
+        """Prints a line for each generation.
+
+        It has the members' scores, and the values of the best member at the end or of
+        its ancestor in this generation.
 
         Args:
-            num_trials: Optional integer, how many of the lineage's last trials, one per
-                generation, to show. Defaults to all.
+            num_trials: Optional integer, the number of last generations to show.
+                Defaults to all.
         """
         objective = self.population.objective
         print_results(objective.name, objective.direction, self._steps(), num_trials)
 
     def _steps(self):
-        """One for each generation."""
+        """The `Step` of each generation."""
         oracle, steps = self.population, []
         for trial in oracle.lineage(self._final_best()):
             entry = Entry(trial)
@@ -345,23 +348,23 @@ class PopulationBasedTuner(keras_tuner.Tuner):
         return best.trial
 
     def get_best_models(self, num_models=1):
-        """The models of the best trials whose checkpoints are kept, best first."""
+        """Returns the models of the best trials with a checkpoint, best first."""
         self._see_results()
         best = self.population.get_best_trials(num_models)
         return [self.load_model(trial) for trial in best]
 
     def get_best_hyperparameters(self, num_trials=1):
-        """The hyperparameters of the best trials whose checkpoints are kept."""
+        """Returns the hyperparameters of the best trials with a checkpoint."""
         self._see_results()
         best = self.population.get_best_trials(num_trials)
         return [trial.hyperparameters for trial in best]
 
     def _see_results(self):
-        """Reads, in a worker, what its chief has written, which may have ended."""
+        """Reads the chief's results in a worker. The chief may have ended."""
         if self._is_worker():
             if not os.path.exists(self._get_tuner_fname()):
                 raise ValueError(
-                    "This worker does not see what its chief has written. Pass a "
+                    "This worker cannot find the files of its chief. Pass a "
                     "`directory` that all processes share. Received: "
                     f"directory={self.directory!r}"
                 )
@@ -389,29 +392,29 @@ class PopulationBasedTuner(keras_tuner.Tuner):
 
     def save(self):
         if self._is_worker():
-            # It may be there before its chief.
+            # The worker may start before its chief.
             return
-        # First: the tuner's file tells that there is an oracle's.
+        # The oracle's file comes first: the tuner's file implies that it exists.
         self.population.save()
         write_json(self._get_tuner_fname(), self.get_state())
 
     def _get_tuner_fname(self):
-        # One for all processes, so that any of them can go on with the search.
+        # One file for all processes, so that any of them can resume the search.
         return os.path.join(self.project_dir, "tuner.json")
 
 
 def _results(generation, objective):
-    """The logs that a member is scored by, which have the objective."""
+    """Returns the logs that score a member, and checks the objective in them."""
     logs = generation.logs or {}
     if objective not in logs:
         raise keras_tuner.errors.FatalValueError(
-            "A member is scored with the logs of its last epoch, and the objective is "
-            "not in them. Expected an `objective` that is, and, where a callback stops "
-            "a training, `validation_freq=1`. Received: "
+            "A member is scored by the logs of its last epoch, which do not contain "
+            "the objective. Expected the name of a log as `objective` and, if a "
+            "callback stops a training, `validation_freq=1`. Received: "
             f"objective={objective!r}, logs of {sorted(logs)}"
         )
     if not np.isfinite(logs[objective]):
         raise keras_tuner.errors.FailedTrialError(
-            f"The score is not a number. Received: {logs}"
+            f"The score is not finite. Received: {logs}"
         )
     return logs

@@ -1,4 +1,4 @@
-"""One line that says how a search goes."""
+"""The progress line of a search."""
 
 import time
 
@@ -6,9 +6,10 @@ from keras_modals._src.status_line import StatusLine, format_duration
 
 
 class Progress:
-    """Prints it, in a terminal or notebook over the last one.
+    """Prints the progress of a search.
 
-    In a log file there is one line per generation.
+    A terminal or notebook shows one line that is updated; a log file gets one line for
+    each generation.
     """
 
     def __init__(self, total, stream=None):
@@ -18,10 +19,13 @@ class Progress:
         self._done_before = None
 
     def show(self, done, generation, generations, member, population, best):
-        """Shows that `done` trials are done, the last one the `member`-th of its
-        generation, both counted from 1. `best` is a text."""
+        """Shows the progress after `done` trials.
+
+        The last one is the `member`-th of `generation`, both counted from 1. `best` is
+        a string.
+        """
         if self._done_before is None:
-            # Of a search that goes on, what was done before took none of our time.
+            # In a resumed search, do not count the trials before.
             self._done_before = done - 1
         seconds = (time.monotonic() - self._start) / (done - self._done_before)
         left = format_duration(seconds * (self.total - done))

@@ -1,4 +1,4 @@
-"""The whole recipe of latent mixing as hyperparameters."""
+"""Recipes of latent mixing as hyperparameters."""
 
 from collections import namedtuple
 
@@ -23,33 +23,33 @@ class Recipe(
         defaults=[(), None],
     )
 ):
-    """What to train a classifier with.
+    """The settings of latent mixing for a classifier.
 
     Attributes:
         augment: Dict of arguments of `keras_modals.augment`.
         weights: Dict of the weights of terms, arguments of `compile`.
-        learning_rate: Float, what the optimizer's learning rate is multiplied by.
-        terms: Sequence of configs of terms, as `keras.saving.serialize_keras_object`
-            makes them.
-        unlabeled_ratio: Integer, how many samples without labels are in a batch for
-            each that has one, for `keras_modals.join_unlabeled`; `None` where those
-            with labels are trained with alone.
+        learning_rate: Float, the factor for the optimizer's learning rate.
+        terms: Sequence of configs of terms, from `keras.saving.serialize_keras_object`.
+        unlabeled_ratio: Integer, the number of unlabeled samples in a batch for each
+            labeled one, for `keras_modals.join_unlabeled`; `None` to train with labeled
+            samples only.
     """
 
     __slots__ = ()
 
     def apply(self, model, **arguments):
-        """The `ModalsModel` of a compiled classifier, compiled alike.
+        """Returns a compiled `ModalsModel` for a compiled classifier.
 
         Args:
-            model: A compiled classifier, for `keras_modals.augment`. Its learning rate
-                is a number, not a schedule, unless this one is multiplied by 1.
+            model: A compiled classifier, for `keras_modals.augment`. Unless the factor
+                `learning_rate` is 1, its learning rate must be a number, not a
+                schedule.
             **arguments: Further arguments of `augment`.
         """
         if not model.compiled:
             raise ValueError(
-                "A recipe changes how a model is compiled: compile it first. "
-                f"Received: model={model!r}"
+                "A recipe changes the settings of a compiled model: call `compile` "
+                f"first. Received: model={model!r}"
             )
         if self.learning_rate != 1.0:
             rate = float(model.optimizer.learning_rate)
@@ -63,17 +63,17 @@ class Recipe(
 def recipe_space(hp, unlabeled=False, thresholds=(0.0, 0.6, 0.8, 0.95)):
     """Declares a recipe of latent mixing, and returns it.
 
-    Works with every tuner of Keras Tuner. By default it is the recipe of
-    `keras_modals.augment`; with a probability of 0, and all else as it is by default,
-    it is the plain model's training.
+    Works with every tuner of Keras Tuner. The default values are those of
+    `keras_modals.augment`. With a probability of 0 and all other values at their
+    defaults, the recipe trains the plain model.
 
     Args:
         hp: The `keras_tuner.HyperParameters` of a build function.
-        unlabeled: Boolean, whether there are samples without labels. The weight of a
-            `keras_modals.Consistency`, its threshold, and how many of them there are
-            for each sample with a label then belong to the recipe. Defaults to `False`.
-        thresholds: Sequence of floats, the thresholds of pseudo-labels, 0 for none. For
-            a regression it is `(0.0,)`.
+        unlabeled: Boolean, whether there are unlabeled samples. If so, the recipe also
+            has the weight and threshold of a `keras_modals.Consistency`, and the number
+            of unlabeled samples for each labeled one. Defaults to `False`.
+        thresholds: Sequence of floats, the thresholds of pseudo-labels, with 0 for no
+            pseudo-labels. Pass `(0.0,)` for a regression.
 
     Returns:
         A `Recipe`.

@@ -1,4 +1,4 @@
-"""Hyperparameters of Keras Tuner as the numbers of a population."""
+"""Converts hyperparameters of Keras Tuner to the numbers of a population."""
 
 import keras_tuner
 from keras_tuner.engine.hyperparameters import Fixed, Float
@@ -8,19 +8,19 @@ from keras_modals._src.tuners.policy_space import PREFIX
 
 
 def levels_of(hp):
-    """A hyperparameter's `Levels`, or its `Range` where it has no steps."""
+    """Returns a hyperparameter's `Levels`, or its `Range` if it is continuous."""
     if getattr(hp, "step", 1) is None:
-        # On its own scale: linear or logarithmic.
+        # On the hyperparameter's own scale, linear or logarithmic.
         return Range(hp.name, hp.prob_to_value, hp.value_to_prob)
     values = hp.values
     if isinstance(hp, Float):
-        # In steps of 0.1, 0.3 is 0.30000000000000004 by then.
+        # Otherwise, 0.3 in steps of 0.1 would be 0.30000000000000004.
         values = [round(value, 10) for value in values]
     return Levels(hp.name, values, getattr(hp, "ordered", True))
 
 
 def explored_levels(hyperparameters, names):
-    """The levels of a policy's hyperparameters and of those with one of the names."""
+    """Returns the levels of the policy and of the hyperparameters in `names`."""
     return [
         levels_of(hp)
         for hp in hyperparameters.space
@@ -30,8 +30,10 @@ def explored_levels(hyperparameters, names):
 
 
 def first_values(hyperparameters, initial):
-    """The values of the first member: what the hyperparameters declare but, unless
-    `initial` is `"policy"`, a policy of the lowest levels, zeros in a `policy_space`.
+    """Returns the values of the first member.
+
+    They are the defaults of the hyperparameters. Unless `initial` is `"policy"`, the
+    policy has the lowest levels instead, which are zeros in a `policy_space`.
     """
 
     def value(hp):
@@ -44,7 +46,7 @@ def first_values(hyperparameters, initial):
 
 
 def random_values(hyperparameters, rng):
-    """Values drawn uniformly, each on its hyperparameter's own scale."""
+    """Draws values uniformly, each on the scale of its hyperparameter."""
     return _active_values(hyperparameters, lambda hp: levels_of(hp).at(rng.random()))
 
 

@@ -16,10 +16,10 @@ VERSION = 1
 
 
 class StoredOracle(keras_tuner.Oracle):
-    """An oracle of a population, with a folder in which it is found as it was left.
+    """An oracle that stores its population in a folder and can resume from it.
 
-    A file is written whole or not at all. Of one that is missing, damaged, or of
-    another search, the error says which.
+    Files are written completely or not at all. If a file is missing, damaged or belongs
+    to another search, the error names it.
 
     Attributes:
         population_size: Positive integer.
@@ -28,7 +28,7 @@ class StoredOracle(keras_tuner.Oracle):
     population_size: int
 
     def entries(self, generation=None):
-        """What has run or runs: all of it, or that of one generation."""
+        """Returns the entries of all trials, or of the trials of one generation."""
         entries = [Entry(trial) for trial in self.trials.values()]
         return [e for e in entries if generation in (None, e.generation)]
 
@@ -43,18 +43,18 @@ class StoredOracle(keras_tuner.Oracle):
         write_json(path, trial.get_state())
 
     def check_begun_anew(self):
-        """Raises an error if the folder holds trials, whose search lost its file."""
+        """Raises an error if the folder has trials but no file of the search."""
         if read_trials(self._project_dir):
             raise missing(self._project_dir, "tuner.json")
 
     def reload(self):
-        # First: every trial that it knows of has had a file by then.
+        # Read the oracle's file first: all trials that it names have files by then.
         state = read_json(self._project_dir, "oracle.json")
         if state.get("version") != VERSION:
             raise ValueError(
-                f"The search in {self._project_dir} was saved in another version of "
-                "the format. Expected version "
-                f"{VERSION}. Received: version={state.get('version')!r}"
+                f"The search in {self._project_dir} was saved with another format "
+                f"version. Expected version {VERSION}. Received: "
+                f"version={state.get('version')!r}"
             )
         self.trials = read_trials(self._project_dir)
         with readable(self._get_oracle_fname()):
@@ -67,7 +67,7 @@ class StoredOracle(keras_tuner.Oracle):
             self.set_state(state)
         self.ongoing_trials = {}
         self.start_order = list(self.trials)
-        # A trial's own file is written before the oracle's: it is what counts.
+        # A trial's own file is written before the oracle's, so it takes precedence.
         self.end_order = [e.trial_id for e in self.entries() if e.ended]
         unfinished = {e.trial_id for e in self.entries() if not e.ended}
         for trial_id in unfinished:
@@ -75,7 +75,7 @@ class StoredOracle(keras_tuner.Oracle):
         self._retry_queue = sorted(unfinished, reverse=True)
 
     def _check_population(self):
-        """Raises an error unless the trials are those of such a population."""
+        """Raises an error if the trials do not fit the population size."""
         last = max((entry.generation for entry in self.entries()), default=0)
         for generation in range(last + 1):
             entries = self.entries(generation)
@@ -84,9 +84,9 @@ class StoredOracle(keras_tuner.Oracle):
             whole = generation < last or not set(members) <= set(expected)
             if len(set(members)) != len(members) or (whole and members != expected):
                 raise ValueError(
-                    f"The search in {self._project_dir} is one of another population. "
-                    f"Its generation {generation + 1} has the members {members}. Pass "
-                    "the `population_size` that it was begun with, or begin anew with "
+                    f"The search in {self._project_dir} has another population. Its "
+                    f"generation {generation + 1} has the members {members}. Pass the "
+                    "original `population_size`, or start over with "
                     f"`overwrite=True`. Received: population_size={len(expected)}"
                 )
             before = {entry.trial_id for entry in self.entries(generation - 1)} or {""}

@@ -1,4 +1,4 @@
-"""One worker of `PopulationBasedTuner.search(..., workers=n)`."""
+"""A worker process of `PopulationBasedTuner.search(..., workers=n)`."""
 
 import mmap
 import os
@@ -17,7 +17,7 @@ def main(connection, task):
     """Runs a task for the process at the other end of a connection.
 
     Args:
-        connection, task: File descriptors that this process has inherited.
+        connection, task: File descriptors that this process inherited.
     """
     connection = Connection(int(connection))
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
@@ -30,7 +30,7 @@ def main(connection, task):
 
 
 class _OracleClient:
-    """The oracle of the process at the other end of a connection."""
+    """A proxy for the oracle in the process at the other end of a connection."""
 
     def __init__(self, connection, objective):
         self._connection = connection
@@ -45,7 +45,7 @@ class _OracleClient:
 
 
 def _end_with(connection):
-    """Ends this process with the one that started it, even if that was killed."""
+    """Ends this process when its parent ends, even if the parent was killed."""
     end = select.poll()
     end.register(connection, 0)
     end.poll()

@@ -1,4 +1,4 @@
-"""What differs by the kind of labels that a comparison is of."""
+"""The kinds of labels that a comparison supports, and what differs between them."""
 
 from keras_modals._src.evaluation.kinds.classes import ClassKind
 from keras_modals._src.evaluation.kinds.kind import Kind
@@ -11,7 +11,7 @@ from keras_modals._src.models.graph import plain
 from keras_modals._src.models.task import task_of
 from keras_modals._src.training.losses import may_be_unlabeled
 
-#: What is compared, by the class of the labels.
+#: Dict from classes of labels to classes of kinds.
 KINDS: dict[type, type[Kind]] = {
     Classes: ClassKind,
     Values: ValueKind,
@@ -20,7 +20,7 @@ KINDS: dict[type, type[Kind]] = {
 
 
 def kind_of(labels, shape, ignored=()):
-    """The `Kind` of labels, of an output of this shape, whose loss ignores some."""
+    """Returns the `Kind` for labels, the shape of the output, and ignored labels."""
     if isinstance(labels, Positions):
         each = kind_of(labels.labels, (None, shape[-1]), ignored)
         return PositionKind(labels, shape, ignored, each)
@@ -35,8 +35,10 @@ def kind_of(labels, shape, ignored=()):
 
 
 def kind_of_model(model, labels=None, label_output=None):
-    """The `Kind` of the labels of a compiled model: those given, or what output and
-    loss tell."""
+    """Returns the `Kind` for the labels of a compiled model.
+
+    By default, the model's output and loss determine the labels.
+    """
     if not getattr(model, "inputs", None) or not hasattr(model, "output_shape"):
         raise ValueError(
             "`build_fn` must return a Functional or Sequential model. "

@@ -32,7 +32,7 @@ class ClassKind(Kind):
         super().check(targets)
 
     def _check_number(self, targets):
-        """Refuses more classes than the model has, of what may be classes."""
+        """Refuses class labels with more classes than the model has."""
         if self.ignored:
             targets = np.where(np.isin(targets, self.ignored), 0, targets)
         if targets.dtype.kind not in "biuf" or np.any(targets % 1):
@@ -40,7 +40,7 @@ class ClassKind(Kind):
         classes = Classes.of_arrays(targets).num_classes
         if classes > self.labels.num_classes:
             raise ValueError(
-                f"The labels are of {classes} classes. "
+                f"The labels have {classes} classes. "
                 f"Received: a model with the output shape {self.shape}"
             )
 
@@ -56,15 +56,15 @@ class ClassKind(Kind):
         return by_strata(len(groups), groups, shares, seed)
 
     def present(self, targets):
-        """Booleans `(samples, classes)`, which class a sample has."""
+        """Returns booleans `(samples, classes)`, the class of each sample."""
         return self.groups(targets)[:, None] == np.arange(self.labels.num_classes)
 
     def rarity(self, targets):
-        """Weights of samples, by the rarity of their class."""
+        """Returns sample weights by the rarity of the class."""
         return rarity.weights_of(self.present(targets))
 
     def weights(self, targets):
-        """By the rarity of a sample's class."""
+        """Returns class weights, by inverse frequency."""
         counts = self._counts(targets)
         present = np.flatnonzero(counts)
         weights = counts.sum() / (len(present) * counts[present])
@@ -76,7 +76,7 @@ class ClassKind(Kind):
         return np.bincount(groups[groups >= 0])
 
     def repeated(self, targets, rng):
-        """Until all classes are as frequent."""
+        """Repeats samples until all classes are equally frequent."""
         groups, counts = self.groups(targets), self._counts(targets)
         added = [
             rng.choice(np.flatnonzero(groups == group), counts.max() - count)
@@ -106,13 +106,15 @@ class ClassKind(Kind):
         shares = self.labels.shares(targets)
         soft = shares * (1 - smoothing) + smoothing / self.labels.num_classes
         soft = soft * (self.groups(targets) >= 0)[:, None]
-        # As the model's output is: of two classes maybe the second.
+        # In the format of the output: with width 1, only the second class.
         return soft[:, 1:] if self.shape[-1] == 1 else soft
 
 
 def _metrics_of_shares(metrics):
-    """Metrics of class indices as such of shares of classes, under the same names;
-    others are left out."""
+    """Replaces metrics of class indices by metrics of class shares with the same names.
+
+    Other metrics are left out.
+    """
     if isinstance(metrics, dict):
         (metrics,) = metrics.values()
     found = []

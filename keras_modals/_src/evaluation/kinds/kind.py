@@ -6,7 +6,7 @@ from keras_modals._src.evaluation.label_output import LabelOutput
 
 
 class Kind:
-    """What a comparison needs to know of a kind of labels: the base class.
+    """Base class of the kinds of labels that a comparison supports.
 
     Args:
         labels: The `keras_modals` labels that the model learns.
@@ -14,12 +14,12 @@ class Kind:
         ignored: Labels that the model's loss ignores.
 
     Attributes:
-        scores: Dict from name to `fn(targets, predictions)`, of what `scored` returns.
-            The first is compared where no other is asked for.
-        has_accuracy: Whether the best epoch is that of the best accuracy, where there
-            is one.
+        scores: Dict from names to `fn(targets, predictions)`, for the pair that
+            `scored` returns. The first one is the default.
+        has_accuracy: Boolean, whether the best epoch is chosen by accuracy, if the
+            model has one.
         output: The `LabelOutput`.
-        has_numbers: Whether targets are numbers, of which some are near others.
+        has_numbers: Boolean, whether targets are numbers, with distances between them.
     """
 
     scores: dict
@@ -35,40 +35,40 @@ class Kind:
         return next(iter(self.scores))
 
     def check(self, targets):
-        """Refuses an array of targets that the model cannot learn."""
+        """Refuses targets that the model cannot learn."""
         self.labels.check(targets, self.ignored)
 
     def groups(self, targets):
-        """The group of each label, a NumPy array; -1 for none."""
+        """Returns the group of each label as a NumPy array, with -1 for no group."""
         groups = self.labels.groups(np.asarray(targets), self.ignored)
         return ops.convert_to_numpy(groups)
 
     # Scores -------------------------------------------------------------------
 
     def all_scores(self, targets, outputs, from_logits=False):
-        """Dict of every score.
+        """Returns a dict of all scores.
 
         Args:
-            targets: As they are in the data.
-            outputs: The model's, NumPy.
-            from_logits: Whether these are logits, where they could be probabilities.
+            targets: The targets in the format of the data.
+            outputs: NumPy array, the outputs of the model.
+            from_logits: Boolean, whether the outputs are logits, not probabilities.
         """
         pair = self.scored(np.asarray(targets), np.asarray(outputs), from_logits)
         return {name: float(score(*pair)) for name, score in self.scores.items()}
 
     def scored(self, targets, outputs, from_logits):
-        """Pair of targets and predictions in the form that scores take, of what has a
-        label."""
+        """Returns a pair of targets and predictions in the format of the scores,
+        restricted to samples or positions with a label."""
         raise NotImplementedError
 
     # Data ---------------------------------------------------------------------
 
     def split(self, targets, shares, seed):
-        """Indices of the training, validation and test samples.
+        """Returns the indices of the training, validation and test samples.
 
         Args:
-            targets: Of all samples.
-            shares: Those of validation and test samples.
+            targets: The targets of all samples.
+            shares: Pair of floats, the shares of validation and test samples.
             seed: Integer.
         """
         raise NotImplementedError
@@ -76,21 +76,21 @@ class Kind:
     # Remedies -----------------------------------------------------------------
 
     def weights(self, targets):
-        """Arguments of `fit` that weigh what is rare more."""
+        """Returns arguments of `fit` that give rare labels a larger weight."""
         raise NotApplicableError("needs classes, or labels, that can be rare")
 
     def repeated(self, targets, rng):
-        """Indices of samples, those with what is rare several times."""
+        """Returns indices of samples, with samples of rare labels repeated."""
         raise NotApplicableError("needs classes, or labels, that can be rare")
 
     def compile_for_shares(self, model):
-        """Compiles a model anew for what `shares` returns."""
+        """Compiles a model again for the targets that `shares` returns."""
         raise NotApplicableError(
             "needs one class, or several labels at once, for each sample"
         )
 
     def shares(self, targets, smoothing=0.0):
-        """Targets as shares, of which each label has some."""
+        """Returns targets as shares of the labels, optionally smoothed."""
         raise NotImplementedError
 
 
@@ -98,7 +98,7 @@ def check_probabilities(outputs):
     finite = outputs[np.isfinite(outputs)]
     if finite.size and not -1e-3 < finite.min() <= finite.max() < 1 + 1e-3:
         raise ValueError(
-            "The outputs of `build_fn`'s model are not probabilities. Let it end in a "
-            "softmax, or a sigmoid, or its loss have `from_logits=True`. Received: "
+            "The outputs of the model from `build_fn` are not probabilities. End it in "
+            "a softmax or a sigmoid, or use a loss with `from_logits=True`. Received: "
             f"outputs between {finite.min():.3g} and {finite.max():.3g}"
         )

@@ -21,12 +21,14 @@ class MultiLabelKind(Kind):
     }
 
     def present(self, targets):
-        """Booleans `(samples, labels)`, which labels a sample has; none where it has no
-        target."""
+        """Returns booleans `(samples, labels)`, the labels of each sample.
+
+        They are all false for samples without a target.
+        """
         return np.asarray(targets) >= 0.5
 
     def scored(self, targets, outputs, from_logits):
-        """A prediction that is not a number counts as no opinion, 0.5."""
+        """Returns labels and probabilities. NaN or infinite predictions become 0.5."""
         outputs = np.asarray(outputs, "float32")
         if from_logits:
             outputs = ops.convert_to_numpy(ops.sigmoid(outputs))
@@ -40,11 +42,14 @@ class MultiLabelKind(Kind):
         return np.all(np.asarray(targets) >= 0, axis=-1)
 
     def split(self, targets, shares, seed):
-        """With every label in proportion."""
+        """Splits samples, stratified by label."""
         return by_labels(self.present(targets), shares, seed)
 
     def rarity(self, targets):
-        """Weights of samples, of which those that have no label of all are alike."""
+        """Returns sample weights by the rarity of labels.
+
+        Samples with none of the labels form a group of their own.
+        """
         present = self.present(targets)
         is_empty = self._known(targets) & ~present.any(axis=1)
         return rarity.weights_of(np.column_stack([present, is_empty]))

@@ -7,11 +7,11 @@ from keras_modals._src.evaluation.partition import by_labels
 
 
 class PositionKind(Kind):
-    """A label for each position, of another kind.
+    """A label for each position.
 
     Args:
         labels, shape, ignored: As in `Kind`.
-        each: The `Kind` of the label of one position.
+        each: The `Kind` of the label at one position.
     """
 
     def __init__(self, labels, shape, ignored, each):
@@ -32,12 +32,12 @@ class PositionKind(Kind):
             )
 
     def rows(self, targets):
-        """Targets with all positions on one axis, -1 for what has no label."""
+        """Returns targets with all positions on one axis, and -1 for no label."""
         labels, _ = self.labels.read(ops.convert_to_tensor(targets), self.ignored)
         return ops.convert_to_numpy(labels.compared)
 
     def present(self, targets):
-        """Booleans `(samples, labels)`, which labels a sample has somewhere."""
+        """Returns booleans `(samples, labels)`, the labels in each sample."""
         present = self.each.present(self.rows(targets))
         return present.reshape(len(targets), -1, present.shape[-1]).any(axis=1)
 
@@ -46,11 +46,11 @@ class PositionKind(Kind):
         return self.each.scored(self.rows(targets), rows, from_logits)
 
     def split(self, targets, shares, seed):
-        """With the samples that have a label somewhere in proportion."""
+        """Splits samples, stratified by the labels that occur in them."""
         return by_labels(self.present(targets), shares, seed)
 
     def weights(self, targets):
-        """By the rarity of each position's label."""
+        """Returns weights of positions by the rarity of their labels."""
         positions = np.shape(targets)[: len(self.shape) - 1]
         weights = self.each.rarity(self.rows(targets))
         return {"sample_weight": weights.reshape(positions)}
