@@ -23,7 +23,7 @@ pytest.importorskip("tensorflow", reason="streams are `tf.data.Dataset`s")
 
 #: Of a model that is refused, what the sentence speaks of. All others train.
 REFUSED = {
-    "text_classification_end_to_end": "augment that model, and build the outer one",
+    "text_classification_end_to_end": "Augment that model and build the outer one",
     "structured_data_from_scratch": "several tensors|no place",
     "actor_critic_cartpole": "several outputs",
 }

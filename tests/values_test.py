@@ -292,7 +292,7 @@ def test_layers_of_a_model_have_one_kind():
     inputs = keras.Input((4,))
     hidden = LatentAugmentation(3)(inputs)
     hidden = LatentAugmentation(labels=Values())(L.Dense(4)(hidden))
-    with pytest.raises(ValueError, match="give all one `labels`"):
+    with pytest.raises(ValueError, match="Give all one `labels`"):
         ModalsModel(inputs, L.Dense(3)(hidden))
 
 

@@ -61,11 +61,11 @@ class ModalsModel(PreprocessingModel):
     and with those of a plain model. Terms are logged under their own names. Metrics see
     each sample once, as its first view.
 
-    How a mixed row enters the loss depends on the loss. If the loss weights rows, both
-    labels count, weighted by their shares. Otherwise (if it returns one number for the
-    batch, or a subclass overrides `compute_loss`), the two targets are mixed if they
-    have the form of the predictions as floats; if not, one of the two is drawn with
-    their shares as probabilities. Losses added with `add_loss` by layers after the
+    The loss determines how a mixed row counts. If the loss weights rows, both labels
+    count, weighted by their shares. Otherwise (if it returns one number for the batch,
+    or a subclass overrides `compute_loss`), the two targets are mixed if they are
+    floats with the rank of the predictions; if not, one of the two is drawn with their
+    shares as probabilities. Losses added with `add_loss` by layers after the
     augmentation cover all views: a mean over rows keeps its scale, a sum grows with
     `num_views`.
 
@@ -283,7 +283,8 @@ class ModalsModel(PreprocessingModel):
         return by_output(outputs, self.output_map.names)[self.output_map.label]
 
     def sample_losses(self, targets, outputs):
-        """The loss of the label output for each row or position, float32 `(rows, ...)`.
+        """The loss of the label output for each row, float32 `(rows,)`, or each
+        position.
 
         `None` for losses without values per row."""
         (loss, *_), labels = self.label_losses, self.latent_augmentation.labels

@@ -4,8 +4,8 @@ import numpy as np
 
 from keras_modals._src.arguments import check_choice, check_integer, shown
 
-#: Initial policies: no augmentation, the declared policy for all members, or the
-#: declared policy for the first member and random policies for the others.
+#: Initial policies: no augmentation, the declared policy, or random policies for all
+#: members but the first, which has no augmentation.
 INITIAL = ("zero", "policy", "random")
 
 

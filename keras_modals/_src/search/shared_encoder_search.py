@@ -90,8 +90,9 @@ class SharedEncoderSearch(ModalsModel):
             `levels.values`. Defaults to Population Based Augmentation's rule,
             `keras_modals.population.pba_explore`.
         initial: `"policy"`: every member starts with the layer's policy; `"zero"`: no
-            member augments there at first; `"random"`: all but the first start with
-            random values. Defaults to `"policy"`.
+            member augments there at first; `"random"`: the first member does not
+            augment there, and all others start with random values. Defaults to
+            `"policy"`.
         encoder_gradient: The gradient that trains the encoder: that of the `"best"`
             member, the `"mean"` of all, or a mean `"weighted"` by scores, where a
             member that is a standard deviation worse than another has `1 / e` of its
