@@ -70,8 +70,8 @@ def compare(
 
     Args:
         build_fn: `fn()` that returns a compiled Keras model that
-            `keras_modals.augment` accepts. It is called once at the beginning and once
-            for each training. It must return a new model each time, and load pretrained
+            `keras_modals.augment` accepts. It is called for each training, and before
+            the first one. It must return a new model each time, and load pretrained
             layers again.
         data: One of the following:
 

@@ -95,7 +95,7 @@ class Comparison:
 
     @property
     def scale(self):
-        """The factor for display: shares are shown in points, other scores as is."""
+        """The factor for display. Shares are shown in points, other scores as is."""
         return 1.0 if self.metric in UNITS else 100.0
 
     @property

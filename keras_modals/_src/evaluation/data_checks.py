@@ -13,7 +13,7 @@ from keras_modals._src.evaluation.samples import is_dataset, is_endless
 
 PARTS = ("train", "validation", "test")
 UNLABELED = "unlabeled"
-#: The parts that have inputs.
+#: The parts of the data with inputs.
 INPUTS = (*PARTS, UNLABELED)
 
 
@@ -176,7 +176,7 @@ def _check_pair(name, pair):
 
 
 def _may_be_arrays(value):
-    """Whether a value is no dataset, and not `None`."""
+    """Whether a value may hold arrays, that is, is neither a dataset nor `None`."""
     is_collection = isinstance(value, list | tuple | Mapping)
     return is_collection or is_array(value) or sparse.issparse(value)
 

@@ -75,7 +75,7 @@ def by_labels(present, shares, seed):
         label = np.where(left > 0, left, np.inf).argmin()
         chosen = np.flatnonzero((part < 0) & present[:, label])
         for sample in rng.permutation(chosen):
-            # The last key counts first.
+            # `lexsort` sorts by the last key first.
             order = np.lexsort([rng.random(3), lacks_samples, lacks[:, label]])
             part[sample] = order[-1]
             lacks[order[-1]] -= present[sample]

@@ -32,7 +32,7 @@ def shuffles_itself(dataset):
 
 
 def is_endless(dataset):
-    """Whether a dataset has no last batch."""
+    """Whether a dataset is infinite."""
     if isinstance(dataset, keras.utils.PyDataset):
         return dataset.num_batches is None
     # TensorFlow's value for an infinite dataset.

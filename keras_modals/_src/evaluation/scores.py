@@ -86,7 +86,7 @@ def mae(targets, predictions):
     return metrics.mean_absolute_error(targets, predictions)
 
 
-# Several labels: whether each is there, and probabilities, `(n, labels)` --------------
+# Several labels: booleans and probabilities `(n, labels)` ----------------------------
 
 
 def average_precision(present, probabilities):

@@ -27,7 +27,7 @@ def takes_strings(model):
     """Whether a model may take strings as inputs, possibly through a preprocessor."""
     inputs = getattr(model, "inputs", None)
     if preprocessor_of(model) is not None or not inputs:
-        # A subclassed model does not say what it takes.
+        # A subclassed model does not declare its inputs.
         return True
     return any(tensor.dtype == "string" for tensor in inputs)
 

@@ -1,11 +1,11 @@
-"""The table of a comparison, in words and in HTML."""
+"""Formats the table of a comparison as text and as HTML."""
 
 import html
 import textwrap
 
 import numpy as np
 
-#: Columns of a terminal.
+#: The width of the text, in columns of a terminal.
 WIDTH = 100
 CAPTION = (
     "Mean ± standard deviation over seeds; change from none on the same seeds ± its "

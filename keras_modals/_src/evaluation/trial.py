@@ -177,7 +177,7 @@ class Trial:
             raise NotApplicableError("needs one class for each sample")
 
     def targets_like(self, labels):
-        """Class indices in the form of the training targets."""
+        """Converts class indices to the format of the training targets."""
         return self.classes.like(labels, self.targets)
 
     @property

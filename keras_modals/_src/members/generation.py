@@ -92,7 +92,7 @@ class Generation:
         checkpoint.save_record(record)
 
     def _swaps_weights(self, model):
-        """Whether the weights that were scored are others than the model's."""
+        """Whether the scored weights differ from the model's weights."""
         return self._scored is not None and not all(
             np.array_equal(scored, value)
             for scored, value in zip(self._scored, _values(model.weights), strict=True)

@@ -215,7 +215,7 @@ class PopulationBasedOracle(StoredOracle):
         return [{**each, PARENT: ""} for each in values]
 
     def _next_values(self, entries, rng):
-        """Exploit and explore."""
+        """The values of the next generation, by exploit and explore."""
         entries = sorted(entries, key=lambda entry: entry.member)
         parents = exploit([self._rank(entry) for entry in entries], self.quantile, rng)
         values = children(
