@@ -202,6 +202,14 @@ def test_a_table_fits_a_terminal_and_a_notebook(rng):
     mean = result.summary().loc[("data", "mixup"), "mean"]
     assert f"{mean:.2f} ±" in text
     assert f"{mean:.2f} ±" in page
+    assert "<th>chosen most often</th>" in page
+
+
+def test_a_table_without_settings_has_no_column_for_them(rng):
+    result = keras_modals.compare(build, make_data(rng), ["none"], 1, **FAST)
+    page = result._repr_html_()
+    assert "chosen most often" not in page
+    assert page.count("<th>") == page.count("<td") == 5
 
 
 @pytest.mark.parametrize("path", [None, "runs.csv"])

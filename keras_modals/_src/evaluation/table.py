@@ -11,7 +11,7 @@ CAPTION = (
     "Mean ± standard deviation over seeds; change from none on the same seeds ± its "
     "standard error; p corrected for the number of methods."
 )
-_HEADINGS = ("method", "mean", "change", "p", "verdict", "chosen most often")
+_HEADINGS = ("method", "mean", "change", "p", "verdict")
 
 
 def as_text(comparison):
@@ -34,11 +34,12 @@ def as_html(comparison):
     """Formats a table for each data set, for a notebook."""
     parts = []
     for title, rows, settings in _tables(comparison):
-        heads = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
-        body = "".join(
-            f"<tr>{''.join(map(_cell, (*row, settings.get(row[0].strip(), ''))))}</tr>"
-            for row in rows
-        )
+        headings: tuple[str, ...] = _HEADINGS
+        if settings:
+            headings = (*_HEADINGS, "chosen most often")
+            rows = [(*row, settings.get(row[0].strip(), "")) for row in rows]
+        heads = "".join(f"<th>{heading}</th>" for heading in headings)
+        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
         parts.append(
             f"<table><caption>{html.escape(title)}</caption>"
             f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
