@@ -7,12 +7,14 @@ import re
 import sys
 import textwrap
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [_HERE, os.path.dirname(_HERE)]
+
+from members import is_left_out  # noqa: E402
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # What the kernels run first.
-os.environ["PYTHONSTARTUP"] = os.path.abspath(
-    os.path.join(os.path.dirname(__file__), "startup.py")
-)
+os.environ["PYTHONSTARTUP"] = os.path.join(_HERE, "startup.py")
 
 project = "keras_modals"
 author = "keras_modals developers"
@@ -134,13 +136,12 @@ def _signature(app, what, name, obj, options, signature, annotation):
     return re.sub(r"<function (\w+) at 0x\w+>", r"\1", text), annotation
 
 
-def _is_field(app, what, name, obj, skip, options):
-    """Of tuples and dataclasses, whose docstrings have their fields."""
-    return True if type(obj).__name__ == "_tuplegetter" else None
+def _skip(app, what, name, obj, skip, options):
+    return True if is_left_out(name, obj) else None
 
 
 def setup(app):
-    app.connect("autodoc-skip-member", _is_field)
+    app.connect("autodoc-skip-member", _skip)
     # Before napoleon's.
     app.connect("autodoc-process-docstring", _from_markdown, priority=100)
     app.connect("autodoc-process-signature", _signature)
