@@ -1,9 +1,9 @@
-"""Writes the README's tables, and numbers in `expectations.md`, from the files of
-results.
+"""Writes the README's numbers and its picture from the files of results; and what the
+pages say of them in words.
 
     python -m benchmarks.readme
 
-Each part stands after a comment with its name, as `<!-- accuracy -->`.
+The numbers stand after the comment `<!-- numbers -->`.
 """
 
 import pathlib
@@ -13,6 +13,7 @@ from collections import defaultdict
 from functools import partial
 
 from benchmarks.accuracy import report
+from benchmarks.accuracy.studies import STUDIES
 
 ROOT = pathlib.Path(__file__).parents[1]
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -26,9 +27,19 @@ RESULTS = ROOT / "benchmarks/accuracy/earlier/results.csv"
 IMBALANCE = ROOT / "benchmarks/accuracy/earlier/imbalance.csv"
 
 
-def accuracy():
-    table = report.brief(RESULTS, "accuracy", report.MAIN, methods=report.SHOWN)
-    return table.splitlines()
+#: Of today's methods: the study `tuning`, of classes, and `targets`, of other kinds.
+RECENT = [ROOT / f"benchmarks/accuracy/{name}.csv" for name in ("tuning", "targets")]
+MARKER = "<!-- numbers -->\n"
+
+#: A bullet of a list in Markdown.
+_fill = partial(
+    textwrap.fill,
+    width=88,
+    initial_indent="- ",
+    subsequent_indent="  ",
+    break_long_words=False,
+    break_on_hyphens=False,
+)
 
 
 def steps():
@@ -52,7 +63,8 @@ class Change:
     set."""
 
     def __init__(self, row):
-        self.text = f"{row['change']:+z.1f} ({row['standard_error']:.1f})"
+        self.short = f"{row['change']:+z.1f}"
+        self.text = f"{self.short} ({row['standard_error']:.1f})"
         if "mean" in row:
             self.mean = f"{row['mean']:.1f}"
         if "worst" in row:
@@ -103,30 +115,40 @@ def expectations():
         later_over=_Over(later),
     )
     bullets = [" ".join(words.split()) for words in re.split("^- ", text, flags=re.M)]
-    fill = partial(
-        textwrap.fill,
-        width=88,
-        initial_indent="- ",
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [fill(bullet) for bullet in bullets[1:]]
+    return [_fill(bullet) for bullet in bullets[1:]]
 
 
-PARTS = {"accuracy": accuracy, "expectations": expectations, "steps": steps}
+def numbers():
+    """What latent mixing changes, by what is predicted."""
+    means = {
+        title: _changes(each.mean_changes()) for title, each in report.by_kind(*RECENT)
+    }
+    classes, values, labels, words, pixels = means.values()
+    ours, rate, default = "latent mixing, rate 2", "none, rate 2", "latent mixing"
+    bullets = [
+        f"**Words and frames**: {words[ours].short} at twice the learning rate, and "
+        f"{words[rate].short} by that rate alone.",
+        f"**Several labels at once**: {labels[ours].short}, and "
+        f"{labels[rate].short} by that rate alone.",
+        f"**Classes**: {classes[default].short} at the rate of the plain model, on the "
+        f"worst of {len(STUDIES['tuning'].datasets)} data sets and encoders "
+        f"{classes[default].worst}; {classes[ours].short} at twice the rate, and "
+        f"{classes[rate].short} by that rate alone.",
+        f"**Numbers** and **pixels**: {values[ours].short} and {pixels[ours].short}, "
+        f"and {values[rate].short} and {pixels[rate].short} by that rate alone: no "
+        "gain.",
+    ]
+    return [_fill(bullet) for bullet in bullets]
 
 
 def with_results(text):
     """The README, with what it says of the results as these are now."""
-    for name, part in PARTS.items():
-        marker = f"<!-- {name} -->\n"
-        before, rest = text.split(marker)
-        _, after = rest.split("\n\n", 1)
-        text = "".join([before, marker, "\n".join(part()), "\n\n", after])
-    return text
+    before, rest = text.split(MARKER)
+    _, after = rest.split("\n\n", 1)
+    return "".join([before, MARKER, "\n".join(numbers()), "\n\n", after])
 
 
 if __name__ == "__main__":
     readme = ROOT / "README.md"
     readme.write_text(with_results(readme.read_text()))
+    report.save(report.plot_kinds(*RECENT), ROOT / "benchmarks/accuracy/kinds.png")

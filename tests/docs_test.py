@@ -39,6 +39,26 @@ def test_links_to_files_are_right(path):
             assert (path.parent / target).exists(), target
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_code_of_the_readme_runs_in_sequence(capsys):
+    code = "\n".join(
+        re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    )
+    # Fewer trainings, and shorter ones.
+    for long, short in {
+        "epochs=200": "epochs=2",
+        "seeds=5, epochs=100": '["label smoothing"], seeds=1, epochs=1',
+    }.items():
+        assert long in code
+        code = code.replace(long, short)
+    exec(code, {})
+    plain, augmented, *rest = capsys.readouterr().out.splitlines()
+    for line, name in ((plain, "plain"), (augmented, "augmented")):
+        assert line.split()[0] == name
+        assert 0.0 < float(line.split()[1]) < 1.0
+    assert any(line.startswith("data: test accuracy") for line in rest)
+
+
 def test_every_public_name_has_an_example_or_is_a_value():
     for name in keras_modals.__all__:
         value = getattr(keras_modals, name)

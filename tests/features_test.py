@@ -1,4 +1,4 @@
-"""The README's table of features by backend claims what the tests test."""
+"""The table of features by backend claims what the tests test."""
 
 import importlib
 import pathlib
@@ -7,14 +7,14 @@ import pytest
 from portable import BACKEND
 
 COLUMNS = ("tensorflow", "jax", "torch")
-README = pathlib.Path(__file__).parents[1] / "README.md"
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "backends.md"
 
 #: It starts a process for every backend by itself.
 COMPARES_BACKENDS = "backends_test"
 
 
 def table():
-    text = README.read_text().split("<!-- features -->")[1]
+    text = PAGE.read_text().split("<!-- features -->")[1]
     lines = text.strip().split("\n\n")[0].splitlines()
     header, _, *rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines]
     assert [name.lower() for name in header[1:4]] == ["tensorflow", "jax", "pytorch"]

@@ -3,6 +3,8 @@
 import pathlib
 
 import matplotlib.pyplot as plt
+import numpy as np
+from scipy import stats
 
 from benchmarks.accuracy.studies import OTHER_TARGETS, STUDIES
 from keras_modals._src.evaluation.comparison import BASELINE
@@ -17,8 +19,15 @@ ALSO = {
 #: Shares of the data sets on which a method must have been run to be in the means:
 #: with all data sets; with the methods that tokens rule out; with all that was run.
 SHARES = (0.9, 0.8, 0.7)
-#: Of `SHARES`, that of the README and of the picture.
+#: Of `SHARES`, that of the picture.
 MAIN = SHARES[1]
+
+#: What all kinds of targets were trained with, as pictures have them.
+_OF_ALL_KINDS = {
+    "latent mixing, rate 2": ("latent mixing, twice the learning rate", "#0072B2"),
+    "mixup": ("mixup, its rate chosen by validation", "#E69F00"),
+    "none, rate 2": ("twice the learning rate alone", "#555555"),
+}
 
 #: What this package adds to the alternatives that are best known.
 OURS = (
@@ -102,23 +111,61 @@ def print_report(path, metric, pictures=None):
         pictures = pathlib.Path(pictures)
         pictures.mkdir(parents=True, exist_ok=True)
         ax = plot_comparison(complete(everything, MAIN, methods=SHOWN))
-        _save(ax, pictures / f"{metric}.png")
+        save(ax, pictures / f"{metric}.png")
         names = _datasets(smaller(everything).runs)
         for base in dict.fromkeys(name.partition(":")[0] for name in names):
             ax = plot_curves(Comparison.read(path, metric), base)
             file = f"{base}_{metric}_by_size.png".replace("/", "_")
-            _save(ax, pictures / file)
+            save(ax, pictures / file)
 
 
 def other_targets(path):
     """Triples of what is predicted, a metric and a `table` of the data sets."""
+    for title, comparison in _of_targets(path):
+        ran = set(comparison.runs["method"].str.partition("(")[0])
+        ours = {name for name in ran if name.startswith("latent mixing")}
+        with_rival = comparison.with_choice(RIVAL, ran - ours)
+        yield title, comparison.metric, table(with_rival.with_choice(BEST, ran))
+
+
+def _of_targets(path):
     runs = Comparison.read(path).runs
     for title, (metric, names) in OTHER_TARGETS.items():
-        part = runs[runs["dataset"].isin(names)]
-        ran = set(part["method"].str.partition("(")[0])
-        ours = [name for name in ran if name.startswith("latent mixing")]
-        comparison = Comparison(part, metric).with_choice(RIVAL, ran - set(ours))
-        yield title, metric, table(comparison.with_choice(BEST, ran))
+        yield title, Comparison(runs[runs["dataset"].isin(names)], metric)
+
+
+def by_kind(tuning, targets):
+    """Pairs of what is predicted and a `Comparison`: of classes, in the file of the
+    study `tuning`, and of the other kinds, in that of `targets`."""
+    yield "Classes", Comparison.read(tuning, "accuracy")
+    yield from _of_targets(targets)
+
+
+def plot_kinds(tuning, targets):
+    """Mean changes by what is predicted, of the methods that all kinds have."""
+    means = {title: each.mean_changes() for title, each in by_kind(tuning, targets)}
+    _, ax = plt.subplots(figsize=(8, 4), layout="constrained")
+    places = np.arange(len(means))
+    for index, (method, (label, color)) in enumerate(_OF_ALL_KINDS.items()):
+        rows = [mean.loc[method] for mean in means.values()]
+        half = [
+            row["standard_error"] * stats.t.ppf(0.975, row["degrees_of_freedom"])
+            for row in rows
+        ]
+        ax.errorbar(
+            [row["change"] for row in rows],
+            places + 0.2 * (index - 1),
+            xerr=half,
+            fmt="os^"[index],
+            color=color,
+            label=label,
+        )
+    ax.axvline(0, color="0.6", linewidth=1)
+    ax.set_yticks(places, means)
+    ax.invert_yaxis()
+    ax.set_xlabel("change from the plain model, points")
+    ax.legend(loc="lower right")
+    return ax
 
 
 def whole(comparison):
@@ -178,7 +225,8 @@ def means(path, metric, datasets=None):
     return pairs.items()
 
 
-def _save(ax, path):
+def save(ax, path):
+    """Draws a picture into a file."""
     ax.figure.savefig(path, dpi=150)
     plt.close(ax.figure)
 
