@@ -1165,7 +1165,8 @@ def test_says_which_extra_it_needs():
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert "needs 'pandas': pip install \"keras-modals[compare]\"" in run.stdout
+    message = "requires 'pandas'. Install it with: pip install"
+    assert f'{message} "keras-modals[compare]"' in run.stdout
 
 
 def test_verdicts_know_of_splits_that_overlap():

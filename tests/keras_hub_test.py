@@ -447,7 +447,10 @@ def test_compare_takes_texts():
     result = keras_modals.compare(text_classifier, data, methods, 1, **arguments)
     assert monitors == ["val_sparse_categorical_accuracy"]
     assert sorted(result.skipped) == ["SMOTE", "input noise"]
-    assert all("not applicable, needs inputs" in s for s in result.skipped.values())
+    assert result.skipped == {
+        "SMOTE": "not applicable, needs inputs that are floats, not object",
+        "input noise": "not applicable, needs a model without a preprocessor",
+    }
     trained = set(methods) - set(result.skipped)
     assert set(result.summary().index.get_level_values("method")) == trained
 
