@@ -394,6 +394,64 @@ def test_the_order_of_methods_changes_no_number(rng):
     assert again["first", "test", "log_loss"] == found
 
 
+class Shuffled(Batches):
+    """Batches in an order that is another after each epoch."""
+
+    def __init__(self, x, y):
+        super().__init__(x, y)
+        self.rng, self.order = np.random.default_rng(0), np.arange(len(x))
+
+    def __getitem__(self, index):
+        rows = self.order[index * self.size : (index + 1) * self.size]
+        return self.x[rows], self.y[rows]
+
+    def on_epoch_end(self):
+        self.rng.shuffle(self.order)
+
+
+def shuffled_tf_dataset(x, y):
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices((x, y))
+    return dataset.shuffle(100, seed=0).batch(20)
+
+
+def shuffled_loader(x, y):
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(0)
+    return torch.utils.data.DataLoader(
+        torch_pairs(x, y), batch_size=20, shuffle=True, generator=generator
+    )
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("is_function", [False, True])
+@pytest.mark.parametrize("make", [Shuffled, shuffled_loader, shuffled_tf_dataset])
+def test_what_is_shown_changes_no_number(make, is_function, rng, capsys):
+    """The time of a training is measured by trainings, which take samples."""
+    if make is shuffled_tf_dataset:
+        pytest.importorskip("tensorflow")
+    x, y = make_data(rng, 185)
+    arrays = {part: (x[rows], y[rows]) for part, rows in PARTS.items()}
+
+    def run(verbose):
+        def data(seed):
+            return {**arrays, "train": make(*arrays["train"])}
+
+        # TensorFlow's shuffling depends on it.
+        keras.utils.set_random_seed(0)
+        arguments = {**FAST, "epochs": 3, "verbose": verbose}
+        shared = data if is_function else data(0)
+        result = keras_modals.compare(
+            build, shared, ["label smoothing"], 2, **arguments
+        )
+        return result.runs[result.runs["metric"] != "seconds"]["value"].tolist()
+
+    assert run(2) == run(0)
+    first = capsys.readouterr().out.splitlines()[0]
+    assert (", about " in first) == is_function
+
+
 @pytest.mark.backend
 @pytest.mark.parametrize("kind", ["subset", "weighted", "batches", "stream"])
 def test_a_sampler_is_not_lost_in_silence(kind, rng):

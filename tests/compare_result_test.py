@@ -104,6 +104,7 @@ def test_the_time_of_a_training_is_that_of_its_parts(
 
     class SlowExperiment:
         kind = kind_of(Classes(NUM_CLASSES), (None, NUM_CLASSES))
+        shares_datasets = False
 
         def start(self, index):
             clock.now += 11

@@ -151,7 +151,8 @@ def compare(
         verbose: `"auto"`, 0, 1 or 2. 0 is silent; 1 shows one line with the remaining
             time, the running methods and the leading one; 2 prints a line for each run.
             `"auto"` is 1. The number of trainings and the estimated time are printed
-            before the first training.
+            before the first training; the time only for arrays and for `fn(seed)`,
+            since reading a dataset may change its order.
         **fit_arguments: Further arguments of `fit`. `callbacks` may be a function
             `fn(run, seed)` that returns the callbacks for one training, such as
             `lambda run, seed: [keras.callbacks.TensorBoard(f"logs/{run}/{seed}")]`.
@@ -226,6 +227,7 @@ def compare(
         layer=layer,
         monitor=monitor,
         fit_arguments=fit_arguments,
+        shares_datasets=not callable(data),
         starts=starts,
     )
     settings = settings_of(experiment, data, splits, labels, unlabeled)

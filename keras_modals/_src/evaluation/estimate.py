@@ -16,14 +16,17 @@ _STEPS = 20
 def steps_and_seconds(experiment):
     """Estimates the number of steps of a plain training, and the seconds it takes.
 
-    The time includes scoring, and is estimated from two short epochs. Returns `None`
-    for a dataset of unknown length.
+    The time includes scoring, and is estimated from two short epochs. It is `None` for
+    datasets that all trainings share: reading one may change the order in which it
+    yields samples later. Both are `None` for a dataset of unknown length.
     """
     begin = time.perf_counter()
     trial, model, parts = experiment.start(0)
     length = _length(trial, experiment.kind.output)
     if length is None:
-        return None
+        return None, None
+    if experiment.shares_datasets and any(map(is_dataset, parts.values())):
+        return length * experiment.epochs, None
     arguments = {k: v for k, v in trial.fit_arguments.items() if k != "callbacks"}
     trial = dataclasses.replace(trial, epochs=2, monitor=None, fit_arguments=arguments)
     timer = _Timer()

@@ -70,6 +70,7 @@ class Experiment:
         tasks: List of the `Task`s.
         load: `fn(seed)` that returns a dict of the parts of the data.
         kind: The `Kind` of the labels.
+        shares_datasets: Boolean, whether `load` returns the same datasets each time.
         starts: Dict from seeds to a number for the initial weights.
     """
 
@@ -83,6 +84,7 @@ class Experiment:
     layer: str | None
     monitor: str | None
     fit_arguments: dict[str, Any]
+    shares_datasets: bool = False
     starts: dict[int, int] = dataclasses.field(default_factory=dict)
     _loaded: Any = (None, None)
 

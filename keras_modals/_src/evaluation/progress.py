@@ -41,10 +41,9 @@ class Progress:
         if self._verbose and tasks:
             methods = self._experiment.methods
             trainings = sum(methods[tasks[0].method].trainings for tasks in groups)
-            estimate = steps_and_seconds(self._experiment)
+            steps, seconds = steps_and_seconds(self._experiment)
             about = ""
-            if estimate is not None:
-                steps, seconds = estimate
+            if seconds is not None:
                 duration = format_duration(seconds * trainings / self._n_jobs)
                 about = f", about {duration}"
             number = len({task.method for task in tasks})
@@ -54,7 +53,7 @@ class Progress:
                 f"{_counted(trainings, 'training')} of {_counted(each, 'epoch')}: "
                 f"{_counted(number, 'method')}, {_counted(seeds, 'seed')}{about}"
             )
-            if estimate is not None and steps < 3 * DEFAULT_WARMUP:
+            if steps is not None and steps < 3 * DEFAULT_WARMUP:
                 self._print(
                     f"Each training has {_counted(steps, 'step')}, and augmentation "
                     f"warms up for {DEFAULT_WARMUP}: increase `epochs` to see its "
