@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from compare_jobs_test import build, numbers
+from portable import tensorflow_only
 from problems import FEATURES, NUM_CLASSES, compile_, make_data
 
 import keras_modals
@@ -166,9 +167,7 @@ def test_what_cannot_be_split_is_refused(rng):
         keras_modals.compare(build, data, **FAST)
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="its strings and ragged tensors"
-)
+@tensorflow_only
 def test_strings_and_ragged_sequences_of_tensorflow(rng):
     import tensorflow as tf
 

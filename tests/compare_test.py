@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from portable import array, tensor
+from portable import array, tensor, tensorflow_only
 from problems import FEATURES, NUM_CLASSES, compile_, make_data, plain_model
 from scipy import sparse, stats
 
@@ -925,7 +925,7 @@ def test_verdicts(changes, metric, verdict):
     assert verdict in str(result)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="warned of by it")
+@tensorflow_only
 def test_tensorflow_does_not_warn_of_models_of_their_own(rng):
     logger, said = logging.getLogger("tensorflow"), []
 

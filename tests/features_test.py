@@ -33,8 +33,9 @@ def test_claims(feature, claims, test):
     file, name = test.split("::")
     module = importlib.import_module(file.removesuffix(".py"))
     marks = marks_of(module, name)
-    runs = BACKEND == "tensorflow" or module.__name__ == COMPARES_BACKENDS
-    runs = runs or any(mark.name == "backend" for mark in marks)
+    runs = module.__name__ == COMPARES_BACKENDS or any(
+        mark.name == "backend" for mark in marks
+    )
     skipped = module.__name__ != COMPARES_BACKENDS and any(
         mark.name == "skipif" and mark.args[0] for mark in marks
     )

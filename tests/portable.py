@@ -6,10 +6,11 @@ from keras import ops
 
 BACKEND = keras.backend.backend()
 
-#: For tests of what only TensorFlow has: its graphs, strategies and string tensors.
-tensorflow_only = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="about TensorFlow itself"
-)
+
+def tensorflow_only(test):
+    """Marks a test of what only TensorFlow has: graphs, strategies, string tensors."""
+    skip = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow itself")
+    return pytest.mark.backend(skip(test))
 
 
 def tensor(value, dtype="float32"):
