@@ -6,11 +6,12 @@ import re
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 import keras_modals
 from benchmarks import data, readme
-from benchmarks.accuracy import report, studies
+from benchmarks.accuracy import report, run, stored, studies
 from benchmarks.accuracy.methods import IMBALANCE
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
@@ -19,8 +20,10 @@ from keras_modals._src.evaluation.kinds import kind_of
 from keras_modals._src.evaluation.runs import RunFile
 from keras_modals._src.evaluation.splits import PARTS
 from keras_modals._src.labels import Classes
-from keras_modals.evaluation import Trial
+from keras_modals.evaluation import METHODS, Method, Trial
 
+README = pathlib.Path(__file__).parents[1] / "README.md"
+RESULTS = README.parent / "benchmarks" / "accuracy"
 #: What scikit-learn ships.
 SHIPPED = ("iris", "breast", "wine", "digits")
 
@@ -263,6 +266,54 @@ def test_other_targets_have_their_own_metrics(tmp_path):
             assert rows[f"| {name}"].split(" | ")[1].startswith(change), name
 
 
+def test_results_say_what_the_raw_runs_say(tmp_path):
+    raw, path = RunFile(tmp_path / "raw.csv"), tmp_path / "results.csv"
+    scores = {"none": 0.5, "mixup(a=1)": 0.6, "mixup(a=2)": 0.55}
+    for seed, (method, score) in itertools.product(range(3), scores.items()):
+        # The second seed chooses the other setting.
+        score = 1 - score if seed == 1 else score
+        values = {("validation", "accuracy"): score, ("test", "accuracy"): 0.9 * score}
+        values |= {("train", "seconds"): 2.0, ("train", "settings"): 7.0}
+        raw.append("digits", method, seed, values)
+    comparison = Comparison(raw.read(), "accuracy")
+    by = dict.fromkeys(stored.ABOUT, "1")
+    table = stored.chosen(comparison).assign(**by)
+    stored.add(path, table[table["seed"] > 0])
+    pairs = itertools.product(("none", "mixup"), (1, 2))
+    assert stored.finished(path) == {("digits", *pair) for pair in pairs}
+    stored.add(path, table)
+    lines = path.read_text().splitlines()
+    assert lines[0] == (
+        "dataset,method,seed,setting,version,commit,machine,backend,seconds,"
+        "test_accuracy,validation_accuracy"
+    )
+    assert lines[2] == "digits,mixup,1,a=2,1,1,1,1,4.0,0.405,0.45"
+    assert len(lines) == 7
+    found = stored.read(path, "accuracy")
+    columns = ["runs", "mean", "spread", "change", "standard_error", "setting"]
+    expected = comparison.summary()[columns]
+    pd.testing.assert_frame_equal(
+        found.summary()[columns].loc[expected.index], expected, rtol=1e-4
+    )
+    choice = found.with_choice("best", ["none", "mixup"]).summary()
+    assert choice.loc[("digits", "best"), "runs"] == 3
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.csv")), ids=lambda p: p.stem)
+def test_files_of_results_have_a_row_for_each_run(path):
+    if path.name == "why.csv":
+        return
+    table = pd.read_csv(path)
+    assert tuple(table.columns[: len(stored.COLUMNS)]) == stored.COLUMNS
+    assert not table.duplicated(list(stored.KEYS)).any()
+    scores = table.columns[len(stored.COLUMNS) :]
+    np.testing.assert_array_equal(
+        table[scores].notna().any(axis=1), table["seconds"].notna()
+    )
+    assert all(name.startswith(("test_", "validation_")) for name in scores)
+    assert all(table[name].dtype.kind in "fi" for name in scores)
+
+
 def test_complete_drops_rare_methods_then_data_sets_with_gaps():
     file = RunFile()
     for index in range(10):
@@ -276,7 +327,36 @@ def test_complete_drops_rare_methods_then_data_sets_with_gaps():
     assert set(kept["dataset"]) == {f"d{index}" for index in range(1, 10)}
 
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+def test_what_a_file_of_results_has_is_not_run_again(tmp_path, monkeypatch):
+    calls = []
+    train = METHODS["none"].train
+
+    def counted(trial, model):
+        calls.append(trial.seed)
+        return train(trial, model)
+
+    methods = {"none": Method(counted), "C-Mixup": METHODS["C-Mixup"]}
+    study = studies.Study(methods, ("iris",), "accuracy", False)
+    monkeypatch.setitem(STUDIES, "own", study)
+    monkeypatch.setattr(run, "run_apart", lambda tasks, _: map(run.run_one, tasks))
+    for seeds in (1, 2, 2):
+        run.run_all(
+            "own",
+            ["iris@2"],
+            methods,
+            range(seeds),
+            1,
+            tmp_path / "raw.csv",
+            tmp_path / "results.csv",
+        )
+    assert calls == [0, 1]
+    table = pd.read_csv(tmp_path / "results.csv")
+    # A regression's method has no scores of classes.
+    assert table["method"].tolist() == ["C-Mixup", "C-Mixup", "none", "none"]
+    assert table["test_accuracy"].isna().tolist() == [True, True, False, False]
+    assert stored.read(tmp_path / "results.csv").summary().index.tolist() == [
+        ("iris@2", "none")
+    ]
 
 
 def test_the_readme_says_what_the_results_say():

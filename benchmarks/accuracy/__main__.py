@@ -5,12 +5,13 @@
     python -m benchmarks.accuracy report [--study results] [--metric accuracy]
         [--path file]
 
-Each finished run is written to `benchmarks/accuracy/results.csv` (`imbalance.csv`,
-`tuning.csv`) or `--path`; a second call goes on where the first stopped, and several
-may run at once. Every method has the same samples: to train, and as many, or at least
-100 where there are, to choose its setting and its best epoch by. The test samples only
-judge, and are the same for every seed. With `KERAS_BACKEND=torch`, whose steps are
-eager, small models take a third of the time.
+The raw runs are written to `benchmarks/cache`, and those that validation chose to
+`benchmarks/accuracy/results.csv`, or the file of another study. A second call goes on
+where the first stopped. With `--path`, raw runs are written to that file alone. Every
+method has the same samples: to train, and as many, or at least 100 where there are, to
+choose its setting and its best epoch by. The test samples only judge, and are the same
+for every seed. With `KERAS_BACKEND=torch`, whose steps are eager, small models take a
+third of the time.
 
 `name/transformer` is a data set with another encoder, `name:0.5` one with half of its
 training samples, `name@180` one with another number of epochs.
@@ -32,6 +33,7 @@ from benchmarks.accuracy.run import run_all
 from benchmarks.accuracy.studies import STUDIES
 
 FOLDER = pathlib.Path(__file__).parent
+CACHE = FOLDER.parent / "cache"
 
 
 def main():
@@ -52,9 +54,10 @@ def main():
     _add_file(command)
     arguments = parser.parse_args()
     study = STUDIES[arguments.study]
-    path = arguments.path or FOLDER / f"{arguments.study}.csv"
+    results = FOLDER / f"{arguments.study}.csv"
     if arguments.command == "report":
         metric = arguments.metric or study.metric
+        path = arguments.path or results
         report.print_report(path, metric, arguments.pictures)
         return
     methods = arguments.methods or list(study.methods)
@@ -68,7 +71,8 @@ def main():
         methods,
         range(first, first + arguments.seeds),
         arguments.workers,
-        path,
+        arguments.path or CACHE / f"{arguments.study}.csv",
+        None if arguments.path else results,
     )
 
 

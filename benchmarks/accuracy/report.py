@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import stats
 
+from benchmarks.accuracy import stored
 from benchmarks.accuracy.studies import OTHER_TARGETS, STUDIES
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals.evaluation import Comparison
@@ -80,7 +81,7 @@ SHOWN = (
 def read(path, metric="accuracy", chosen_by=None):
     """The runs in a file, and where the defaults are among them, what choosing among
     methods by validation gains."""
-    comparison = Comparison.read(path, metric, chosen_by)
+    comparison = stored.read(path, metric, chosen_by)
     if not comparison.runs["method"].isin(["latent mixing", "MODALS"]).any():
         return comparison
     ran = set(comparison.runs["method"].str.partition("(")[0])
@@ -114,7 +115,7 @@ def print_report(path, metric, pictures=None):
         save(ax, pictures / f"{metric}.png")
         names = _datasets(smaller(everything).runs)
         for base in dict.fromkeys(name.partition(":")[0] for name in names):
-            ax = plot_curves(Comparison.read(path, metric), base)
+            ax = plot_curves(stored.read(path, metric), base)
             file = f"{base}_{metric}_by_size.png".replace("/", "_")
             save(ax, pictures / file)
 
@@ -129,7 +130,7 @@ def other_targets(path):
 
 
 def _of_targets(path):
-    runs = Comparison.read(path).runs
+    runs = stored.read(path).runs
     for title, (metric, names) in OTHER_TARGETS.items():
         yield title, Comparison(runs[runs["dataset"].isin(names)], metric)
 
@@ -137,7 +138,7 @@ def _of_targets(path):
 def by_kind(tuning, targets):
     """Pairs of what is predicted and a `Comparison`: of classes, in the file of the
     study `tuning`, and of the other kinds, in that of `targets`."""
-    yield "Classes", Comparison.read(tuning, "accuracy")
+    yield "Classes", stored.read(tuning, "accuracy")
     yield from _of_targets(targets)
 
 

@@ -4,48 +4,84 @@ import itertools
 import multiprocessing
 import time
 
+import pandas as pd
+
+from benchmarks.accuracy import stored
 from benchmarks.accuracy.problems import problem
+from benchmarks.accuracy.studies import STUDIES, metric_of
+from keras_modals.evaluation import Comparison
 
 
-def run_all(study, datasets, methods, seeds, workers, path):
-    """Runs what the file lacks, seed by seed, and says how long it will take."""
+def run_all(study, datasets, methods, seeds, workers, path, results=None):
+    """Runs what is missing, seed by seed, and says how long it will take.
+
+    Args:
+        study: Name of a study.
+        datasets, methods: Lists of names.
+        seeds: Sequence of integers.
+        workers: Number of processes.
+        path: File of raw runs, which is added to.
+        results: File of results. What it has is not run again, and what is run is added
+            to it. Defaults to `None`, which needs only the raw runs.
+    """
     for name in datasets:
         # What cannot be loaded is said before hours of training.
         problem(name)
-    tasks = [
-        (study, name, seed, methods, path)
-        for seed, name in itertools.product(seeds, datasets)
-    ]
-    start = time.monotonic()
-    # TensorFlow keeps some memory of every model, a process of its own does not.
+    finished = set() if results is None else stored.finished(results)
+    tasks = []
+    for seed, name in itertools.product(seeds, datasets):
+        missing = [each for each in methods if (name, each, seed) not in finished]
+        if missing:
+            tasks.append((study, name, seed, missing, path))
+    start, about = time.monotonic(), stored.about()
+    for done, task in enumerate(run_apart(tasks, workers), 1):
+        _, name, seed, *_ = task
+        if results is not None:
+            stored.add(results, _results(task).assign(**about))
+        left = (time.monotonic() - start) / done * (len(tasks) - done) / 60
+        print(
+            f"{done}/{len(tasks)} {name}, seed {seed}, {left:.0f} min left",
+            flush=True,
+        )
+
+
+def run_apart(tasks, workers):
+    """Yields tasks as they end, each in a process of its own: TensorFlow keeps some
+    memory of every model."""
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(workers, maxtasksperchild=1) as pool:
-        for done, (name, seed) in enumerate(pool.imap_unordered(run_one, tasks), 1):
-            left = (time.monotonic() - start) / done * (len(tasks) - done) / 60
-            print(
-                f"{done}/{len(tasks)} {name}, seed {seed}, {left:.0f} min left",
-                flush=True,
-            )
+        yield from pool.imap_unordered(run_one, tasks)
 
 
 def run_one(task):
     """Methods on one data set with one seed."""
     import keras_modals
-    from benchmarks.accuracy.studies import STUDIES
 
     study, name, seed, methods, path = task
-    study = STUDIES[study]
-    made = problem(name, study.tuning)
+    made = problem(name, STUDIES[study].tuning)
     keras_modals.compare(
         made.build_fn,
         made.load,
-        {method: study.methods[method] for method in methods},
+        {method: STUDIES[study].methods[method] for method in methods},
         seeds=[seed],
         epochs=made.epochs,
         batch_size=made.batch_size,
-        metric=study.metric,
+        metric=STUDIES[study].metric,
         dataset=name,
         path=path,
         verbose=0,
     )
-    return name, seed
+    return task
+
+
+def _results(task):
+    """The rows of a task; without scores for methods that do not apply."""
+    study, name, seed, methods, path = task
+    comparison = Comparison.read(path, metric_of(study, name))
+    runs = comparison.runs
+    is_own = (runs["dataset"] == name) & (runs["seed"] == seed)
+    runs = runs[is_own & runs["method"].str.partition("(")[0].isin(methods)]
+    table = stored.chosen(Comparison(runs, comparison.metric))
+    others = [method for method in methods if method not in set(table["method"])]
+    others = pd.DataFrame({"dataset": name, "method": others, "seed": seed})
+    return pd.concat([table, others], ignore_index=True)

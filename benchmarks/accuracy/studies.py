@@ -109,3 +109,9 @@ STUDIES = {
     "unlabeled_tuning": Study(UNLABELED, _FEW_LABELS, "accuracy", True),
     "tuning": Study(CANDIDATES, _FOR_TUNING, "accuracy", True),
 }
+
+
+def metric_of(study, dataset):
+    """The metric by which settings are chosen on a data set."""
+    kinds = (metric for metric, names in OTHER_TARGETS.values() if dataset in names)
+    return STUDIES[study].metric or next(kinds)

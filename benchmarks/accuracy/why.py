@@ -15,11 +15,12 @@ import pathlib
 
 import keras
 
+from benchmarks.accuracy import stored
 from keras_modals import augment
 from keras_modals._src.evaluation.methods import STILL
 from keras_modals._src.evaluation.runs import RunFile, read_runs
 from keras_modals._src.session import forget_models
-from keras_modals.evaluation import Comparison, LatentMonitor
+from keras_modals.evaluation import LatentMonitor
 from keras_modals.operations import PAPER_OPERATIONS
 
 FOLDER = pathlib.Path(__file__).parent
@@ -63,7 +64,7 @@ def table():
     and the change in test accuracy in points with its standard error."""
     shares = read_runs(FOLDER / "why.csv").groupby(["dataset", "metric"])["value"]
     shares = 100 * shares.mean()
-    changes = Comparison.read(FOLDER / "earlier" / "results.csv").summary()
+    changes = stored.read(FOLDER / "earlier" / "results.csv").summary()
     rows = [["data", *map(_words, PAPER_OPERATIONS)]]
     rows.append(["---"] * len(rows[0]))
     for name in dict.fromkeys(shares.index.get_level_values("dataset")):

@@ -70,17 +70,19 @@ class Comparison:
             A `Comparison`. In its `summary()`, the column `setting` has the method
             that was chosen most often.
         """
-        runs = self.runs
+        runs, names = self.runs, _split_names(self.runs)["method"]
         if methods is not None:
-            methods, names = list(methods), _split_names(runs)["method"]
+            methods = list(methods)
             if set(methods) - set(names):
                 raise ValueError(
                     f"Expected some of the methods {sorted(set(names))}. "
                     f"Received: methods={methods}"
                 )
             runs = runs[names.isin(methods)]
-        found = runs.groupby(["dataset", "seed"])["method"].transform("nunique")
-        runs = runs[found == runs.groupby("dataset")["method"].transform("nunique")]
+        by_name = runs.assign(method=names)
+        found = by_name.groupby(["dataset", "seed"])["method"].transform("nunique")
+        every = by_name.groupby("dataset")["method"].transform("nunique")
+        runs = runs[found == every]
         runs = runs.assign(method=f"{name}(" + runs["method"] + ")")
         runs = pd.concat([self.runs, runs], ignore_index=True)
         return Comparison(

@@ -1,0 +1,102 @@
+"""Files of results: a row for each run that validation chose.
+
+`compare` writes a row for every number of every setting. Of these raw runs, which are
+kept in `benchmarks/cache`, the repository has the chosen setting of each method, data
+set and seed in one row: by what it was run, and its scores, such as
+`validation_accuracy` and `test_log_loss`. `seconds` are those of all settings. A method
+that does not apply to a data set has a row without scores.
+"""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+
+import pandas as pd
+
+from keras_modals._src.evaluation.runs import SETTINGS, TEST_SAMPLES
+from keras_modals.evaluation import Comparison
+
+KEYS = ("dataset", "method", "seed")
+ABOUT = ("version", "commit", "machine", "backend")
+COLUMNS = (*KEYS, "setting", *ABOUT, "seconds")
+FOLDER = pathlib.Path(__file__).parent
+
+
+def about():
+    """By what runs are made now."""
+    import keras
+
+    import keras_modals
+
+    name = keras.backend.backend()
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    return {
+        "version": keras_modals.__version__,
+        "commit": commit,
+        "machine": f"{platform.machine()} {platform.system()}",
+        "backend": f"{name} {importlib.metadata.version(name)}",
+    }
+
+
+def chosen(comparison):
+    """One row for each run of a `Comparison` that was chosen."""
+    runs = comparison.to_dataframe()
+    names = comparison.runs["method"].str.partition("(")[0]
+    seconds = comparison.runs[comparison.runs["metric"] == "seconds"]
+    seconds = seconds.assign(method=names).groupby(list(KEYS))["value"].sum()
+    scores = runs[~runs["metric"].isin(["seconds", SETTINGS])]
+    table = scores.assign(column=scores["split"] + "_" + scores["metric"]).pivot(
+        index=[*KEYS, "setting"], columns="column", values="value"
+    )
+    table = table.reset_index("setting").join(seconds.rename("seconds"))
+    return table.reset_index()
+
+
+def add(path, table):
+    """Adds rows to a file, in the order of their keys."""
+    if path.exists():
+        table = pd.concat([_read(path), table], ignore_index=True)
+    table = table.drop_duplicates([*KEYS], keep="first").sort_values(list(KEYS))
+    scores = sorted(set(table.columns) - set(COLUMNS))
+    table = table.reindex(columns=[*COLUMNS, *scores])
+    for column in scores:
+        is_whole = column == f"test_{TEST_SAMPLES}"
+        table[column] = table[column].map(("{:.0f}" if is_whole else "{:.5g}").format)
+    table["seconds"] = table["seconds"].map("{:.1f}".format)
+    own = path.with_suffix(f".{os.getpid()}")
+    table.replace("nan", "").to_csv(own, index=False)
+    own.replace(path)
+
+
+def finished(path):
+    """Triples of data set, method and seed that a file has."""
+    if not path.exists():
+        return set()
+    return set(_read(path)[list(KEYS)].itertuples(index=False, name=None))
+
+
+def read(path, metric=None, chosen_by=None):
+    """A `Comparison` of the runs in a file of results, or of raw runs."""
+    with open(path) as file:
+        is_raw = not file.readline().startswith(",".join(COLUMNS[:4]))
+    if is_raw:
+        return Comparison.read(path, metric, chosen_by)
+    table = _read(path).drop(columns=list(ABOUT))
+    settings = table.pop("setting").fillna("")
+    table["method"] += settings.where(settings == "", "(" + settings + ")")
+    table = table.rename(columns={"seconds": "train_seconds"})
+    runs = table.melt(list(KEYS), var_name="column").dropna(subset="value")
+    parts = runs.pop("column").str.partition("_")
+    runs = runs.assign(split=parts[0], metric=parts[2]).reset_index(drop=True)
+    return Comparison(runs, metric, chosen_by=chosen_by)
+
+
+def _read(path):
+    return pd.read_csv(path, dtype={"setting": str, "commit": str})
