@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from portable import array
 
 import keras_modals
 from benchmarks import data, readme
 from benchmarks.accuracy import report, run, stored, studies
-from benchmarks.accuracy.methods import IMBALANCE
+from benchmarks.accuracy.methods import IMBALANCE, RDrop, at_rates
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
 from keras_modals._src.evaluation.comparison import Comparison
@@ -190,6 +191,43 @@ def test_a_threshold_is_tuned_on_validation_samples():
     found = tuned.predict(outputs, verbose=0)
     np.testing.assert_allclose(found.sum(-1), 1.0, rtol=1e-5)
     np.testing.assert_array_equal(found.argmax(-1), labels)
+
+
+def test_r_drop_is_that_of_its_paper(rng):
+    x, y = rng.normal(size=(6, 4)), np.arange(6) % 3
+    inputs = keras.Input((4,))
+    model = RDrop(inputs, keras.layers.Dense(3, "softmax")(inputs))
+    model.weight = 5.0
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    first, other = rng.dirichlet(np.ones(3), 6), model.predict(x, verbose=0)
+    loss = model.compute_loss(x.astype("float32"), y, first.astype("float32"))
+
+    def entropy(p):
+        return -np.log(p[np.arange(6), y]).mean()
+
+    def divergence(p, q):
+        return (p * np.log(p / q)).sum(-1).mean()
+
+    both = divergence(first, other) + divergence(other, first)
+    expected = entropy(first) + entropy(other) + 5.0 * both / 2
+    np.testing.assert_allclose(2 * array(loss), expected, rtol=1e-4)
+    loss = model.compute_loss(x, y, first.astype("float32"), training=False)
+    np.testing.assert_allclose(array(loss), entropy(first), rtol=1e-4)
+
+
+def test_each_setting_at_each_rate():
+    seen = []
+
+    def train(trial, model, alpha):
+        seen.append((alpha, float(model.optimizer.learning_rate)))
+
+    settings = ({"alpha": 1, "learning_rate": 1.0}, {"alpha": 1, "learning_rate": 2.0})
+    method = at_rates(Method(train, (*settings, {"alpha": 2})), (1.0, 4.0))
+    for setting in method.grid:
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.5), "mse")
+        method.train(None, model, **setting)
+    assert seen == [(1, 0.5), (1, 2.0), (2, 0.5), (2, 2.0)]
 
 
 def test_studies_know_their_data_and_methods():

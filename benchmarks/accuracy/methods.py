@@ -32,8 +32,58 @@ def _paper_space(hp):
     return {"policy": policy, "triplet_weight": 0.03, **PRIOR, **PAPER}
 
 
-_OTHERS = {
-    "latent mixing with prior": Method(latents(**PRIOR)),
+@keras.saving.register_keras_serializable("benchmarks")
+class RDrop(keras.Model):
+    """Learns that two passes with dropout say the same (Liang et al., 2021)."""
+
+    weight = 0.0
+
+    def compute_loss(self, x=None, y=None, y_pred=None, *args, training=True, **kwargs):
+        loss = super().compute_loss(x, y, y_pred, *args, training=training, **kwargs)
+        if not training:
+            return loss
+        other = self(x, training=True)
+        divergence = keras.losses.KLDivergence()
+        both = divergence(y_pred, other) + divergence(other, y_pred)
+        loss += super().compute_loss(x, y, other, *args, training=training, **kwargs)
+        return 0.5 * loss + 0.25 * self.weight * both
+
+
+def r_drop(trial, model, weight, dropout=0.3):
+    latents = keras.layers.Dropout(dropout)(model.get_layer("latents").output)
+    dropped = RDrop(model.inputs, model.get_layer("head")(latents))
+    dropped.weight = weight
+    dropped.compile_from_config(model.get_compile_config())
+    return trial.fit(dropped)
+
+
+#: Factors of the model's learning rate, of which validation chooses.
+RATES = (1.0, 2.0, 4.0)
+
+
+def at_rates(method, rates=RATES):
+    """A method, each of its settings at each of some learning rates."""
+    settings = []
+    for setting in method.grid:
+        setting = {name: setting[name] for name in setting if name != "learning_rate"}
+        if setting not in settings:
+            settings.append(setting)
+
+    def train(trial, model, learning_rate, **setting):
+        model.optimizer.learning_rate = learning_rate * float(
+            model.optimizer.learning_rate
+        )
+        return method.train(trial, model, **setting)
+
+    grid = tuple(
+        {**setting, "learning_rate": rate} for setting in settings for rate in rates
+    )
+    return Method(train, grid, method.trainings)
+
+
+_ON_CLASSES = {
+    **METHODS,
+    "R-Drop": Method(r_drop, ({"weight": 1.0}, {"weight": 5.0})),
     "paper's policy": Method(
         latents(policy=Policy.constant(0.5, 0.5, PAPER_MOVES), **PAPER)
     ),
@@ -41,31 +91,30 @@ _OTHERS = {
     "MODALS": Method(partial(population_search, space=_paper_space)),
 }
 
-#: In the order in which they are run, seed by seed.
-_ORDER = (
-    "none",
-    "latent mixing",
-    "one-run search",
-    "dropout",
-    "mixup",
-    "manifold mixup",
-    "label smoothing",
-    "input noise",
-    "latent mixing tuned",
-    "triplet",
-    "prior",
-    "latent mixing with prior",
-    "paper's policy",
-    "random policy",
-    "hard interpolation",
-    "hard extrapolation",
-    "gaussian noise",
-    "difference transform",
-    "SMOTE",
-    "population search",
-    "MODALS",
-)
-ALL = {name: {**METHODS, **_OTHERS}[name] for name in _ORDER}
+#: What a reader would compare with, in the order in which it is run, seed by seed.
+#: Searches, which take as long as eight trainings, have one rate.
+ALL = {
+    **{
+        name: at_rates(_ON_CLASSES[name])
+        for name in (
+            "none",
+            "latent mixing",
+            "mixup",
+            "label smoothing",
+            "manifold mixup",
+            "dropout",
+            "latent mixing tuned",
+            "input noise",
+            "R-Drop",
+            "triplet",
+            "paper's policy",
+        )
+    },
+    **{
+        name: at_rates(_ON_CLASSES[name], rates=(2.0,))
+        for name in ("one-run search", "population search", "MODALS")
+    },
+}
 
 
 #: Of the classes' shares, 0 for thresholds as they are.
