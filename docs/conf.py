@@ -10,6 +10,7 @@ import textwrap
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [_HERE, os.path.dirname(_HERE)]
 
+import gallery  # noqa: E402
 from members import is_left_out  # noqa: E402
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,7 +32,7 @@ html_theme = "furo"
 html_title = "keras_modals"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery/*.ipynb"]
 templates_path = ["_templates"]
 
 # A page whose code fails is an error.
@@ -141,6 +142,7 @@ def _skip(app, what, name, obj, skip, options):
 
 
 def setup(app):
+    gallery.write()
     app.connect("autodoc-skip-member", _skip)
     # Before napoleon's.
     app.connect("autodoc-process-docstring", _from_markdown, priority=100)

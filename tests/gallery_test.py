@@ -1,0 +1,54 @@
+"""Each example has a page and a notebook."""
+
+import ast
+import importlib.util
+import pathlib
+
+import nbformat
+import pytest
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+_SPEC = importlib.util.spec_from_file_location("gallery", DOCS / "gallery.py")
+gallery = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(gallery)
+
+
+@pytest.mark.parametrize("name", gallery.names())
+def test_a_notebook_has_the_code_of_its_example(name):
+    notebook = gallery.notebook(name)
+    nbformat.validate(notebook)
+    text, install, *cells = [cell["source"] for cell in notebook["cells"]]
+    assert text.startswith("# ")
+    assert install.startswith("%pip install")
+    modules = [cell for cell in cells if cell.startswith("%%writefile")]
+    for cell in modules:
+        first, _, code = cell.partition("\n")
+        assert code == (gallery.EXAMPLES / first.split()[1]).read_text()
+    *cells, last = cells[len(modules) :]
+    assert last.splitlines()[-1] == "main()"
+    *body, _ = ast.parse((gallery.EXAMPLES / f"{name}.py").read_text()).body[1:]
+    assert ast.dump(ast.parse("\n".join(cells))) == ast.dump(ast.Module(body, []))
+
+
+def test_a_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for cell in gallery.notebook("tabular")["cells"][2:]:
+        call = "main(methods=['dropout'], seeds=1, epochs=1)"
+        exec(cell["source"].replace("main()", call), names)
+    assert "  none " in capsys.readouterr().out
+    assert (tmp_path / "tabular.png").exists()
+
+
+def test_a_page_has_text_code_and_output(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "OUTPUTS", tmp_path)
+    (tmp_path / "tabular.txt").write_text("a table")
+    text = gallery.page("tabular")
+    lines = text.splitlines()
+    assert lines[0].startswith("# A table: 80 biopsies")
+    assert "<tabular.ipynb>" in text
+    assert "../outputs/tabular.txt" in text
+    assert "tabular.png\n:alt" not in text
+    first = next(line for line in lines if line.startswith(":lines:"))
+    source = (gallery.EXAMPLES / "tabular.py").read_text().splitlines()
+    assert source[int(first.split()[1].rstrip("-")) - 1] == "import keras"
