@@ -41,6 +41,74 @@ def test_parts_share_no_sample_and_the_test_part_stays(name):
     np.testing.assert_array_equal(first.test[1], second.test[1])
 
 
+#: What other packages ship.
+PACKAGED = (
+    "leaves",
+    "vowels",
+    "japanese_vowels",
+    "crops",
+    "silhouettes",
+    "radicals",
+    "languages",
+    "splice",
+)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_classes_that_packages_ship(name):
+    first, again, second = (_load(name, seed) for seed in (0, 0, 1))
+    for one, same in zip(first[3:6], again[3:6], strict=True):
+        for a, b in zip(one, same, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert first.train[0].tobytes() != second.train[0].tobytes()
+    np.testing.assert_array_equal(first.test[1], second.test[1])
+    is_text = name in ("languages", "splice")
+    for dataset in (first, second):
+        assert dataset.kind == "classes"
+        rows = [{x.tobytes() for x in part[0]} for part in dataset[3:6]]
+        assert not any(a & b for a, b in itertools.combinations(rows, 2))
+        for x, y in dataset[3:6]:
+            assert len(x) == len(y)
+            assert x.dtype == ("int32" if is_text else "float32")
+            assert y.dtype == "int32"
+            assert set(y) == set(range(dataset.outputs))
+    assert len(first.test[1]) >= 300
+    assert np.bincount(first.test[1]).min() >= 20
+    if is_text:
+        assert first.train[0].max() < 2000
+    elif name in ("silhouettes", "radicals"):
+        assert (first.test[0].min(), first.test[0].max()) == (0, 1)
+        np.testing.assert_array_equal(first.test[0], second.test[0])
+    elif name != "japanese_vowels":
+        np.testing.assert_allclose(first.train[0].mean(0), 0.0, atol=1e-3)
+        np.testing.assert_allclose(first.train[0].std(0), 1.0, atol=1e-4)
+
+
+def _distances(first, second):
+    return np.stack(
+        [np.abs(second - x).reshape(len(second), -1).sum(-1) for x in first]
+    )
+
+
+@pytest.mark.parametrize("name", ["silhouettes", "splice"])
+def test_nearly_equal_samples_are_not_in_two_parts(name):
+    dataset = _load(name)
+    x, test = dataset.train[0], dataset.test[0]
+    if name == "splice":
+        # Letters have the numbers of 2 to 5 by how frequent they are.
+        x, test = (np.eye(7, dtype="int32")[each] for each in (x, test))
+        # Of a pair with 22 equal letters of 30, 22 / 38 is less than 0.6.
+        assert _distances(x, test).min() >= 2 * (30 - 22)
+    else:
+        x, test = ((each > 0.5).astype("int32") for each in (x, test))
+        # Of one animal: two may look alike.
+        y, y_test = dataset.train[1], dataset.test[1]
+        for label in range(dataset.outputs):
+            mine, others = x[y == label], test[y_test == label]
+            differ, larger = _distances(mine, others), mine.sum((1, 2, 3))[:, None]
+            assert np.all(differ >= 0.09 * larger)
+
+
 def _load(name, seed=0):
     """A data set, where its package and its file are there."""
     try:

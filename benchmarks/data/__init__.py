@@ -70,6 +70,10 @@ def long_tailed(name, most, ratio=100):
 _TREC6, _SST2 = (138, 94, 9, 65, 81, 113), (912, 909)
 _WATCH = (56, 83, 85, 81, 81, 64, 66)
 _DIGITS = (56, 55, 62, 46, 61, 56, 56, 46, 46, 56)
+_LEAVES = (27, 23, 21, 27, 27, 22, 23, 26, 30, 27, 22, 26, 32, 22, 26, 23)
+_LEAVES += (25, 26, 23, 23, 25, 26, 28, 23, 25, 24, 23, 23, 22, 31, 22, 25)
+_SILHOUETTES = (96, 84, 100, 103, 103, 104, 104, 103, 100, 104)
+_RADICALS = (93, 93, 83, 92, 152, 149, 68, 130, 60, 81)
 
 #: Name to the loader, and what it must find: the shape of an input, the number of
 #: samples to train and to validate, and of what is to test that of each class, which
@@ -101,6 +105,17 @@ LOADERS = {
     "sst2": (texts.sst2(texts.words, 692), ((30,), 692, 872, _SST2)),
     "sst2_full": (texts.sst2(texts.words), ((30,), 6920, 872, _SST2)),
     "sst2_sentences": (texts.sst2(texts.sentences, 692), ((384,), 692, 872, _SST2)),
+    "leaves": (tables.leaves, ((49,), 322, 787, _LEAVES)),
+    "vowels": (tables.vowels, ((10,), 396, 132, (42,) * 11)),
+    "japanese_vowels": (
+        series.japanese_vowels,
+        ((29, 12), 90, 180, (31, 35, 88, 44, 29, 24, 40, 50, 29)),
+    ),
+    "crops": (series.crops, ((100, 1), 300, 300, (200, 200, 88, 200, 200))),
+    "silhouettes": (images.silhouettes, ((28, 28, 1), 202, 1000, _SILHOUETTES)),
+    "radicals": (images.radicals, ((24, 24, 1), 301, 1000, _RADICALS)),
+    "languages": (texts.languages, ((20,), 300, 300, (100,) * 6)),
+    "splice": (texts.splice, ((30,), 200, 1000, (162, 167, 503))),
     # Values: how many to test are below the mean, and above.
     "diabetes": (tables.diabetes, ((10,), 150, 159, (71, 62))),
     "mpg": (tables.mpg, ((7,), 100, 174, (53, 65))),

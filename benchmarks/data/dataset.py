@@ -84,6 +84,15 @@ def without_repeats(inputs, targets):
     return inputs[first], targets[first]
 
 
+def without_near_repeats(marks, most):
+    """Indices of samples whose marks, 0 or 1, are not those of an earlier one: of the
+    marks of both, at most such a share is of both."""
+    marks = marks.astype("float32")
+    shared, counts = marks @ marks.T, marks.sum(1)
+    near = shared > most * (counts[:, np.newaxis] + counts - shared)
+    return np.flatnonzero(~np.triu(near, 1).any(0))
+
+
 def drawn(rng, indices, *sizes):
     """Parts of some sizes, drawn from indices."""
     return np.split(rng.permutation(indices), np.cumsum(sizes))[: len(sizes)]

@@ -1,11 +1,22 @@
 """Images."""
 
 import functools
+import gzip
 import itertools
+import pickle
+import unicodedata
 
 import numpy as np
 
-from benchmarks.data.dataset import Data, drawn, find_file, packaged, stratified
+from benchmarks.data.dataset import (
+    Data,
+    drawn,
+    find_file,
+    packaged,
+    stratified,
+    without_near_repeats,
+    without_repeats,
+)
 
 
 def mnist(rng):
@@ -37,6 +48,61 @@ def cifar10(rng):
         inputs = archive[f"x_{part}"][chosen].astype("float32") / 127.5 - 1.0
         parts.append((inputs, archive[f"y_{part}"].ravel()[chosen].astype("int32")))
     return Data("cifar10", "cnn_2d", 10, *parts)
+
+
+def silhouettes(rng):
+    """Which of ten animals a silhouette is of: Animal-Shape (Mohammadi, 2025; MIT)."""
+    folder = "animal_shape_mnist/data/Animal Shape"
+    images, labels = (
+        pickle.loads(gzip.decompress(path.read_bytes()))
+        for path in (
+            packaged("animal-shape-mnist", f"{folder}/animal_{name}_version_3.gz")
+            for name in ("data", "label")
+        )
+    )
+    kept = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        marks = images[members].reshape(len(members), -1) > 127
+        kept.append(members[without_near_repeats(marks, 0.9)])
+    kept = np.concatenate(kept)
+    inputs = images[kept, ..., np.newaxis].astype("float32") / 255
+    return _split("silhouettes", inputs, labels[kept].astype("int32"), 200, 1000, rng)
+
+
+def radicals(rng, size=24):
+    """Under which of ten radicals a dictionary has a Chinese character, drawn in the
+    font IPAexGothic (IPA Font License 1.0). Unicode has characters in the order of
+    their radicals."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    path = packaged("matplotlib-fontja", "matplotlib_fontja/fonts/ipaexg.ttf")
+    font = ImageFont.truetype(path, size - 2)
+    # A radical comes before the characters that have it.
+    starts = [ord(unicodedata.normalize("NFKC", chr(0x2F00 + i))) for i in range(214)]
+    missing = bytes(font.getmask("\u9fff"))
+    images, labels = [], []
+    for label, radical in enumerate("人口心手木水糸艸言金"):
+        place = starts.index(ord(radical))
+        for code in range(*starts[place : place + 2]):
+            if bytes(font.getmask(chr(code))) == missing:
+                continue
+            image = Image.new("L", (size, size))
+            middle = size / 2, size / 2
+            ImageDraw.Draw(image).text(middle, chr(code), 255, font, "mm")
+            images.append(np.array(image))
+            labels.append(label)
+    inputs, labels = without_repeats(np.stack(images), np.array(labels, "int32"))
+    inputs = inputs[..., np.newaxis].astype("float32") / 255
+    return _split("radicals", inputs, labels, 300, 1000, rng)
+
+
+def _split(name, inputs, labels, size, test_size, rng):
+    test, pool = stratified(np.random.default_rng(0), labels, test_size)
+    train, rest = stratified(rng, labels[pool], size)
+    indices = pool[train], pool[rest[:1000]], test
+    count = int(labels.max()) + 1
+    return Data(name, "cnn_2d", count, *[(inputs[i], labels[i]) for i in indices])
 
 
 # Made of several handwritten digits ------------------------------------------------

