@@ -37,6 +37,14 @@ SMALL = (
     "sst2",
     "trec6_sentences",
     "sst2_sentences",
+    "leaves",
+    "vowels",
+    "japanese_vowels",
+    "crops",
+    "silhouettes",
+    "radicals",
+    "languages",
+    "splice",
 )
 _SIZES = tuple(
     f"{name}:{share}"
