@@ -1,6 +1,8 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Several threads for a small model wait for each other, in each process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests compile much and run little.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
