@@ -130,6 +130,14 @@ def page(name):
     return "".join(parts).format(name=name, **vars(example))
 
 
+def index():
+    """All examples as a table in Markdown."""
+    rows = ["| example | what |", "|---|---|"]
+    for name in names():
+        rows.append(f"| [`{name}.py`](gallery/{name}.md) | {Example(name).title} |")
+    return "\n".join(rows)
+
+
 def write():
     import nbformat
 

@@ -3,6 +3,7 @@ import numpy as np
 import problems
 import pytest
 from keras import layers
+from portable import BACKEND, tensorflow_only
 
 import keras_modals
 from keras_modals import Policy, PolicyScheduler, SharedEncoderSearch
@@ -244,14 +245,16 @@ def slots_of(search):
     return [*search.heads.weights, *stacked]
 
 
+@pytest.mark.backend
 def test_the_head_keeps_the_precision_of_logits(data):
-    """Keras takes logits from before a softmax; a probability of 1e-7 would end it."""
+    """On TensorFlow, Keras takes logits from before a softmax; elsewhere a probability
+    of 1e-7 ends it."""
     search = make_search(None, 2)
     kernel = search.heads.weights[0]
     kernel.assign(1e3 * np.ones(kernel.shape) * np.arange(problems.NUM_CLASSES))
     best = search.best_model()
     expected = best.evaluate(*data, verbose=0, return_dict=True)["loss"]
-    assert expected > 100
+    assert expected > 100 or BACKEND != "tensorflow"
     actual = search.evaluate(*data, verbose=0, return_dict=True)["loss"]
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
@@ -341,6 +344,7 @@ def test_weights_that_members_share_are_tried_over_time(data):
     assert float(weight) == pytest.approx(search.population.shared[0])
 
 
+@tensorflow_only
 def test_nothing_is_traced_again(data):
     search = make_search(None, 3, search={"epochs_per_generation": 1}, dropout=0.0)
     search.run_eagerly = False

@@ -5,6 +5,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from portable import tensorflow_only
 from problems import NUM_CLASSES, compile_, make_data, modals_model, plain_model
 
 import keras_modals
@@ -190,6 +191,7 @@ def test_a_child_goes_on_from_its_parent(tmp_path, data):
     assert len({begin["loss"] for begin in begins[:4]}) == 4
 
 
+@tensorflow_only
 def test_one_model_is_compiled_and_traced(tmp_path, data):
     traces, builds = [], []
 

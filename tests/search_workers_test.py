@@ -19,7 +19,11 @@ from problems import make_data
 from keras_modals._src.tuners import local_workers
 
 SCRIPT = """
+import signal
 import sys
+
+# What the background starts ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = {paths!r}
 import numpy as np
 from population_tuner_test import make_tuner

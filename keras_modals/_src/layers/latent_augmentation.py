@@ -113,8 +113,8 @@ class LatentAugmentation(PolicyLayer):
     >>> layer = keras_modals.LatentAugmentation(2, policy, seed=0)
     >>> latents = keras.random.normal((8, 16), seed=0)
     >>> labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
-    >>> layer(latents, labels=labels, training=True).shape
-    TensorShape([8, 16])
+    >>> tuple(layer(latents, labels=labels, training=True).shape)
+    (8, 16)
     """
 
     def __init__(

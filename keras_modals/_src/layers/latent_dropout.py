@@ -31,8 +31,8 @@ class LatentDropout(keras.layers.Layer):
     Example:
 
     >>> layer = keras_modals.LatentDropout(0.5, seed=0)
-    >>> layer(np.ones((2, 4), "float32"), training=True).shape
-    TensorShape([2, 4])
+    >>> tuple(layer(np.ones((2, 4), "float32"), training=True).shape)
+    (2, 4)
     >>> float(layer.rate)
     0.5
     """

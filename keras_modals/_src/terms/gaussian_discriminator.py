@@ -36,10 +36,10 @@ class GaussianDiscriminator(keras.Model):
     Example:
 
     >>> discriminator = keras_modals.GaussianDiscriminator(hidden_units=(32,))
-    >>> discriminator(np.zeros((8, 16), "float32")).shape
-    TensorShape([8, 1])
-    >>> discriminator.sample_prior(4).shape
-    TensorShape([4, 16])
+    >>> tuple(discriminator(np.zeros((8, 16), "float32")).shape)
+    (8, 1)
+    >>> tuple(discriminator.sample_prior(4).shape)
+    (4, 16)
     """
 
     def __init__(self, hidden_units=(512, 128), activation="relu", seed=None, **kwargs):
