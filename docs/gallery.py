@@ -131,10 +131,10 @@ def page(name):
 
 
 def index():
-    """All examples as a table in Markdown."""
+    """All examples as a table in Markdown, which an output of a page shows."""
     rows = ["| example | what |", "|---|---|"]
     for name in names():
-        rows.append(f"| [`{name}.py`](gallery/{name}.md) | {Example(name).title} |")
+        rows.append(f"| [`{name}.py`](gallery/{name}.html) | {Example(name).title} |")
     return "\n".join(rows)
 
 
