@@ -41,20 +41,7 @@ def test_parts_share_no_sample_and_the_test_part_stays(name):
     np.testing.assert_array_equal(first.test[1], second.test[1])
 
 
-#: What other packages ship.
-PACKAGED = (
-    "leaves",
-    "vowels",
-    "japanese_vowels",
-    "crops",
-    "silhouettes",
-    "radicals",
-    "languages",
-    "splice",
-)
-
-
-@pytest.mark.parametrize("name", PACKAGED)
+@pytest.mark.parametrize("name", studies.PACKAGED)
 def test_classes_that_packages_ship(name):
     first, again, second = (_load(name, seed) for seed in (0, 0, 1))
     for one, same in zip(first[3:6], again[3:6], strict=True):

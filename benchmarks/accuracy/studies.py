@@ -22,6 +22,17 @@ Attributes:
         to choose the package's defaults by.
 """
 
+#: What packages of the extra `benchmarks` ship.
+PACKAGED = (
+    "leaves",
+    "vowels",
+    "japanese_vowels",
+    "crops",
+    "silhouettes",
+    "radicals",
+    "languages",
+    "splice",
+)
 SMALL = (
     "iris",
     "breast",
@@ -37,14 +48,7 @@ SMALL = (
     "sst2",
     "trec6_sentences",
     "sst2_sentences",
-    "leaves",
-    "vowels",
-    "japanese_vowels",
-    "crops",
-    "silhouettes",
-    "radicals",
-    "languages",
-    "splice",
+    *PACKAGED,
 )
 _SIZES = tuple(
     f"{name}:{share}"
