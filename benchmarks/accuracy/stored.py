@@ -4,7 +4,8 @@
 kept in `benchmarks/cache`, the repository has the chosen setting of each method, data
 set and seed in one row: by what it was run, and its scores, such as
 `validation_accuracy` and `test_log_loss`. `seconds` are those of all settings. A method
-that does not apply to a data set has a row without scores.
+that does not apply to a data set has a row without scores. What was not kept of older
+runs is empty.
 """
 
 import importlib.metadata
@@ -31,18 +32,22 @@ def about():
     import keras_modals
 
     name = keras.backend.backend()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=FOLDER,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    # Results that are added to are no change of the code.
+    changed = _git("status", "--porcelain", "--", "*.py")
     return {
         "version": keras_modals.__version__,
-        "commit": commit,
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if changed else ""),
         "machine": f"{platform.machine()} {platform.system()}",
         "backend": f"{name} {importlib.metadata.version(name)}",
     }
+
+
+def _git(*arguments):
+    """What git says; nothing outside of a repository."""
+    done = subprocess.run(
+        ["git", *arguments], cwd=FOLDER.parents[1], capture_output=True, text=True
+    )
+    return done.stdout.strip()
 
 
 def chosen(comparison):

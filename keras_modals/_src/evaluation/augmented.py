@@ -10,6 +10,7 @@ from keras_modals._src.evaluation.compiled import (
     compile_settings,
     knows_own_objects,
     recompile,
+    scale_learning_rate,
 )
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.models.augment import augment
@@ -48,9 +49,7 @@ def augmented(trial, model, operation=None, magnitude=None, **arguments):
         for name in (term.weight_name() for term in TERMS.values())
         if name in arguments
     }
-    factor = arguments.pop("learning_rate", 1.0)
-    if factor != 1.0:
-        model.optimizer.learning_rate = factor * float(model.optimizer.learning_rate)
+    scale_learning_rate(model, arguments.pop("learning_rate", 1.0))
     layer = "auto" if "policy" not in arguments else "head"
     layer = trial.layer or arguments.pop("layer", layer)
     arguments.pop("layer", None)

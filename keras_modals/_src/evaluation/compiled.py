@@ -112,3 +112,9 @@ def _accuracies(metrics):
         entries = metrics.values() if isinstance(metrics, dict) else metrics
         for entry in entries:
             yield from _accuracies(entry)
+
+
+def scale_learning_rate(model, factor):
+    """Multiplies the learning rate of a compiled model by a factor."""
+    if factor != 1.0:
+        model.optimizer.learning_rate = factor * float(model.optimizer.learning_rate)
