@@ -49,7 +49,7 @@ def loader(x, y):
 
 
 #: Not everywhere where TensorFlow is.
-LOADER = pytest.param(loader, marks=pytest.mark.backend)
+LOADER = pytest.param(loader, marks=[pytest.mark.backend, pytest.mark.slow])
 
 PARTS = {"train": slice(0, 100), "validation": slice(100, 140), "test": slice(140, 185)}
 
@@ -373,6 +373,7 @@ def test_a_function_that_draws_from_the_global_seed_has_one_split(rng):
 
 
 @pytest.mark.backend
+@pytest.mark.slow
 def test_the_order_of_methods_changes_no_number(rng):
     """A loader's shuffling begins anew for each training."""
     torch = pytest.importorskip("torch")
@@ -424,6 +425,7 @@ def shuffled_loader(x, y):
 
 
 @pytest.mark.backend
+@pytest.mark.slow
 @pytest.mark.parametrize("is_function", [False, True])
 @pytest.mark.parametrize("make", [Shuffled, shuffled_loader, shuffled_tf_dataset])
 def test_what_is_shown_changes_no_number(make, is_function, rng, capsys):

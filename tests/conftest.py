@@ -1,14 +1,54 @@
+import collections
+import gc
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Several threads for a small model wait for each other, in each process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests compile much and run little.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import keras
 import numpy as np
 import pytest
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def pytest_addoption(parser):
+    parser.addoption("--sets", type=int, help="of parameters of each test, at most")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    number = config.getoption("--sets")
+    if number is None:
+        return
+    sets = collections.defaultdict(list)
+    for item in items:
+        sets[item.nodeid.partition("[")[0]].append(item)
+    kept = set()
+    for test in sets.values():
+        # The first, the last, and others as far apart.
+        chosen = np.linspace(0, len(test) - 1, min(number, len(test))).round()
+        kept.update(test[int(index)] for index in chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def pytest_collection_finish():
+    # Objects of imported packages, through which a search for garbage need not go.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -113,12 +113,15 @@ def check_alike(found, expected):
         np.testing.assert_allclose(found[name], value, 1e-5, 1e-5, err_msg=name)
 
 
+MARKS = [pytest.mark.backend, pytest.mark.slow]
+
+
 @pytest.mark.parametrize(
     "make",
     [
         arrays,
         segments,
-        *(pytest.param(each, marks=pytest.mark.backend) for each in (lists, datasets)),
+        *(pytest.param(each, marks=MARKS) for each in (lists, datasets)),
     ],
 )
 def test_a_policy_that_moves_nothing_trains_as_the_task(make):
@@ -127,6 +130,7 @@ def test_a_policy_that_moves_nothing_trains_as_the_task(make):
     check_alike(numbers(augmented, make), numbers(task, make))
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_evaluate_and_predict_as_the_task():
     task = text_classifier()
@@ -159,6 +163,7 @@ def test_batches_as_the_task():
     check_alike(of_batches(augmented), of_batches(task))
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_images():
     converter = keras_hub.layers.ImageConverter(image_size=(16, 16), scale=1 / 255)
@@ -340,6 +345,7 @@ def test_a_config_has_the_preprocessor():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_the_inference_model_is_a_task(tmp_path):
     x, y = make_texts()
@@ -380,6 +386,7 @@ def test_the_inference_model_of_a_class_without_config():
     np.testing.assert_allclose(found, outputs(model, x), 1e-6, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_the_search_in_one_training(tmp_path):
     x, y = make_texts()

@@ -10,8 +10,8 @@ The raw runs are written to `benchmarks/cache`, and those that validation chose 
 where the first stopped. With `--path`, raw runs are written to that file alone. Every
 method has the same samples: to train, and as many, or at least 100 where there are, to
 choose its setting and its best epoch by. The test samples only judge, and are the same
-for every seed. `KERAS_BACKEND=jax` is fastest, from the second seed on: what it compiled
-is kept in `benchmarks/cache`.
+for every seed. `KERAS_BACKEND=jax` is fastest from the second seed on, since what it
+compiled is kept in `benchmarks/cache`; for pixels, `torch` is.
 
 `name/transformer` is a data set with another encoder, `name:0.5` one with half of its
 training samples, `name@180` one with another number of epochs.
@@ -21,9 +21,6 @@ import argparse
 import os
 import pathlib
 
-FOLDER = pathlib.Path(__file__).parent
-CACHE = FOLDER.parent / "cache"
-
 # One thread for each worker.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
@@ -31,12 +28,18 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Seeds and many settings compile to the same steps.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "jax"))
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).parents[1] / "cache" / "jax"),
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 from benchmarks.accuracy import report
 from benchmarks.accuracy.run import run_all
 from benchmarks.accuracy.studies import STUDIES
+
+FOLDER = pathlib.Path(__file__).parent
+CACHE = FOLDER.parent / "cache"
 
 
 def main():
