@@ -12,7 +12,7 @@ from portable import array
 
 import keras_modals
 from benchmarks import data, readme
-from benchmarks.accuracy import report, run, stored, studies
+from benchmarks.accuracy import context, report, run, stored, studies
 from benchmarks.accuracy.methods import IMBALANCE, RDrop, at_rates
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
@@ -357,6 +357,41 @@ def test_other_targets_have_their_own_metrics(tmp_path):
             report.BEST: "-3.00",
         }.items():
             assert rows[f"| {name}"].split(" | ")[1].startswith(change), name
+
+
+def test_classifiers_that_are_no_networks(tmp_path):
+    names = ["logistic regression", "random forest"]
+    wanted = {name: context.CLASSIFIERS[name] for name in names}
+    rows = [row for seed in (0, 1) for row in context.rows_of("iris", seed, wanted)]
+    parts = problem("iris").load(1)
+    (x, y), (x_valid, y_valid), (x_test, y_test) = (parts[part] for part in PARTS)
+    fitted = [
+        context.logistic_regression(1, penalty).fit(x, y)
+        for penalty in (0.1, 1.0, 10.0, 100.0)
+    ]
+    # Of equals the first.
+    best = max(fitted, key=lambda classifier: classifier.score(x_valid, y_valid))
+    row = rows[2]
+    assert (row["method"], row["seed"]) == ("logistic regression", 1)
+    assert row["setting"] == f"penalty={1 / best.C}"
+    assert row["validation_accuracy"] == best.score(x_valid, y_valid)
+    assert row["test_accuracy"] == best.score(x_test, y_test)
+    of_truth = best.predict_proba(x_test)[np.arange(len(y_test)), y_test]
+    assert row["test_log_loss"] == pytest.approx(-np.log(of_truth).mean(), rel=1e-5)
+
+    path = tmp_path / "context.csv"
+    stored.add(path, pd.DataFrame(rows))
+    file = RunFile(tmp_path / "networks.csv")
+    for seed, (method, score) in itertools.product(
+        range(2), {"none": 0.991, "latent mixing": 0.992}.items()
+    ):
+        values = {("validation", "accuracy"): score, ("test", "accuracy"): score}
+        file.append("iris", method, seed, values)
+    head, _, line = report.context(path, report.read(file.path)).splitlines()
+    assert head == f"| data set | none | {report.BEST} | {' | '.join(names)} |"
+    means = [np.mean([r["test_accuracy"] for r in rows[i::2]]) for i in (0, 1)]
+    cells = [f"{100 * mean:.1f}" for mean in means]
+    assert line == f"| iris | 99.1 | **99.2** | {' | '.join(cells)} |"
 
 
 def test_results_say_what_the_raw_runs_say(tmp_path):

@@ -129,6 +129,26 @@ def other_targets(path):
         yield title, comparison.metric, table(with_rival.with_choice(BEST, ran))
 
 
+def context(path, networks):
+    """Markdown, data sets in rows: mean test accuracy in points of the plain network,
+    of that which validation chose, and of what is no network; the best in bold.
+
+    Args:
+        path: File of `benchmarks.accuracy.context`.
+        networks: `Comparison` of networks, with what validation chose.
+    """
+    others = stored.read(path, "accuracy")
+    tables = [each.summary()["mean"].unstack("method") for each in (networks, others)]
+    shown = tables[0].reindex(tables[1].index)[[BASELINE, BEST]].join(tables[1])
+    rows = [("data set", *shown.columns), ("---",) * (len(shown.columns) + 1)]
+    for name, means in shown.iterrows():
+        cells = ["" if np.isnan(mean) else f"{mean:.1f}" for mean in means]
+        best = np.nanargmax(means)
+        cells[best] = f"**{cells[best]}**"
+        rows.append((name, *cells))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _of_targets(path):
     runs = stored.read(path).runs
     for title, (metric, names) in OTHER_TARGETS.items():
