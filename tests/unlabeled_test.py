@@ -108,7 +108,7 @@ def network(width, activation, is_series=False):
 def watched(model, loss, term=None, **arguments):
     """A compiled model whose averaged weights are others, in the middle of its ramp."""
     model = keras_modals.augment(model, seed=0, warmup_steps=0, **arguments)
-    term = term or Watched(1.0, ramp_steps=(0, 4))
+    term = term or Watched(1.0, threshold=None, ramp_steps=(0, 4))
     compile_(model, keras.optimizers.SGD(0.1), loss=loss, terms=[term])
     rng = np.random.default_rng(1)
     for variable in model.optimizer.variables:
@@ -158,6 +158,24 @@ def test_the_term_is_that_of_plain_loops(rng, kind, num_views):
     np.testing.assert_allclose(logs["consistency_loss"], np.mean(errors), rtol=2e-5)
     added = array(objective.model_loss) - array(objective.task_loss)
     np.testing.assert_allclose(added, 0.75 * np.mean(errors), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pseudo_labels_are_the_default_for_classes(rng, kind):
+    width, activation, loss, *_ = KINDS[kind]
+    x, y = rng.normal(size=(ALL, 6)).astype("float32"), targets(kind, rng)
+
+    def total(threshold):
+        keras.utils.set_random_seed(0)
+        term = Watched(1.0, threshold=threshold, ramp_steps=(0, 0))
+        made = network(width, activation, kind == "series")
+        model, _ = watched(made, loss, term, **labels_of(kind))
+        return float(array(compute_objective(model, x, y, None).model_loss))
+
+    has_classes = kind in ("softmax", "logits", "one-hot", "binary")
+    assert total("auto") == total(0.8 if has_classes else None)
+    if has_classes:
+        assert abs(total("auto") - total(None)) > 1e-3
 
 
 @pytest.mark.parametrize("threshold", [0.4, 0.999])
@@ -585,7 +603,7 @@ def test_what_only_others_train_waits_until_it_has_a_weight():
     hidden = keras.layers.Flatten()(keras.layers.Embedding(8, 4)(inputs))
     outputs = keras.layers.Dense(2, "softmax")(hidden)
     model = keras_modals.augment(keras.Model(inputs, outputs), seed=0)
-    term = Consistency(1.0, ramp_steps=(10, 20))
+    term = Consistency(1.0, threshold=None, ramp_steps=(10, 20))
     compile_(model, keras.optimizers.Adam(0.1), loss=SPARSE, terms=[term])
     before = model.get_layer("embedding").get_weights()[0]
     for is_moved in (False, True):

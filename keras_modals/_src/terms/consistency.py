@@ -15,6 +15,9 @@ RAMP = (0.4, 0.8)
 #: Momentum of the averages, and the largest fraction of a training that they span.
 MOMENTUM, SPAN = 0.99, 0.1
 
+#: Default threshold of pseudo-labels, for one class of each sample or position.
+THRESHOLD = 0.8
+
 #: A number of steps that no training reaches.
 _NEVER = 1e9
 
@@ -25,10 +28,13 @@ class Consistency(Term):
     The output for a mix of two unlabeled samples should equal the mix of their outputs.
     In each step, all unlabeled samples are mixed with each other, at the step's depth;
     labeled samples are mixed as usual. A teacher, the model with averaged weights,
-    predicts each unmixed sample, without dropout and without gradients. The loss is the
-    squared error between probabilities, summed over classes. For several labels at
-    once, it is summed over the two outcomes of each label and averaged over labels. For
-    a regression, it is the loss that the model is compiled with.
+    predicts each unmixed sample, without dropout and without gradients.
+
+    With classes, the teacher's most likely class replaces its probabilities, samples
+    for which it is not sure are ignored, and the loss is the cross-entropy
+    (*pseudo-labels*). For several labels at once, the loss is the squared error between
+    probabilities, summed over the two outcomes of each label and averaged over labels.
+    For a regression, it is the loss that the model is compiled with.
 
     An unlabeled sample has the class index -1, or a row with NaN or -1; in a
     regression, its target is NaN. It counts neither in the task's loss nor in metrics.
@@ -41,10 +47,10 @@ class Consistency(Term):
 
     Args:
         weight: Non-negative float.
-        threshold: Float in `(0, 1)`, to use pseudo-labels: the teacher's most likely
-            class replaces its probabilities if it is more likely than the threshold,
-            and other predictions are ignored. The loss is then the cross-entropy.
-            Defaults to `None`, for probabilities.
+        threshold: Float in `(0, 1)`, the probability above which the teacher is sure of
+            a class, or of each of several labels; or `None`, for the squared error
+            between probabilities, summed over classes. Defaults to `"auto"`: 0.8 with
+            classes, `None` with several labels or a regression.
         ramp_steps: Pair of integers, the optimizer steps between which the weight grows
             from 0. Before them, the term has no effect. Defaults to `None`: from 40 %
             to 80 % of the steps of `fit`; with `train_on_batch` alone, the weight is
@@ -81,12 +87,15 @@ class Consistency(Term):
     reads_latents = False
     reads_unlabeled = True
 
-    def __init__(self, weight=0.0, threshold=None, ramp_steps=None, ema_momentum=None):
+    def __init__(
+        self, weight=0.0, threshold="auto", ramp_steps=None, ema_momentum=None
+    ):
         super().__init__(weight)
-        if threshold is not None and not 0 < threshold < 1:
+        is_number = isinstance(threshold, (int, float)) and 0 < threshold < 1
+        if threshold not in (None, "auto") and not is_number:
             raise ValueError(
                 "Invalid value received for argument `threshold`. Expected a float in "
-                f"(0, 1), or `None`. Received: threshold={threshold!r}"
+                f'(0, 1), `None` or "auto". Received: threshold={threshold!r}'
             )
         if ema_momentum is not None and not 0 <= ema_momentum < 1:
             raise ValueError(
@@ -95,6 +104,8 @@ class Consistency(Term):
             )
         self.threshold, self.ramp_steps = threshold, _checked(ramp_steps)
         self.ema_momentum = ema_momentum
+        # That of the model's labels.
+        self._threshold: Any = None
         self.ramp: Any = None
 
     def build(self, num_features):
@@ -110,7 +121,11 @@ class Consistency(Term):
 
     def prepare(self, model):
         labels = model.latent_augmentation.labels
-        if self.threshold is not None and labels.num_bins:
+        self._threshold = self.threshold
+        if self.threshold == "auto":
+            has_classes = not (labels.num_bins or labels.are_several)
+            self._threshold = THRESHOLD if has_classes else None
+        if self._threshold is not None and labels.num_bins:
             raise ValueError(
                 "Pseudo-labels need classes: leave `threshold` out for a regression. "
                 f"Received: threshold={self.threshold}"
@@ -189,7 +204,7 @@ class Consistency(Term):
         is_number = bool(labels.num_bins)
         expected = labels.says(expected, model.gives_logits)
         weights = ops.cast(step.unlabeled, "float32")
-        if self.threshold is not None:
+        if self._threshold is not None:
             expected, is_sure = self._pseudo_labels(expected, labels)
             weights = weights * is_sure
         expected, weights = self._mixed(expected, weights, step)
@@ -197,7 +212,7 @@ class Consistency(Term):
             errors = model.sample_losses(expected, labels.says(step.outputs))
         else:
             said = labels.says(step.outputs, model.gives_logits)
-            if self.threshold is None:
+            if self._threshold is None:
                 errors = labels.squared_error(said, expected)
             else:
                 errors = labels.cross_entropy(said, expected)
@@ -235,7 +250,7 @@ class Consistency(Term):
             hard = ops.one_hot(
                 ops.argmax(expected, axis=-1), expected.shape[-1], dtype="float32"
             )
-        return hard, ops.cast(likely > self.threshold, "float32")
+        return hard, ops.cast(likely > self._threshold, "float32")
 
     def _mixed(self, expected, weights, step):
         """The expected output of each of the head's rows, and its weight."""
@@ -246,7 +261,7 @@ class Consistency(Term):
         partner = backend.take_rows(expected, rows.partner)
         both = mixed(own, partner, rows.share)
         of_both = own_weights
-        if self.threshold is not None:
+        if self._threshold is not None:
             is_mixed = with_rank(rows.share > 0, len(weights.shape))
             of_partner = backend.take_rows(weights, rows.partner)
             of_both = ops.where(is_mixed, own_weights * of_partner, own_weights)
@@ -255,7 +270,7 @@ class Consistency(Term):
         # Positions that are valid in only one of the two are not mixed.
         valid = rows.tile(step.mask) & backend.take_rows(step.mask, rows.partner)
         both = ops.where(with_rank(valid, len(both.shape)), both, own)
-        if self.threshold is not None:
+        if self._threshold is not None:
             of_both = ops.where(valid, of_both, own_weights)
         return both, of_both
 
