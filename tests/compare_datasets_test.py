@@ -63,7 +63,7 @@ def test_a_dataset_has_the_numbers_of_its_arrays(make, rng):
     needs = [*NEED_ARRAYS, *(name for name in NAMES if name not in methods)]
     expected, found = (
         # Batches of arrays in their order as well.
-        keras_modals.compare(build, data, names, 2, shuffle=False, **FAST)
+        keras_modals.compare(build, data, names, 1, shuffle=False, **FAST)
         for data, names in ((arrays, methods), (datasets, [*methods, *needs]))
     )
     assert set(found.skipped) == set(needs)
@@ -442,10 +442,10 @@ def test_what_is_shown_changes_no_number(make, is_function, rng, capsys):
 
         # TensorFlow's shuffling depends on it.
         keras.utils.set_random_seed(0)
-        arguments = {**FAST, "epochs": 3, "verbose": verbose}
+        arguments = {**FAST, "verbose": verbose}
         shared = data if is_function else data(0)
         result = keras_modals.compare(
-            build, shared, ["label smoothing"], 2, **arguments
+            build, shared, ["label smoothing"], 1, **arguments
         )
         return result.runs[result.runs["metric"] != "seconds"]["value"].tolist()
 
