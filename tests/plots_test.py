@@ -160,6 +160,7 @@ def test_plot_losses_and_discriminator(trained):
     ax = plot_losses(history)
     assert legend_of(ax) == [*losses, "discriminator loss"]
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), history.history["loss"])
+    assert ax.get_title().startswith("The adversarial loss rises where")
     ax = plot_discriminator(history)
     assert legend_of(ax) == ["discriminator accuracy", "prior distance"]
     del history.history["prior_distance"]
@@ -185,8 +186,16 @@ def test_plot_classes(trained):
 
 
 def test_many_lines_are_told_apart():
-    styles = {(color_of(index), marker_of(index)) for index in range(64)}
-    assert len(styles) == 64
+    styles = {(color_of(index), marker_of(index)) for index in range(128)}
+    assert len(styles) == 128
+    assert len({color_of(index) for index in range(16)}) == 16
+
+
+def test_lines_of_a_schedule_at_the_same_value_all_show():
+    ax = plot_schedule(PolicySchedule([(2, Policy.constant(0.5, 0.4))]))
+    widths = [line.get_linewidth() for line in ax.lines]
+    assert len(widths) == 4
+    assert np.all(np.diff(widths) <= -1)
 
 
 @pytest.mark.parametrize(("quantity", "column"), [("probability", 0), ("magnitude", 1)])

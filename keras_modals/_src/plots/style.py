@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-#: The colorblind-safe palette of Okabe and Ito.
+#: The colorblind-safe palette of Okabe and Ito, then colors of the palette of Tol.
 COLORS = (
     "#0072B2",
     "#D55E00",
@@ -13,6 +13,14 @@ COLORS = (
     "#56B4E9",
     "#000000",
     "#F0E442",
+    "#882255",
+    "#332288",
+    "#999933",
+    "#AA4499",
+    "#661100",
+    "#44AA99",
+    "#888888",
+    "#DDCC77",
 )
 MARKERS = "osD^vP*X"
 
@@ -29,7 +37,7 @@ def color_of(index):
 
 
 def marker_of(index):
-    """The marker of a line. The first 64 lines differ in color or marker."""
+    """The marker of a line. The first 128 lines differ in color or marker."""
     return MARKERS[(index + index // len(COLORS)) % len(MARKERS)]
 
 

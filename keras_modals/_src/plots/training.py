@@ -53,6 +53,8 @@ def plot_schedule(schedule, quantity="probability", ax=None):
             color=color_of(index),
             marker=marker_of(index),
             markersize=4,
+            # Lines at the same value show next to each other.
+            linewidth=1.5 + 1.5 * (len(names) - 1 - index),
             label=name.replace("_", " "),
         )
     ax.set_ylim(-0.03, 1.03)
@@ -64,6 +66,8 @@ def plot_schedule(schedule, quantity="probability", ax=None):
 def plot_losses(history, ax=None):
     """Plots training curves of all loss terms on a logarithmic axis.
 
+    The adversarial loss and the discriminator's loss move in opposite directions.
+
     Args:
         history: The result of `fit`.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
@@ -74,6 +78,9 @@ def plot_losses(history, ax=None):
     ax = new_axes(ax, figsize=(6.4, 3.6))
     names = [name for name in LOSSES if name in history.history]
     _plot_logs(ax, history, names)
+    if {"adversarial_loss", "discriminator_loss"} <= set(names):
+        title = "The adversarial loss rises where the discriminator's loss falls"
+        ax.set_title(title, fontsize="small")
     ax.set_yscale("log")
     ax.set_ylabel("loss")
     return ax
