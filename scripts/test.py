@@ -15,7 +15,7 @@ for name in set(BACKENDS) - set(installed):
 failed = []
 for backend in installed:
     print(f"Tests on {backend}:", flush=True)
-    fewer = ["-m", "backend and not slow", "--sets", "1"]
+    fewer = ["-m", "backend and not slow", "--first-set"]
     chosen = [] if backend == installed[0] else fewer
     command = [sys.executable, "-m", "pytest", *chosen, *sys.argv[1:]]
     if subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}).returncode:

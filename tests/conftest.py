@@ -1,4 +1,3 @@
-import collections
 import gc
 import os
 import pathlib
@@ -8,8 +7,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests compile much and run little.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# Many compile the same. Each worker has its own folder: JAX warns of what another is
-# writing.
+# Many compile the same. Each worker has its own folder, so that none reads what another
+# is writing.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
     pathlib.Path(__file__).parents[1]
     / ".pytest_cache"
@@ -28,24 +27,20 @@ if keras.backend.backend() == "tensorflow":
 
 
 def pytest_addoption(parser):
-    parser.addoption("--sets", type=int, help="of parameters of each test, at most")
+    help = "run each test with its first set of parameters alone"
+    parser.addoption("--first-set", action="store_true", help=help)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    number = config.getoption("--sets")
-    if number is None:
+    if not config.getoption("--first-set"):
         return
-    sets = collections.defaultdict(list)
+    first = {}
     for item in items:
-        sets[item.nodeid.partition("[")[0]].append(item)
-    kept = set()
-    for test in sets.values():
-        # The first, the last, and others as far apart.
-        chosen = np.linspace(0, len(test) - 1, min(number, len(test))).round()
-        kept.update(test[int(index)] for index in chosen)
+        first.setdefault(item.nodeid.partition("[")[0], item)
+    kept = set(first.values())
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = [item for item in items if item in kept]
+    items[:] = first.values()
 
 
 def pytest_collection_finish():

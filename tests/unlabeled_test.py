@@ -178,6 +178,15 @@ def test_pseudo_labels_are_the_default_for_classes(rng, kind):
         assert abs(total("auto") - total(None)) > 1e-3
 
 
+@pytest.mark.parametrize("threshold", [0, 1.0, -0.5, "high"])
+def test_a_threshold_is_a_probability(threshold):
+    with pytest.raises(ValueError, match=r"argument `threshold`\. Expected a float in"):
+        Consistency(1.0, threshold=threshold)
+    for accepted in (np.float32(0.9), None, "auto"):
+        config = Consistency(1.0, threshold=accepted).get_config()
+        assert config["threshold"] == accepted
+
+
 @pytest.mark.parametrize("threshold", [0.4, 0.999])
 def test_pseudo_labels_are_those_of_plain_loops(rng, threshold):
     term = Watched(1.0, threshold=threshold, ramp_steps=(0, 0))

@@ -11,7 +11,7 @@ where the first stopped. With `--path`, raw runs are written to that file alone.
 method has the same samples: to train, and as many, or at least 100 where there are, to
 choose its setting and its best epoch by. The test samples only judge, and are the same
 for every seed. `KERAS_BACKEND=jax` is fastest from the second seed on, since what it
-compiled is kept in `benchmarks/cache`; for pixels, `torch` is.
+compiled is kept in `benchmarks/cache`; for images, `torch` is.
 
 `name/transformer` is a data set with another encoder, `name:0.5` one with half of its
 training samples, `name@180` one with another number of epochs.

@@ -22,6 +22,7 @@ import pandas as pd
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
+from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
@@ -89,8 +90,7 @@ def rows_of(name, seed, missing):
     x, y = parts["train"]
     for method, (make, grid) in missing.items():
         best, chosen, start = -1.0, None, time.monotonic()
-        for values in itertools.product(*grid.values()):
-            setting = dict(zip(grid, values, strict=True))
+        for setting in ParameterGrid(grid):
             classifier = make(seed, **setting).fit(_inputs(x), y)
             score = np.mean(
                 classifier.predict(_inputs(parts["validation"][0]))

@@ -91,8 +91,8 @@ class Consistency(Term):
         self, weight=0.0, threshold="auto", ramp_steps=None, ema_momentum=None
     ):
         super().__init__(weight)
-        is_number = isinstance(threshold, (int, float)) and 0 < threshold < 1
-        if threshold not in (None, "auto") and not is_number:
+        is_number = threshold is not None and not isinstance(threshold, str)
+        if not (0 < threshold < 1 if is_number else threshold in (None, "auto")):
             raise ValueError(
                 "Invalid value received for argument `threshold`. Expected a float in "
                 f'(0, 1), `None` or "auto". Received: threshold={threshold!r}'
