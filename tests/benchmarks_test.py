@@ -12,7 +12,7 @@ from portable import array
 
 import keras_modals
 from benchmarks import data, readme
-from benchmarks.accuracy import context, report, run, stored, studies
+from benchmarks.accuracy import context, problems, report, run, stored, studies
 from benchmarks.accuracy.methods import IMBALANCE, RDrop, at_rates
 from benchmarks.accuracy.problems import problem
 from benchmarks.accuracy.studies import STUDIES
@@ -75,6 +75,27 @@ def _distances(first, second):
     return np.stack(
         [np.abs(second - x).reshape(len(second), -1).sum(-1) for x in first]
     )
+
+
+@pytest.mark.parametrize("count", [50, 100])
+def test_few_labels_and_many_samples(count):
+    made = problem(f"digits+{count}")
+    parts = made.load(1)
+    (x, y), (more, theirs) = parts["train"], parts["unlabeled"]
+    times = len(y) // count
+    # Each sample is there as often; an epoch is not too short, and 2,000 steps.
+    for rows, kept in ((x, count), (more, problems.MOST_UNLABELED)):
+        _, counts = np.unique(rows, axis=0, return_counts=True)
+        assert (len(counts), set(counts)) == (kept, {times})
+    steps = np.ceil(len(y) / made.batch_size)
+    assert steps >= problems.STEPS_OF_AN_EPOCH
+    assert 0 <= problems.STEPS_OF_FEW - steps * made.epochs < steps
+    assert set(np.bincount(y)) == {len(y) // 10}
+    assert len(theirs) == len(more)
+    for first, second in itertools.combinations(
+        (x, more, parts["validation"][0], parts["test"][0]), 2
+    ):
+        assert not {row.tobytes() for row in first} & {row.tobytes() for row in second}
 
 
 @pytest.mark.parametrize("name", ["silhouettes", "splice"])

@@ -61,8 +61,10 @@ KINDS = {
 }
 
 
-#: How many steps a training with few labels has.
+#: How many steps a training with few labels has, and an epoch of it at least: shorter
+#: ones take most of their time for what Keras does between epochs.
 STEPS_OF_FEW = 2000
+STEPS_OF_AN_EPOCH = 20
 #: How many samples without labels there are at most.
 MOST_UNLABELED = 1000
 
@@ -136,8 +138,10 @@ def _with_few_labels(name, build, count, epochs, tuning):
             half = min(1500, len(rest[0]) // 2)
             test = rest[0][:half], rest[1][:half]
             rest = rest[0][half:], rest[1][half:]
+        # All are repeated, so that "all labels" sees each sample as often.
+        labeled = np.repeat(labeled, times)
         unlabeled = tuple(
-            np.concatenate([mine[others], more])[:MOST_UNLABELED]
+            np.repeat(np.concatenate([mine[others], more])[:MOST_UNLABELED], times, 0)
             for mine, more in zip((x, y), rest, strict=True)
         )
         return {
@@ -149,7 +153,8 @@ def _with_few_labels(name, build, count, epochs, tuning):
         }
 
     batch_size = min(25, count // 4)
-    steps = -(-count // batch_size)
+    times = -(-STEPS_OF_AN_EPOCH * batch_size // count)
+    steps = -(-times * count // batch_size)
     return Problem(build, load, epochs or STEPS_OF_FEW // steps, batch_size)
 
 

@@ -46,10 +46,10 @@ def run_all(study, datasets, methods, seeds, workers, path, results=None):
 
 
 def run_apart(tasks, workers):
-    """Yields tasks as they end, each in a process of its own: TensorFlow keeps some
-    memory of every model."""
+    """Yields tasks as they end, a few in each process: to import Keras takes a while,
+    and TensorFlow keeps some memory of every model."""
     spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(workers, maxtasksperchild=1) as pool:
+    with spawn.Pool(workers, maxtasksperchild=8) as pool:
         yield from pool.imap_unordered(run_one, tasks)
 
 
