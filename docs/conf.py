@@ -11,6 +11,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [_HERE, os.path.dirname(_HERE)]
 
 import gallery  # noqa: E402
+from docutils import nodes  # noqa: E402
 from members import is_left_out  # noqa: E402
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -48,7 +49,7 @@ nb_render_markdown_format = "gfm"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(keras|pandas|matplotlib|numpy|collections)\..*")]
+nitpick_ignore_regex = [("py:.*", r"(pandas|matplotlib|numpy|collections)\..*")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -96,6 +97,8 @@ def _public_names():
 
 
 _NAMES = _public_names()
+#: Of classes and functions of Keras, whose own site has no address by name.
+_KERAS = "https://www.tensorflow.org/api_docs/python/tf/"
 _FENCES = re.DOTALL | re.MULTILINE
 # Code and emphasis, as reStructuredText has them; or the stars of `**kwargs`.
 _STARS = r"(``.+?``|(?<!\w)(\*{1,2})(?=\S)[^*]+(?<=\S)\2(?!\w))|(\*+)(?=[a-z_])"
@@ -123,8 +126,20 @@ def _literal(match):
     text, letter = match.groups()
     if text in _NAMES and not letter:
         return f":py:obj:`{text} <{_NAMES[text]}>`"
+    if re.fullmatch(r"keras(\.\w+)+", text) and not letter:
+        return f":py:obj:`{text}`"
     # Markup must not touch a letter.
     return f"``{text}``" + (rf"\ {letter}" if letter else "")
+
+
+def _to_keras(app, env, node, content):
+    """Links to what Keras has; to a method, in the page of its class."""
+    target = node.get("reftarget", "")
+    if not target.startswith("keras."):
+        return None
+    page, name, method = re.fullmatch(r"(.*?[A-Z]\w*|.*)(\.(\w+))?", target).groups()
+    address = _KERAS + page.replace(".", "/") + (f"#{method}" if name else "")
+    return nodes.reference("", "", content, internal=False, refuri=address)
 
 
 def _signature(app, what, name, obj, options, signature, annotation):
@@ -144,6 +159,7 @@ def _skip(app, what, name, obj, skip, options):
 def setup(app):
     gallery.write()
     app.connect("autodoc-skip-member", _skip)
+    app.connect("missing-reference", _to_keras)
     # Before napoleon's.
     app.connect("autodoc-process-docstring", _from_markdown, priority=100)
     app.connect("autodoc-process-signature", _signature)

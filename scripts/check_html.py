@@ -3,8 +3,8 @@
     python scripts/check_html.py docs/_build/html
 
 Fails on Markdown that reached the page as text (the `|` of tables, the `*` of emphasis,
-the `:` of definitions), on log lines in outputs, on pictures without an alternative
-text, and on links to pages, files or headings that the site does not have.
+the `:` of definitions), on log lines and long lines in outputs, on pictures without an
+alternative text, and on links to pages, files or headings that the site does not have.
 """
 
 import pathlib
@@ -19,6 +19,10 @@ EMPTY = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "me
 EMPTY |= {"source", "track", "wbr"}
 LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "iframe": "src"}
 
+#: Longer lines of outputs are clipped.
+MOST_COLUMNS = 90
+#: Of what has printed text: cells, and files of it.
+OUTPUTS = {"cell_output", "highlight-text"}
 #: In text, what stands for code.
 STAND_IN = "\ufffc"
 FAULTS_OF_TEXT = {
@@ -106,10 +110,13 @@ class Page(HTMLParser):
                 self.faults.append(f"{fault}: {_start(text)}")
 
     def _check_output(self, text):
-        is_output = any("cell_output" in classes for _, classes, _ in self._open)
-        line = LOG_LINE.search(text) if is_output else None
-        if line:
+        if not any(OUTPUTS & classes for _, classes, _ in self._open):
+            return
+        if line := LOG_LINE.search(text):
             self.faults.append(f"a log line: {_start(text[line.start() :])}")
+        for line in text.splitlines():
+            if len(line) > MOST_COLUMNS:
+                self.faults.append(f"a long line: {_start(line)}")
 
 
 def _start(text):

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import pathlib
+import re
 import sys
 
 import keras
@@ -11,7 +12,12 @@ import keras_modals
 
 package = pathlib.Path(keras_modals.__file__).parent
 assert "site-packages" in package.parts, package
-assert importlib.metadata.version("keras-modals") == keras_modals.__version__
+metadata = importlib.metadata.metadata("keras-modals").json
+assert metadata["version"] == keras_modals.__version__
+# On the package index, no link leads to a file of the repository.
+links = re.findall(r"\]\(([^)]+)\)", metadata["description"])
+assert links, "no description"
+assert all(link.startswith("https://") for link in links), links
 
 inputs = keras.Input((8,))
 latents = keras.layers.Dense(16, "relu")(inputs)

@@ -60,6 +60,10 @@ def test_a_sound_site_passes(tmp_path):
             '<div class="cell_output"><pre>2026-01-02 03:04:05.6: I a.cc] b</pre>',
             "a log line: 2026-01-02 03:04:05.6: I a.cc] b",
         ),
+        (
+            f'<div class="highlight-text"><pre>{"x" * 90}\n{"y" * 91}</pre></div>',
+            f"a long line: {'y' * 72}",
+        ),
         ('<img src="plot.png">', "no alternative text: plot.png"),
         ('<img src="plot.png" alt=" ">', "no alternative text: plot.png"),
         ('<img src="./plot.png" alt="plot.png">', "no alternative text: ./plot.png"),

@@ -13,10 +13,16 @@ gallery = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(gallery)
 
 
+def test_there_are_no_notebooks_of_examples_that_are_gone():
+    assert {path.stem for path in gallery.PAGES.glob("*.ipynb")} == set(gallery.names())
+
+
 @pytest.mark.parametrize("name", gallery.names())
 def test_a_notebook_has_the_code_of_its_example(name):
     notebook = gallery.notebook(name)
     nbformat.validate(notebook)
+    stored = nbformat.read(gallery.PAGES / f"{name}.ipynb", nbformat.NO_CONVERT)
+    assert stored == notebook, "Run: python docs/gallery.py"
     text, install, *cells = [cell["source"] for cell in notebook["cells"]]
     assert text.startswith("# ")
     assert install.startswith("%pip install")
