@@ -1,7 +1,7 @@
 """Small models with an encoder for each kind of data, used by the benchmarks.
 
-All take the shape of an input and the head: the number of outputs, and their
-activation, where it is not `softmax`.
+All take the shape of an input and arguments of the head: the number of outputs, and
+their activation if it is not `softmax`.
 """
 
 import functools
@@ -27,7 +27,7 @@ def cnn_2d(input_shape, *head):
 
 
 def cnn_2d_max(input_shape, *head):
-    """Three convolutions, for what is somewhere in an image."""
+    """Three convolutions and max pooling, for objects anywhere in an image."""
     stages = layers.Conv2D, layers.MaxPooling2D, layers.GlobalMaxPooling2D
     return _cnn(input_shape, 3, stages, *head)
 
@@ -67,7 +67,7 @@ def residual_1d(input_shape, *head, blocks=3, filters=64):
 
 
 def bilstm(input_shape, *head, vocabulary=2000, units=64, mask_zero=False):
-    """An embedding and a bidirectional LSTM, for texts as token numbers."""
+    """An embedding and a bidirectional LSTM, for texts as token ids."""
     inputs = keras.Input(input_shape, dtype="int32")
     hidden = layers.Embedding(vocabulary, units, mask_zero=mask_zero)(inputs)
     hidden = layers.Bidirectional(layers.LSTM(units))(hidden)
@@ -94,7 +94,7 @@ class Positions(layers.Layer):
 
 
 def transformer(input_shape, *head, vocabulary=2000, units=64, blocks=2, pools=True):
-    """A small transformer, normalized before each block, for texts."""
+    """A small pre-norm transformer, for texts."""
     inputs = keras.Input(input_shape, dtype="int32")
     hidden = layers.Embedding(vocabulary, units, mask_zero=True)(inputs)
     hidden = Positions()(hidden)
@@ -112,7 +112,7 @@ def transformer(input_shape, *head, vocabulary=2000, units=64, blocks=2, pools=T
 
 
 def resnet18(input_shape, num_classes, filters=64):
-    """The residual network of 18 layers for images of 32 by 32."""
+    """The residual network with 18 layers, for images of 32 by 32 pixels."""
     inputs = keras.Input(input_shape)
     shape = {"padding": "same", "use_bias": False}
     hidden = layers.ReLU()(_normalized(layers.Conv2D(filters, 3, **shape), inputs))
@@ -143,7 +143,7 @@ def lstm_tagger(input_shape, *head, vocabulary=2000, units=64):
 
 
 def convolutional_tagger(input_shape, *head, filters=64):
-    """Convolutions that look ever farther, with an output for each time."""
+    """Dilated convolutions with an output for each time step."""
     inputs = keras.Input(input_shape)
     hidden = layers.Conv1D(filters, 3, padding="same")(inputs)
     for dilation in (1, 2, 4, 8):

@@ -1,8 +1,8 @@
-"""The path of one batch: how often a training step changes from file to file.
+"""Traces one batch: how often a training step moves from file to file.
 
-`python -m benchmarks.path` counts calls into the package in one eager step, the files
-they are in, and how often a call is in another file than the one before; with
-`--calls`, it prints them in their order.
+`python -m benchmarks.path` counts the calls into the package in one eager step, their
+files, and how often a call is in a different file than the previous one. With
+`--calls`, it prints all calls in order.
 """
 
 import argparse
@@ -29,7 +29,7 @@ WAYS = {
 
 
 def calls_of_a_step(augment, compile):
-    """Pairs of a file and a function, one for each call, in order."""
+    """Returns a (file, function) pair for each call, in order."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [

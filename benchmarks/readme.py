@@ -1,9 +1,9 @@
-"""Writes the README's numbers and its picture from the files of results; and what the
-pages say of them in words.
+"""Writes the README's numbers and plot from the files of results. Also formats the text
+about the results on other pages.
 
     python -m benchmarks.readme
 
-The numbers stand after the comment `<!-- numbers -->`.
+The numbers follow the comment `<!-- numbers -->`.
 """
 
 import pathlib
@@ -22,16 +22,16 @@ ENCODERS = {
     "bilstm": "BiLSTM of 64",
     "cnn": "CNN of 3 layers",
 }
-#: Of an earlier edition, whose methods had these names and other defaults.
+#: Results of an earlier edition, with other defaults. Its methods had these names.
 RESULTS = ROOT / "benchmarks/accuracy/earlier/results.csv"
 IMBALANCE = ROOT / "benchmarks/accuracy/earlier/imbalance.csv"
 
 
-#: Of today's methods: the study `tuning`, of classes, and `targets`, of other kinds.
+#: Results of current methods: the study `tuning` for classes, `targets` for the others.
 RECENT = [ROOT / f"benchmarks/accuracy/{name}.csv" for name in ("tuning", "targets")]
 MARKER = "<!-- numbers -->\n"
 
-#: A bullet of a list in Markdown.
+#: Formats a bullet of a Markdown list.
 _fill = partial(
     textwrap.fill,
     width=88,
@@ -43,7 +43,8 @@ _fill = partial(
 
 
 def steps():
-    """Time over that of the plain model: with the defaults, with everything."""
+    """Returns a table of times relative to the plain model, with the defaults and with
+    everything."""
     rows = ["| encoder |", "| --- |"]
     rows += [f"| {encoder} |" for encoder in ENCODERS.values()]
     for backend, title in BACKENDS.items():
@@ -58,9 +59,8 @@ def steps():
 
 
 class Change:
-    """A change in points, as text with its standard error; beside it, where the table
-    has them, the level itself (`mean`, in percent) and the change on the worst data
-    set."""
+    """A change in points, as text with its standard error. If the table has them, also
+    the level itself (`mean`, in percent) and the change on the worst data set."""
 
     def __init__(self, row):
         self.short = f"{row['change']:+z.1f}"
@@ -81,7 +81,7 @@ def _changes(table):
 
 
 class _Over(dict):
-    """From a baseline to the mean changes from it, by method."""
+    """Baseline to the mean changes from it, by method."""
 
     def __init__(self, comparison):
         self.comparison = comparison
@@ -92,10 +92,13 @@ class _Over(dict):
 
 
 def expectations():
-    """What to expect, in words: `main` has mean changes over the data sets of the
-    table, `parts` those of other methods too, `every` over token texts as well, `on`
-    those on one data set, `rare` over the imbalanced ones; `over`, `rare_over` and, of
-    seeds that were added, `later_over` are from another method than none."""
+    """Returns what to expect, as bullets of text.
+
+    In the text, `main` has mean changes over the data sets of the table. `parts` has
+    those of other methods, too, and `every` includes token texts. `on` has changes on
+    one data set, and `rare` mean changes over imbalanced data sets. `over`, `rare_over`
+    and, for added seeds, `later_over` have changes from other methods than "none".
+    """
     results = report.read(RESULTS)
     main = report.complete(results, report.MAIN, methods=report.SHOWN)
     rare = report.whole(report.read(IMBALANCE, "balanced_accuracy"))
@@ -119,7 +122,7 @@ def expectations():
 
 
 def numbers():
-    """What latent mixing changes, by what is predicted."""
+    """Returns bullets on what latent mixing changes, by what is predicted."""
     means = {
         title: _changes(each.mean_changes()) for title, each in report.by_kind(*RECENT)
     }
@@ -142,7 +145,7 @@ def numbers():
 
 
 def with_results(text):
-    """The README, with what it says of the results as these are now."""
+    """Returns the README with the numbers of the current results."""
     before, rest = text.split(MARKER)
     _, after = rest.split("\n\n", 1)
     return "".join([before, MARKER, "\n".join(numbers()), "\n\n", after])

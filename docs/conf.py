@@ -1,4 +1,4 @@
-"""The documentation: `scripts/docs` builds it, and runs the code on its pages."""
+"""Configures Sphinx. `scripts/docs` builds the pages and runs their code."""
 
 import importlib
 import inspect
@@ -15,7 +15,7 @@ from docutils import nodes  # noqa: E402
 from members import is_left_out  # noqa: E402
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# What the kernels run first.
+# The kernels run this first.
 os.environ["PYTHONSTARTUP"] = os.path.join(_HERE, "startup.py")
 
 project = "keras_modals"
@@ -41,7 +41,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
-# Bars that move, and what TensorFlow says of the processor.
+# Remove progress bars and TensorFlow's messages about the processor.
 nb_output_stderr = "remove"
 # The default, CommonMark, has no tables.
 nb_render_markdown_format = "gfm"
@@ -77,36 +77,36 @@ _MODULES = [
 
 
 def _public_names():
-    """From what docstrings write of a class or function to its whole name: the short
-    name too, where only one has it."""
+    """Returns a dict from names of classes and functions in docstrings to full names.
+    Includes short names that are unique."""
     found = {}
     for module in map(importlib.import_module, _MODULES):
         for short in module.__all__:
             if not inspect.ismodule(value := getattr(module, short)):
                 found.setdefault(id(value), []).append(f"{module.__name__}.{short}")
     names = {}
-    # Their pages have the name of the module that is their own.
+    # Pages are named after the object's own module, which comes last.
     for *others, whole in found.values():
         short = whole.rpartition(".")[2]
         names |= dict.fromkeys([whole, *others], whole)
         names[short] = "" if short in names else whole
-    # Words of Keras and of Python.
+    # The words left out have other meanings in Keras and Python.
     return {
         k: v for k, v in names.items() if v and k not in ("compare", "get", "names")
     }
 
 
 _NAMES = _public_names()
-#: Of classes and functions of Keras, whose own site has no address by name.
+#: Reference of Keras's classes and functions, since keras.io has no addresses by name.
 _KERAS = "https://www.tensorflow.org/api_docs/python/tf/"
 _FENCES = re.DOTALL | re.MULTILINE
-# Code and emphasis, as reStructuredText has them; or the stars of `**kwargs`.
+# Code and emphasis in reStructuredText, or the stars of `**kwargs`.
 _STARS = r"(``.+?``|(?<!\w)(\*{1,2})(?=\S)[^*]+(?<=\S)\2(?!\w))|(\*+)(?=[a-z_])"
 
 
 def _from_markdown(app, what, name, obj, options, lines):
-    """Keras writes docstrings in Markdown, Sphinx reads reStructuredText."""
-    # Pieces of prose and of code, in turn.
+    """Converts docstrings from Markdown, as in Keras, to reStructuredText."""
+    # Pieces of prose and code alternate.
     pieces = re.split(r"^```python\n(.*?)^```$", "\n".join(lines), flags=_FENCES)
     pieces[::2] = [_prose(piece) for piece in pieces[::2]]
     pieces[1::2] = [
@@ -133,7 +133,7 @@ def _literal(match):
 
 
 def _to_keras(app, env, node, content):
-    """Links to what Keras has; to a method, in the page of its class."""
+    """Links to the reference of Keras. A method is on the page of its class."""
     target = node.get("reftarget", "")
     if not target.startswith("keras."):
         return None
@@ -143,7 +143,8 @@ def _to_keras(app, env, node, content):
 
 
 def _signature(app, what, name, obj, options, signature, annotation):
-    """Of the class itself: Keras's layers have a `__new__` that takes anything."""
+    """Returns the signature of `__init__`, since `__new__` of Keras layers takes
+    anything."""
     if what != "class":
         return signature, annotation
     _, *parameters = inspect.signature(obj.__init__).parameters.values()
@@ -160,6 +161,6 @@ def setup(app):
     gallery.write()
     app.connect("autodoc-skip-member", _skip)
     app.connect("missing-reference", _to_keras)
-    # Before napoleon's.
+    # Run before napoleon.
     app.connect("autodoc-process-docstring", _from_markdown, priority=100)
     app.connect("autodoc-process-signature", _signature)

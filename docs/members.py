@@ -1,4 +1,4 @@
-"""Which members the pages of the reference leave out."""
+"""Members that the reference pages leave out."""
 
 _OF_LABELS = {
     "check",
@@ -14,7 +14,7 @@ _OF_LABELS = {
     "squared_error",
     "what_is_wrong",
 }
-#: By class, methods and properties that only Keras or the package calls.
+#: Class name to the methods and properties that only Keras or the package calls.
 NOT_FOR_USERS = {
     "Comparison": {"scale", "unit"},
     "Consistency": {"begin_fit"},
@@ -112,6 +112,6 @@ def is_left_out(name, member):
     member = getattr(member, "fget", None) or getattr(member, "func", member)
     owner = getattr(member, "__qualname__", "").rpartition(".")[0]
     if owner.endswith("<locals>"):
-        # A decorator hides whose it is.
+        # A decorator hides the class that owns it.
         return any(name in names for names in NOT_FOR_USERS.values())
     return name in NOT_FOR_USERS.get(owner, ())

@@ -1,5 +1,5 @@
-"""Runs before the code of each page: the log lines of other libraries, which some write
-to the standard output, are none of a page's results."""
+"""Runs before the code of each page. Turns off log lines of other libraries, some of
+which write them to the standard output."""
 
 import logging
 

@@ -22,8 +22,8 @@ from keras_modals import evaluation
 COUNTS = (5, 10, 20, 50)
 METHODS = {
     "latent mixing": evaluation.METHODS["latent mixing"],
-    # With pseudo-labels, one of its settings: to choose among all takes three times as
-    # long.
+    # A single setting, with pseudo-labels. Choosing among all settings takes three
+    # times as long.
     "latent mixing, unlabeled": evaluation.Method(
         evaluation.METHODS["latent mixing, unlabeled"].train,
         ({"weight": 1.0, "threshold": 0.8},),
@@ -76,7 +76,7 @@ def image_model():
 def split(x, y, count, seed):
     """Splits samples into half for training and a quarter each for validation and test.
 
-    `count` training samples of each class are labeled, all others are unlabeled. An
+    `count` training samples of each class are labeled, and all others are unlabeled. An
     epoch repeats the labeled samples, since the overhead of an epoch with one batch
     would exceed its training time.
     """

@@ -1,4 +1,4 @@
-"""Searches a policy in one training, and compares the result.
+"""Searches for a policy in one training, and compares the result.
 
     python examples/one_run_search.py [--seeds 5] [--epochs 60]
 

@@ -1,13 +1,13 @@
-"""Searches a schedule of policies and trains with it.
+"""Searches for a schedule of policies and trains with it.
 
     python examples/policy_search.py [--workers 2] [--tuner random]
 
 Uses handwritten digits from scikit-learn, with 20 labeled samples per class. A
-population of models searches operations, the dropout of latents and the triplet weight
-on validation data. The schedule is saved as JSON and plotted. Then a plain model, the
+population of models tunes operations, the dropout of latents and the triplet weight on
+validation data. The schedule is saved as JSON and plotted. Then a plain model, the
 package's defaults and the schedule are trained with several seeds, and their test
 accuracies are printed. With `--tuner random`, Keras Tuner's own `RandomSearch` searches
-a single policy instead.
+for a single policy instead.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Uses handwritten digits from scikit-learn, with 20 labeled samples per class. For each
 seed, it trains a plain model, the same model with the defaults of
-`keras_modals.augment`, and one with triplets in addition. Prints a table of test
+`keras_modals.augment`, and one that also uses triplets. Prints a table of test
 accuracies, on the same test samples for every seed.
 """
 

@@ -1,5 +1,5 @@
-"""A small text data set from SciPy: one-sentence summaries of its functions, and the
-part of SciPy, one of six, that each belongs to."""
+"""A small text data set from SciPy: one-sentence summaries of its functions, labeled
+with one of six subpackages."""
 
 import importlib
 import inspect

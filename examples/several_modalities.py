@@ -3,9 +3,9 @@
     python examples/several_modalities.py
 
 The layer is placed after the point where the modalities meet, so that it moves the
-representation of a sample as a whole. The data are handwritten digits with seven
-measurements of each, similar to a medical image with laboratory results. Prints a table
-of test accuracies and plots it to `several_modalities.png`.
+representation of a sample as a whole. The data are handwritten digits, each with seven
+measurements, similar to a medical image with laboratory results. Prints a table of test
+accuracies and plots it to `several_modalities.png`.
 """
 
 import keras

@@ -3,8 +3,8 @@
     python examples/tagging.py
 
 Uses 300 training sentences from the Turkish Web Treebank. Trains a bidirectional LSTM
-without and with one more line of code, prints a table, and plots the share of words
-that it finds of each part of speech to `tagging.png`.
+without and with one more line of code, prints a table, and plots the recall for each
+part of speech to `tagging.png`.
 """
 
 import importlib.metadata

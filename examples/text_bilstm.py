@@ -2,7 +2,7 @@
 
     python examples/text_bilstm.py
 
-The sentences are summaries of SciPy's functions, and the classes are parts of SciPy.
+The sentences are summaries of SciPy's functions, and the classes are its subpackages.
 Trains in several ways with `keras_modals.compare`, prints a table and plots it to
 `text_bilstm.png`.
 """

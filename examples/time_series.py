@@ -2,9 +2,9 @@
 
     python examples/time_series.py
 
-Uses windows of 2.6 seconds with six channels of motion. No person is in two parts, so
-the model is tested on people it has not seen. Trains a 1D CNN in several ways with
-`keras_modals.compare`, prints a table and plots it to `time_series.png`.
+Uses windows of 2.6 seconds with six channels of motion. Each person is in one part
+only, so the model is tested on people it has not seen. Trains a 1D CNN in several ways
+with `keras_modals.compare`, prints a table and plots it to `time_series.png`.
 """
 
 import keras

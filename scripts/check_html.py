@@ -1,10 +1,10 @@
-"""Looks for what a build of the documentation does not warn of.
+"""Finds faults in the built documentation that Sphinx does not warn about.
 
     python scripts/check_html.py docs/_build/html
 
-Fails on Markdown that reached the page as text (the `|` of tables, the `*` of emphasis,
-the `:` of definitions), on log lines and long lines in outputs, on pictures without an
-alternative text, and on links to pages, files or headings that the site does not have.
+Fails on Markdown that appears as text (the `|` of tables, the `*` of emphasis, the `:`
+of definitions), on log lines and long lines in outputs, on images without alternative
+text, and on links to pages, files or headings that do not exist on the site.
 """
 
 import pathlib
@@ -19,11 +19,11 @@ EMPTY = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "me
 EMPTY |= {"source", "track", "wbr"}
 LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "iframe": "src"}
 
-#: Longer lines of outputs are clipped.
+#: Longer output lines are clipped.
 MOST_COLUMNS = 90
-#: Of what has printed text: cells, and files of it.
+#: Classes of elements with printed text: cell outputs and text files.
 OUTPUTS = {"cell_output", "highlight-text"}
-#: In text, what stands for code.
+#: Replaces code in text.
 STAND_IN = "\ufffc"
 FAULTS_OF_TEXT = {
     "a table as text": re.compile(r"\A\s*\|"),
@@ -32,7 +32,7 @@ FAULTS_OF_TEXT = {
     ),
     "a definition as text": re.compile(r"\S\n\s*: "),
 }
-#: Of Python's logging, of abseil's, and of TensorFlow's runtime.
+#: Log lines of Python's logging, abseil and TensorFlow's runtime.
 LOG_LINE = re.compile(
     r"^(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):"
     r"|[IWEF]\d{4} \d\d:\d\d"
@@ -42,18 +42,18 @@ LOG_LINE = re.compile(
 
 
 class Page(HTMLParser):
-    """What is asked of one page.
+    """Collects the faults, names and links of one page.
 
     Attributes:
-        faults: Texts.
-        names: What a link may have after `#`.
-        links: Addresses, as they are written.
+        faults: List of strings.
+        names: Set of strings that a link may have after `#`.
+        links: List of addresses, as written.
     """
 
     def __init__(self, text):
         super().__init__()
         self.faults, self.names, self.links = [], set(), []
-        # Of each open element: its name, its classes, its own text.
+        # For each open element: its name, classes and own text.
         self._open = [("", set(), [])]
         self.feed(text)
         self.close()
@@ -74,7 +74,7 @@ class Page(HTMLParser):
             return
         name = None
         while name != tag:
-            # Elements that nothing closes end with the one around them.
+            # Unclosed elements end with their parent.
             name, _, pieces = self._open.pop()
             text = "".join(pieces)
             if name in BLOCKS:
@@ -97,7 +97,7 @@ class Page(HTMLParser):
         return any(name in tags for name, _, _ in self._open)
 
     def _check_picture(self, attributes):
-        # Without one, Sphinx writes the file's name.
+        # Without alternative text, Sphinx uses the file name.
         source, text = attributes.get("src", ""), attributes.get("alt", "").strip()
         if not text or source.endswith(text):
             self.faults.append(f"no alternative text: {source}")
@@ -124,7 +124,7 @@ def _start(text):
 
 
 def faults_of(folder):
-    """Texts, each with its page, on all pages below a folder."""
+    """Returns the faults on all pages in a folder, each with its page."""
     folder = pathlib.Path(folder).resolve()
     files = sorted(folder.rglob("*.html"))
     if not files:
@@ -139,7 +139,7 @@ def faults_of(folder):
 
 
 def _leads(link, file, folder, pages):
-    """Whether the site has what a link leads to; other sites are not asked."""
+    """Whether the target of a link exists. Links to other sites are not checked."""
     address, name = urldefrag(link)
     parts = urlsplit(address)
     if parts.scheme or parts.netloc:

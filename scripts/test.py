@@ -1,6 +1,7 @@
 """Runs all tests on the first installed backend of PyTorch, TensorFlow and JAX. On the
-others it runs those that touch a backend and compile fast, each with one set of
-parameters. PyTorch comes first because it compiles nothing. Arguments are pytest's."""
+others, runs the tests that touch a backend and compile fast, each with one set of
+parameters. PyTorch comes first, since it compiles nothing. Passes arguments to pytest.
+"""
 
 import importlib.util
 import os

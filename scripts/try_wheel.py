@@ -1,4 +1,4 @@
-"""Trains with the installed package, as its first user would."""
+"""Trains with the installed package, as a new user would."""
 
 import importlib.metadata
 import pathlib
@@ -14,7 +14,7 @@ package = pathlib.Path(keras_modals.__file__).parent
 assert "site-packages" in package.parts, package
 metadata = importlib.metadata.metadata("keras-modals").json
 assert metadata["version"] == keras_modals.__version__
-# On the package index, no link leads to a file of the repository.
+# Relative links would not work on the package index.
 links = re.findall(r"\]\(([^)]+)\)", metadata["description"])
 assert links, "no description"
 assert all(link.startswith("https://") for link in links), links

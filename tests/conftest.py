@@ -3,12 +3,12 @@ import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Several threads for a small model wait for each other, in each process.
+# With small models, several threads in a process would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Tests compile much and run little.
+# Tests compile a lot and run little.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# Many compile the same. Each worker has its own folder, so that none reads what another
-# is writing.
+# Many tests compile the same functions. Each worker has its own folder, so that none
+# reads what another is writing.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
     pathlib.Path(__file__).parents[1]
     / ".pytest_cache"
@@ -44,14 +44,14 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    # Objects of imported packages, through which a search for garbage need not go.
+    # Exclude the objects of imported packages from garbage collection.
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    # To collect garbage here as well would take longer than most tests.
+    # Collecting garbage here, too, would take longer than most tests.
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
 

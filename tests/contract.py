@@ -1,4 +1,4 @@
-"""What every layer, and every loss, of a Keras package owes its users."""
+"""Checks what every layer and loss of a Keras package must support."""
 
 import json
 
@@ -10,8 +10,8 @@ from portable import array
 def check_layer_contract(
     layer_class, arguments, input_shape, expected_shape, half="float16"
 ):
-    """Config, build, symbolic and eager calls, one `fit` step, and mixed precision, in
-    which the outputs have the dtype `half`."""
+    """Checks config, build, symbolic and eager calls, one `fit` step, and mixed
+    precision, in which the outputs have the dtype `half`."""
     layer = layer_class(**arguments)
     config = layer.get_config()
     json.dumps(config)
@@ -45,7 +45,7 @@ def check_layer_contract(
 
 
 def check_loss_contract(loss_class, arguments, y_true, y_pred):
-    """Config, reductions and sample weights, as of any Keras loss."""
+    """Checks config, reductions and sample weights, as for any Keras loss."""
     loss = loss_class(**arguments)
     config = loss.get_config()
     json.dumps(config)

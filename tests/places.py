@@ -1,11 +1,11 @@
 """Small models with the graphs of keras.io's code examples, and data for them.
 
-Each is written anew from a description of the example: the same kinds of layers in the
-same order, of widths that train an epoch in a second. Own layers are as many users
-write them: most without `**kwargs` and `get_config`, with functions that nobody
-registered.
+Each is written from scratch after a description of the example: the same kinds of
+layers in the same order, narrow enough to train an epoch in a second. Custom layers are
+like those of many users: most have no `**kwargs` and no `get_config`, and use functions
+that are not registered.
 
-`python tests/places.py` prints what becomes of each in `keras_modals.augment`.
+`python tests/places.py` prints the outcome of `keras_modals.augment` for each.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from keras import layers, ops
 #: Builders by name, in the order of the table that is printed.
 PLACES = {}
 
-#: Strings, or preprocessing of TensorFlow's, in the model itself.
+#: Models that contain strings or TensorFlow preprocessing.
 TENSORFLOW_ONLY = (
     "text_classification_vectorizer_inside",
     "text_classification_end_to_end",
@@ -35,7 +35,7 @@ class Place:
     """A compiled model with its data.
 
     Attributes:
-        model: As in the example, compiled as there.
+        model: Model, compiled as in the example.
         x: Arrays, or a stream of (inputs, labels) where the example has one.
         y: Labels, `None` with a stream.
         fit: Further arguments of `fit`.
@@ -49,7 +49,7 @@ class Place:
     def train(self, model):
         """Trains a model like this one for an epoch, and returns its loss."""
         arguments = {"epochs": 1, "shuffle": False, "verbose": 0, **self.fit}
-        # What draws without a seed of its own draws the same for each model.
+        # Layers without a seed of their own draw the same for each model.
         keras.utils.set_random_seed(0)
         return model.fit(self.x, self.y, **arguments).history["loss"][0]
 
@@ -78,7 +78,7 @@ def _images(*shape):
 
 
 def _tokens(size, length, words=50, dtype="int32"):
-    """Texts with zeros for padding at their ends, one word at least."""
+    """Returns texts of at least one word, padded with zeros at the end."""
     tokens = _rng().integers(1, words, (size, length))
     lengths = _rng().integers(1, length + 1, (size, 1))
     return np.where(np.arange(length) < lengths, tokens, 0).astype(dtype)
@@ -225,7 +225,7 @@ def _cct(pool):
     )
     inputs = keras.Input((16, 16, 3))
     tokens = CCTTokenizer()(augmentation(inputs))
-    # The operation, beside the layers of the same name below.
+    # An operation. The layers below have the same name.
     x = tokens + PositionEmbedding(16)(tokens)
     for rate in (0.0, 0.1):
         y = layers.LayerNormalization(epsilon=1e-5)(x)
@@ -273,7 +273,7 @@ class Patches(layers.Layer):
 
 
 class PatchEncoder(layers.Layer):
-    """Holds an `Embedding`, of positions, and takes floats."""
+    """Holds an `Embedding` of positions, and takes floats."""
 
     def __init__(self, num_patches, width):
         super().__init__()
@@ -420,7 +420,7 @@ def xray_classification():
     x = layers.MaxPooling2D()(x)
     for width in (4, 8, 8):
         x = convolutions(width)(x)
-    # Without a seed, PyTorch draws in the order of memory, which a place may change.
+    # Without a seed, PyTorch draws in memory order, which an inserted layer may change.
     x = layers.Dropout(0.2, seed=0)(x)
     x = layers.Dropout(0.2, seed=1)(convolutions(16)(x))
     x = layers.Flatten()(x)
@@ -444,7 +444,7 @@ def xray_classification():
 
 @place
 def efficientnet_fine_tuning():
-    """A frozen base with squeeze-and-excitation and skips in EfficientNet's place."""
+    """Uses a frozen base with squeeze-and-excitation and skips, not EfficientNet."""
 
     def activated(x):
         return layers.Activation("silu")(layers.BatchNormalization()(x))
@@ -504,7 +504,7 @@ def image_classification_3d():
 
 
 def _text_layers(x):
-    """What follows token ids in text_classification_from_scratch."""
+    """The layers after the token ids in text_classification_from_scratch."""
     x = layers.Dropout(0.5)(layers.Embedding(50, 12)(x))
     for _ in range(2):
         x = layers.Conv1D(12, 5, strides=2, padding="valid", activation="relu")(x)
@@ -588,7 +588,7 @@ class TransformerBlock(layers.Layer):
 
 @place
 def text_classification_with_transformer():
-    # Ids of tokens that are floats.
+    # Token ids as floats.
     inputs = keras.Input((20,))
     x = TokenAndPositionEmbedding(20, 50, 16)(inputs)
     x = TransformerBlock(16, 2)(x)
@@ -685,7 +685,7 @@ def _bert_inputs(size):
 
 
 class SentencePairs(keras.utils.PyDataset):
-    """Pairs of sentences in batches, each with three arrays for them."""
+    """Batches of sentence pairs, each with three input arrays."""
 
     def __init__(self, size, batch_size):
         super().__init__()
@@ -752,7 +752,8 @@ def image_classifier_of_keras_hub():
 
 
 class Router(layers.Layer):
-    """Chances of experts for each token; adds the loss of an uneven use of them."""
+    """Returns the probabilities of experts for each token, and adds a loss for uneven
+    use of experts."""
 
     def __init__(self, num_experts):
         super().__init__()
@@ -806,7 +807,7 @@ def text_classification_with_switch_transformer():
 
 
 class Classifier(layers.Layer):
-    """Encoder and head of a table in one layer, which takes all of its columns."""
+    """Encoder and head in one layer, which takes all columns of a table."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -864,7 +865,7 @@ def structured_data_lookups_inside():
 
 
 def _feature_space():
-    """The training model of encoded rows, that of raw ones, and a stream for each."""
+    """Returns a model of encoded rows, a model of raw rows, and a stream for each."""
     feature = keras.utils.FeatureSpace
     columns = {name: column[:, 0] for name, column in _patients().items()}
     columns["oldpeak"] = _rng().uniform(0, 4, 24).astype("float32")
@@ -879,7 +880,7 @@ def _feature_space():
         crosses=[feature.cross(("sex", "age"), crossing_dim=8)],
         output_mode="concat",
     )
-    # In the order of the inputs.
+    # Sort columns into the order of the inputs.
     rows = _stream(dict(sorted(columns.items())), _classes(24))
     space.adapt(rows.map(lambda x, y: x))
     encoded = space.get_encoded_features()
@@ -904,11 +905,12 @@ def structured_data_feature_space_end_to_end():
 
 
 def _census():
-    """Inputs of three numbers and three categories, and rows of them with weights."""
+    """Returns inputs for three numbers and three categories, and a stream of weighted
+    rows."""
     rng = _rng()
     columns = {f"number_{index}": _numbers(24, 1) for index in range(3)}
     for index, size in enumerate((4, 6, 5)):
-        # Ids of categories that are floats.
+        # Category ids as floats.
         ids = rng.integers(0, size, (24, 1)).astype("float32")
         columns[f"category_{index}"] = ids
     inputs = {name: keras.Input((1,), name=name) for name in columns}
@@ -975,7 +977,7 @@ def tabtransformer_baseline():
     return _census_model(inputs, outputs, data)
 
 
-#: Numbers of values of the two categories of a wood.
+#: Number of values of each of the two categories of a forest.
 _KINDS = {"area": 4, "soil": 10}
 
 
@@ -993,7 +995,7 @@ def _woods():
 
 
 def _encode(inputs, embeds):
-    """Numbers as they are, categories one-hot or embedded."""
+    """Encodes categories as one-hot vectors or embeddings, and keeps numbers."""
     encoded = []
     for name, column in inputs.items():
         if name not in _KINDS:
@@ -1151,7 +1153,7 @@ def timeseries_classification_transformer():
     for _ in range(2):
         y = layers.MultiHeadAttention(2, 8, dropout=0.25)(x, x)
         y = layers.LayerNormalization(epsilon=1e-6)(layers.Dropout(0.25)(y))
-        # Operations, no layers.
+        # Operations, not layers.
         skip = x + y
         y = layers.Conv1D(4, 1, activation="relu")(skip)
         y = layers.Conv1D(1, 1)(layers.Dropout(0.25)(y))
@@ -1382,7 +1384,7 @@ def gnn_citations_baseline():
 
 
 class MessagePassing(layers.Layer):
-    """Atoms hear of those that they are bound to."""
+    """Passes messages to atoms from those that they are bound to."""
 
     def __init__(self, width, steps=2):
         super().__init__()
@@ -1404,7 +1406,7 @@ class MessagePassing(layers.Layer):
 
 
 class GatedReadout(layers.Layer):
-    """One row per molecule, from rows of atoms."""
+    """Reduces rows of atoms to one row per molecule."""
 
     def __init__(self, width):
         super().__init__()
@@ -1420,7 +1422,7 @@ class GatedReadout(layers.Layer):
 
 @place
 def mpnn_molecular_graphs():
-    """Of five inputs, the first axis of four is of atoms or bonds, not of samples."""
+    """In four of five inputs, the first axis is atoms or bonds, not samples."""
     import tensorflow as tf
 
     molecules, atoms = 8, 5
@@ -1456,7 +1458,7 @@ def mpnn_molecular_graphs():
     return Place(model, data, fit={"class_weight": {0: 2.0, 1: 0.5}})
 
 
-# No single class -----------------------------------------------------------------
+# Targets other than one class ----------------------------------------------------
 
 
 @place
@@ -1485,7 +1487,7 @@ def multi_label_classification():
 
 @place
 def actor_critic_cartpole():
-    """Trained in a loop of its own: not compiled, without labels."""
+    """Trained in a custom loop: not compiled, without labels."""
     inputs = keras.Input((4,))
     common = layers.Dense(16, activation="relu")(inputs)
     action = layers.Dense(2, activation="softmax")(common)
@@ -1512,7 +1514,8 @@ def _soft_relu(x):
 
 @place
 def pointnet():
-    """A regularizer and an activation that no file can name; not in the list."""
+    """Has a regularizer and an activation that cannot be saved by name. Not in the
+    list."""
     inputs = keras.Input((16, 3))
     x = layers.Conv1D(8, 1, activation=_soft_relu)(inputs)
     x = layers.Dense(8, activation=_soft_relu)(layers.GlobalMaxPooling1D()(x))
@@ -1536,7 +1539,7 @@ def pointnet():
     return Place(model, _stream(_numbers(20, 16, 3), _classes(20, 10)))
 
 
-# What becomes of them ------------------------------------------------------------
+# Outcomes ------------------------------------------------------------------------
 
 
 def compile_as(augmented, model):
@@ -1547,7 +1550,7 @@ def compile_as(augmented, model):
 
 
 def inserted_after(augmented):
-    """Name of the layer or operation whose output the model augments."""
+    """Returns the name of the layer or operation whose output the model augments."""
     latents = augmented.latent_augmentation.input
     for operation in augmented.operations:
         try:
@@ -1560,12 +1563,12 @@ def inserted_after(augmented):
 
 
 def _last_cause(error):
-    """The message in one line, without those that Keras puts around it."""
+    """Returns the message in one line, without what Keras adds around it."""
     return " ".join(str(error).split("Exception encountered:")[-1].split())
 
 
 def outcome(name):
-    """A sentence on what becomes of a model in `augment` and one epoch of `fit`."""
+    """Returns a sentence on the outcome of `augment` and one epoch of `fit`."""
     import keras_modals
 
     place = PLACES[name]()

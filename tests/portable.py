@@ -1,4 +1,4 @@
-"""What tests need of the Keras backend that runs them."""
+"""Helpers for tests that depend on the Keras backend."""
 
 import keras
 import pytest
@@ -22,7 +22,8 @@ def array(value):
 
 
 def gradients(function, *points):
-    """The value of a scalar function of tensors, and its gradient by each, in NumPy."""
+    """Returns the value of a scalar function of tensors, and its gradient with respect
+    to each, as NumPy arrays."""
     points = [tensor(point) for point in points]
     if BACKEND == "tensorflow":
         import tensorflow as tf
@@ -46,12 +47,12 @@ def gradients(function, *points):
 
 
 def compiled(function, variables=(), **options):
-    """The function, compiled as a train step of the backend is; PyTorch has none.
+    """Returns the function, compiled like a train step, except on PyTorch.
 
     Args:
-        function: Of tensors.
+        function: Function of tensors.
         variables: The Keras variables that it writes to.
-        **options: Of `tf.function`.
+        **options: Arguments of `tf.function`.
     """
     if BACKEND == "tensorflow":
         import tensorflow as tf

@@ -43,12 +43,12 @@ def modals_model(model=None, **layer):
 
 
 def compile_(model, optimizer="adam", **arguments):
-    """Compiles a model for few steps. Building their graph would take most of a test's
-    time on TensorFlow, so that they are eager there unless asked. On JAX, eager steps
-    take longer."""
+    """Compiles a model for a few steps. On TensorFlow, they are eager by default, since
+    building their graph would take most of a test's time. On JAX, eager steps take
+    longer."""
     backend = keras.backend.backend()
     if arguments.get("prior_weight"):
-        # A small one.
+        # Use a small discriminator.
         discriminator = keras_modals.GaussianDiscriminator((8,), seed=0)
         weight = arguments.pop("prior_weight")
         terms = arguments.setdefault("terms", [])

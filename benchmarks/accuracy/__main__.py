@@ -1,33 +1,36 @@
-"""Does it help? Data sets, methods and seeds, with `keras_modals.compare`.
+"""Benchmarks accuracy: methods on data sets and seeds, with `keras_modals.compare`.
 
     KERAS_MODALS_DATA=folder python -m benchmarks.accuracy run [--study results]
         [--datasets ...] [--methods ...] [--seeds 10] [--workers 2] [--path file]
     python -m benchmarks.accuracy report [--study results] [--metric accuracy]
         [--path file]
 
-The raw runs are written to `benchmarks/cache`, and those that validation chose to
-`benchmarks/accuracy/results.csv`, or the file of another study. A second call goes on
-where the first stopped. With `--path`, raw runs are written to that file alone. Every
-method has the same samples: to train, and as many, or at least 100 where there are, to
-choose its setting and its best epoch by. The test samples only judge, and are the same
-for every seed. `KERAS_BACKEND=jax` is fastest from the second seed on, since what it
-compiled is kept in `benchmarks/cache`; for images, `torch` is.
+Writes the raw runs to `benchmarks/cache`, and the runs that validation chose to
+`benchmarks/accuracy/results.csv`, or to the file of another study. A second call
+resumes where the first stopped. With `--path`, writes only the raw runs, to that file.
 
-`name/transformer` is a data set with another encoder, `name:0.5` one with half of its
-training samples, `name@180` one with another number of epochs.
+All methods use the same samples. The validation samples choose the setting and the best
+epoch. There are as many as training samples, or at least 100 if available. The test
+samples are used only for scores, and are the same for every seed.
+
+`KERAS_BACKEND=jax` is fastest from the second seed on, since `benchmarks/cache` stores
+what it compiles. For images, `torch` is fastest.
+
+`name/transformer` is a data set with another encoder, `name:0.5` with half of its
+training samples, and `name@180` with another number of epochs.
 """
 
 import argparse
 import os
 import pathlib
 
-# One thread for each worker.
+# One thread per worker.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Seeds and many settings compile to the same steps.
+# All seeds, and many settings, compile to the same steps.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     str(pathlib.Path(__file__).parents[1] / "cache" / "jax"),

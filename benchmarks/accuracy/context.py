@@ -1,12 +1,12 @@
-"""What one would use instead of a network, on the same samples as the study `results`.
+"""Benchmarks alternatives to neural networks, on the samples of the study `results`.
 
     KERAS_MODALS_DATA=folder python -m benchmarks.accuracy.context [--datasets ...]
         [--seeds 10]
 
-Writes `benchmarks/accuracy/context.csv`; a second call goes on where the first stopped.
-Tables and frozen features have the classifiers of scikit-learn; series have MiniRocket
-of aeon, with a ridge classifier, which gives no probabilities. Of several settings, the
-best on validation samples is taken.
+Writes `benchmarks/accuracy/context.csv`. A second call resumes where the first stopped.
+Tables and frozen features use classifiers of scikit-learn. Series use aeon's MiniRocket
+with a ridge classifier, which does not predict probabilities. Validation samples choose
+the setting.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def mini_rocket(seed):
     return make_pipeline(MiniRocket(random_state=seed), ridge)
 
 
-#: By name: the classifier, and the settings to choose from.
+#: Name to the classifier and its grid of settings.
 CLASSIFIERS = {
     "logistic regression": (logistic_regression, {"penalty": (0.1, 1.0, 10.0, 100.0)}),
     "support vector machine": (support_vector_machine, {"penalty": (0.01, 0.1, 1.0)}),
@@ -83,7 +83,7 @@ SERIES_CLASSIFIERS = {"MiniRocket": (mini_rocket, {})}
 
 
 def rows_of(name, seed, missing):
-    """The rows of a data set and a seed, one for each of the missing classifiers."""
+    """Yields a row for each missing classifier on a data set with a seed."""
     parts = problem(name).load(seed)
     outputs = data.load(name).outputs
     kind = kind_of(Classes(outputs), (None, outputs))
@@ -109,7 +109,7 @@ def rows_of(name, seed, missing):
 
 
 def _inputs(x):
-    """As scikit-learn has features, and aeon has series: channels before time."""
+    """Returns features for scikit-learn, or series for aeon: channels before time."""
     return x if x.ndim == 2 else np.swapaxes(x, 1, 2).astype("float32")
 
 

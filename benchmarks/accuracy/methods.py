@@ -1,4 +1,4 @@
-"""What is compared: the package's methods, the paper's, and parts left out."""
+"""Methods to compare: the package's, the paper's, and ablations."""
 
 from functools import partial
 
@@ -20,21 +20,24 @@ from keras_modals.operations import PAPER_OPERATIONS, DifferenceTransform
 from keras_modals.tuners import policy_space
 
 PAPER = {"num_views": 1, "gradient_to_encoder": True}
-#: As in the paper, a difference is of the sample's own class.
+#: As in the paper, differences are within the sample's own class.
 PAPER_MOVES = (*PAPER_OPERATIONS[:3], DifferenceTransform(donors="class"))
 PRIOR = {"prior_weight": 0.01}
 
 
 def _paper_space(hp):
-    """What the paper searches, 8 sub-policies, beside its triplet weight for text. Its
-    prior weight of 1 is for a discriminator that sees something else than what the
-    encoder is trained on: here it is that of `MODALS with prior`."""
+    """Returns the paper's search space of 8 sub-policies, with its triplet weight for
+    text.
+
+    The paper's prior weight of 1 is for a discriminator whose inputs are not what the
+    encoder is trained on. Here, the weight is that of `MODALS with prior`.
+    """
     policy = policy_space(hp, PAPER_MOVES, repeats=2)
     return {"policy": policy, "triplet_weight": 0.03, **PRIOR, **PAPER}
 
 
 class RDrop(keras.Model):
-    """Learns that two passes with dropout say the same (Liang et al., 2021)."""
+    """Trains two passes with dropout to agree (Liang et al., 2021)."""
 
     weight = 0.0
 
@@ -57,12 +60,12 @@ def r_drop(trial, model, weight, dropout=0.3):
     return trial.fit(dropped)
 
 
-#: Factors of the model's learning rate, of which validation chooses.
+#: Factors of the model's learning rate, from which validation chooses.
 RATES = (1.0, 2.0, 4.0)
 
 
 def at_rates(method, rates=RATES):
-    """A method, each of its settings at each of some learning rates."""
+    """Returns a method with each setting at each learning rate."""
     settings = []
     for setting in method.grid:
         setting = {name: setting[name] for name in setting if name != "learning_rate"}
@@ -89,8 +92,8 @@ _ON_CLASSES = {
     "MODALS": Method(partial(population_search, space=_paper_space)),
 }
 
-#: What a reader would compare with, in the order in which it is run, seed by seed.
-#: Searches, which take as long as eight trainings, have one rate.
+#: What a reader would compare with, in the order in which each seed runs it. Searches
+#: have only one learning rate, since they take as long as eight trainings.
 ALL = {
     **{
         name: at_rates(_ON_CLASSES[name])
@@ -115,13 +118,13 @@ ALL = {
 }
 
 
-#: Of the classes' shares, 0 for thresholds as they are.
+#: Powers of the class shares. 0 leaves the thresholds as they are.
 POWERS = np.linspace(0.0, 1.5, 16)
 
 
 def tuned_threshold(trial, model):
-    """Trains as ever, then divides each class's probability by a power of its share of
-    the training samples: the power that is best on the validation samples."""
+    """Trains as usual, then divides the probability of each class by a power of its
+    share of the training samples. The validation samples choose the power."""
     trained = trial.fit(model)
     shares = np.bincount(trial.labels, minlength=trial.num_classes) / len(trial.labels)
     shares = np.maximum(shares, 1e-6)
@@ -163,7 +166,7 @@ def _mixing(probability=0.5, magnitude=0.5, **options):
 
 
 def averaged_weights(trial, model):
-    """Latent mixing, judged by averaged weights."""
+    """Trains with latent mixing, and evaluates averaged weights."""
     model = augmented(trial, model)
     settings = model.get_compile_config()
     settings["optimizer"]["config"]["use_ema"] = True
@@ -172,7 +175,7 @@ def averaged_weights(trial, model):
     return trial.fit(model, callbacks=[swap])
 
 
-#: With many samples without labels.
+#: Methods for few labels and many unlabeled samples.
 UNLABELED = {
     **{
         name: METHODS[name]
@@ -203,13 +206,13 @@ UNLABELED = {
     },
 }
 
-#: What the package's defaults could be, for the study `tuning`.
+#: Candidates for the package's defaults, in the study `tuning`.
 CANDIDATES = {
     "none": METHODS["none"],
     "none, rate 2": Method(latents(**STILL), ({"learning_rate": 2.0},)),
     "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
     "dropout": Method(latents(**STILL), ({"dropout": 0.3},)),
-    # Of its two shares, the one that was better in three seeds.
+    # The better of its two values of alpha over three seeds.
     "mixup": Method(
         METHODS["mixup"].train,
         tuple({"alpha": 0.2, "learning_rate": rate} for rate in (1.0, 2.0)),
@@ -239,8 +242,8 @@ CANDIDATES = {
     "latent mixing tuned": METHODS["latent mixing tuned"],
 }
 
-#: For targets other than classes; what does not apply to a kind is left out of it. The
-#: defaults at twice the rate, since the rivals that mix may choose it.
+#: Methods for targets other than classes, except where a method does not apply. The
+#: defaults also run at twice the learning rate, since rivals that mix may choose it.
 TARGETS = {
     **{
         name: METHODS[name]

@@ -1,4 +1,4 @@
-"""Data sets with an encoder each, as `keras_modals.compare` takes them."""
+"""Data sets, each with an encoder, in the form that `keras_modals.compare` takes."""
 
 from collections import namedtuple
 
@@ -13,7 +13,7 @@ Problem.__doc__ = """A data set and a model.
 Attributes:
     build_fn: `fn()` that returns a compiled model.
     load: `fn(seed)` that returns a dict of training, validation and test samples.
-    epochs, batch_size: Of a training.
+    epochs, batch_size: Integers, for one training.
 """
 
 EPOCHS = {
@@ -31,7 +31,7 @@ EPOCHS = {
     "unet": 20,
 }
 EPOCHS_OF_FULL_TEXT = 6
-#: Where batches of 50 would be too few steps to learn in.
+#: Batch sizes for data sets where batches of 50 would give too few training steps.
 BATCHES = {
     "mnist": 20,
     "mnist_tail": 20,
@@ -46,8 +46,8 @@ BATCHES = {
     "mnist_on_photos": 20,
     "nuclei": 4,
 }
-#: By the kind of targets: the activation of the head, its loss and its metric. Of
-#: positions the loss takes logits: on PyTorch, Keras 3.15 cannot train pixels otherwise
+#: Kind of targets to the activation of the head, the loss and the metric. The loss of
+#: positions takes logits, since Keras 3.15 cannot train pixels on PyTorch otherwise
 #: (https://github.com/pytorch/pytorch/issues/175084).
 KINDS = {
     "classes": ("softmax", "sparse_categorical_crossentropy", "accuracy"),
@@ -61,19 +61,22 @@ KINDS = {
 }
 
 
-#: How many steps a training with few labels has, and an epoch of it at least: shorter
-#: ones take most of their time for what Keras does between epochs.
+#: Number of steps of a training with few labels, and the minimum number in each epoch.
+#: Shorter epochs would take less time than what Keras does between epochs.
 STEPS_OF_FEW = 2000
 STEPS_OF_AN_EPOCH = 20
-#: How many samples without labels there are at most.
+#: Maximum number of unlabeled samples.
 MOST_UNLABELED = 1000
 
 
 def problem(name, tuning=False):
-    """A data set by name; `name/transformer` for another encoder, `name:0.5` for a
-    share of its training samples or `name+100` for so many, the others without labels,
-    `name@180` for another number of epochs, in this order. For `tuning`, half of the
-    validation samples take the place of the test samples."""
+    """Returns the problem with the name of a data set.
+
+    The name may have suffixes, in this order: `name/transformer` for another encoder;
+    `name:0.5` for a share of the training samples, or `name+100` for 100 labeled
+    samples and the others unlabeled; and `name@180` for another number of epochs. With
+    `tuning`, half of the validation samples replace the test samples.
+    """
     name, _, longer = name.partition("@")
     name, _, labels = name.partition("+")
     name, _, share = name.partition(":")
@@ -98,7 +101,7 @@ def problem(name, tuning=False):
         dataset = data.load(name, seed)
         x, y = dataset.train
         x_valid, y_valid = dataset.valid
-        # Who has few samples to train with has few to choose by.
+        # With few training samples, there are few validation samples, too.
         size = max(len(x), 100)
         test = dataset.test
         if tuning:
@@ -123,8 +126,8 @@ def problem(name, tuning=False):
 
 
 def _with_few_labels(name, build, count, epochs, tuning):
-    """A problem with so many labels, of each class as many as far as there are; 100
-    validation samples; and other samples of the same kind without labels."""
+    """Returns a problem with `count` labels, balanced among classes if possible, 100
+    validation samples, and unlabeled samples from the same data set."""
 
     def load(seed):
         dataset = data.load(name, seed)
@@ -138,7 +141,7 @@ def _with_few_labels(name, build, count, epochs, tuning):
             half = min(1500, len(rest[0]) // 2)
             test = rest[0][:half], rest[1][:half]
             rest = rest[0][half:], rest[1][half:]
-        # All are repeated, so that "all labels" sees each sample as often.
+        # Repeat all, so that "all labels" sees each sample equally often.
         labeled = np.repeat(labeled, times)
         unlabeled = tuple(
             np.repeat(np.concatenate([mine[others], more])[:MOST_UNLABELED], times, 0)
@@ -159,7 +162,7 @@ def _with_few_labels(name, build, count, epochs, tuning):
 
 
 def _first_of_each(y, count, kind):
-    """The first samples, of each class in turn."""
+    """Returns the indices of the first samples, taken from each class in turn."""
     if kind != "classes":
         return np.arange(count)
     places = [np.flatnonzero(y == label) for label in np.unique(y)]

@@ -1,4 +1,4 @@
-"""What the results say: tables in Markdown, and pictures."""
+"""Reports results as Markdown tables and plots."""
 
 import pathlib
 
@@ -12,31 +12,32 @@ from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals.evaluation import Comparison
 from keras_modals.plots import plot_comparison, plot_learning_curves
 
-#: Beside what settings are chosen by.
+#: Metrics to report in addition to the one that chooses settings.
 ALSO = {
     "accuracy": ("log_loss", "calibration_error"),
     "balanced_accuracy": ("macro_f1", "log_loss"),
 }
-#: Shares of the data sets on which a method must have been run to be in the means:
-#: with all data sets; with the methods that tokens rule out; with all that was run.
+#: Minimum shares of the data sets on which a method was run to be in the means. The
+#: first keeps all data sets, the second adds the methods that do not apply to tokens,
+#: and the third adds everything that was run.
 SHARES = (0.9, 0.8, 0.7)
-#: Of `SHARES`, that of the picture.
+#: The entry of `SHARES` for the plot.
 MAIN = SHARES[1]
 
-#: What all kinds of targets were trained with, as pictures have them.
+#: Methods that all kinds of targets were trained with, to their labels and colors.
 _OF_ALL_KINDS = {
     "latent mixing, rate 2": ("latent mixing, twice the learning rate", "#0072B2"),
     "mixup": ("mixup, its rate chosen by validation", "#E69F00"),
     "none, rate 2": ("twice the learning rate alone", "#555555"),
 }
 
-#: What this package adds to the alternatives that are best known.
+#: Methods that this package adds to the best-known alternatives.
 OURS = (
     "latent mixing",
     "latent mixing tuned",
     "latent mixing, class weights",
     "latent mixing, oversampling",
-    # Those of an earlier edition.
+    # From an earlier edition.
     "MODALS",
     "MODALS tuned",
     "one-run search",
@@ -53,9 +54,9 @@ OTHERS = (
     "oversampling",
     "tuned threshold",
 )
-#: Of the alternatives, and of all, that which is best on validation samples.
+#: The method that is best on validation samples, among the alternatives and among all.
 RIVAL, BEST = "best of the others", "best of all"
-#: What a user could choose, beside the paper's; the evidence page has all that was run.
+#: Methods that a user could choose, and the paper's. The evidence page has all methods.
 SHOWN = (
     "none",
     BEST,
@@ -79,8 +80,8 @@ SHOWN = (
 
 
 def read(path, metric="accuracy", chosen_by=None):
-    """The runs in a file, and where the defaults are among them, what choosing among
-    methods by validation gains."""
+    """Returns the `Comparison` in a file. If it includes the defaults, adds the choice
+    among methods by validation."""
     comparison = stored.read(path, metric, chosen_by)
     if not comparison.runs["method"].isin(["latent mixing", "MODALS"]).any():
         return comparison
@@ -121,7 +122,7 @@ def print_report(path, metric, pictures=None):
 
 
 def other_targets(path):
-    """Triples of what is predicted, a metric and a `table` of the data sets."""
+    """Yields triples of what is predicted, a metric, and a `table` of the data sets."""
     for title, comparison in _of_targets(path):
         ran = set(comparison.runs["method"].str.partition("(")[0])
         ours = {name for name in ran if name.startswith("latent mixing")}
@@ -130,12 +131,14 @@ def other_targets(path):
 
 
 def context(path, networks):
-    """Markdown, data sets in rows: mean test accuracy in points of the plain network,
-    of that which validation chose, and of what is no network; the best in bold.
+    """Returns a Markdown table of mean test accuracies in points, data sets in rows.
+
+    Columns are the plain network, the method that validation chose, and the
+    alternatives to networks. The best is in bold.
 
     Args:
-        path: File of `benchmarks.accuracy.context`.
-        networks: `Comparison` of networks, with what validation chose.
+        path: Path of the file from `benchmarks.accuracy.context`.
+        networks: `Comparison` of networks, with the choice by validation.
     """
     others = stored.read(path, "accuracy")
     tables = [each.summary()["mean"].unstack("method") for each in (networks, others)]
@@ -156,14 +159,14 @@ def _of_targets(path):
 
 
 def by_kind(tuning, targets):
-    """Pairs of what is predicted and a `Comparison`: of classes, in the file of the
-    study `tuning`, and of the other kinds, in that of `targets`."""
+    """Yields pairs of what is predicted and a `Comparison`: for classes, from the file
+    of the study `tuning`, and for the other kinds, from that of `targets`."""
     yield "Classes", stored.read(tuning, "accuracy")
     yield from _of_targets(targets)
 
 
 def plot_kinds(tuning, targets):
-    """Mean changes by what is predicted, of the methods that all kinds have."""
+    """Plots mean changes by what is predicted, for the methods that all kinds have."""
     means = {title: each.mean_changes() for title, each in by_kind(tuning, targets)}
     _, ax = plt.subplots(figsize=(8, 4), layout="constrained")
     places = np.arange(len(means))
@@ -190,12 +193,12 @@ def plot_kinds(tuning, targets):
 
 
 def whole(comparison):
-    """Small training sets, each whole and with its usual number of epochs."""
+    """Selects small training sets, each whole and with its usual number of epochs."""
     return _of(comparison, lambda names: ~names.str.contains("[:@]|_full$"))
 
 
 def smaller(comparison, longer=False):
-    """Shares of training sets, with their usual number of epochs or with more."""
+    """Selects shares of training sets, with the usual number of epochs or more."""
     shares = ":.*@" if longer else ":[^@]*$"
     part = _single(_of(comparison, lambda names: names.str.contains(shares)))
     runs = part.runs.sort_values("dataset", kind="stable")
@@ -203,22 +206,22 @@ def smaller(comparison, longer=False):
 
 
 def larger(comparison):
-    """Training sets that are not small."""
+    """Selects training sets that are not small."""
     return _single(_of(comparison, lambda names: names.str.endswith("_full")))
 
 
 def longer(comparison):
-    """Trainings of more epochs, on whole training sets."""
+    """Selects whole training sets with more epochs."""
     return _single(_of(comparison, lambda names: names.str.contains("^[^:]*@")))
 
 
 def added(comparison, first=3):
-    """Seeds that were added after a look at the first ones."""
+    """Selects seeds that were added after looking at the first ones."""
     return _of(comparison, lambda seeds: seeds >= first, "seed")
 
 
 def unseen(comparison):
-    """Names of the data sets that the study `tuning` did not look at."""
+    """Returns the names of data sets that the study `tuning` did not use."""
     tuning = STUDIES["tuning"].datasets
     return [name for name in _datasets(whole(comparison).runs) if name not in tuning]
 
@@ -231,13 +234,13 @@ def _of(comparison, chosen, column="dataset"):
 
 
 def _single(comparison):
-    """Without choices among methods, of which too few were run."""
+    """Drops choices among methods, since too few methods were run."""
     choices = f"{RIVAL}|{BEST}"
     return _of(comparison, lambda names: ~names.str.match(choices), "method")
 
 
 def means(path, metric, datasets=None):
-    """Pairs of data sets and `brief` of them, for each of `SHARES`."""
+    """Returns pairs of data sets and their `brief` table, for each of `SHARES`."""
     pairs = {}
     for least in SHARES:
         comparison = complete(read(path, metric), least, datasets)
@@ -247,7 +250,7 @@ def means(path, metric, datasets=None):
 
 
 def save(ax, path):
-    """Draws a picture into a file."""
+    """Saves a plot to a file."""
     ax.figure.savefig(path, dpi=150)
     plt.close(ax.figure)
 
@@ -257,8 +260,8 @@ def _datasets(runs):
 
 
 def plot_curves(comparison, base):
-    """Learning curves of a data set, of what was run with every size and the usual
-    number of epochs."""
+    """Plots learning curves of a data set, for methods that were run with every size
+    and the usual number of epochs."""
     from benchmarks import data
 
     full = data.LOADERS[base.partition("/")[0]][1][1]
@@ -278,9 +281,17 @@ def plot_curves(comparison, base):
 
 
 def complete(comparison, least=SHARES[0], datasets=None, methods=None):
-    """Whole training sets (or some of them) with at least half as many seeds as any,
-    without the methods (of all, or of some) that were run on less than a share of them,
-    then without the data sets that lack one of the others. One seed does not count."""
+    """Selects data sets and methods with complete runs.
+
+    Starts from whole training sets with at least half of the maximum number of seeds.
+    Drops methods that were run on less than a share of them, then data sets that lack
+    one of the remaining methods. A single seed does not count as a run.
+
+    Args:
+        comparison: `Comparison`.
+        least: Float, the minimum share of data sets.
+        datasets, methods: Names to choose from. Defaults to `None`: all.
+    """
     runs = whole(comparison).to_dataframe()
     if methods is not None:
         runs = runs[runs["method"].isin(methods)]
@@ -300,9 +311,12 @@ def complete(comparison, least=SHARES[0], datasets=None, methods=None):
 
 
 def table(comparison, with_means=True):
-    """Markdown, methods in rows, data sets in columns: change from none (standard
-    error), `*` where it stays after correction; none's own mean and number of runs;
-    means over the data sets, which say little where these are shares of the same."""
+    """Returns a Markdown table with methods in rows and data sets in columns.
+
+    Each cell has the change from "none" and its standard error, with `*` if it is
+    significant after correction. The row of "none" has its mean and number of runs.
+    Means over data sets say little if these are shares of the same data set.
+    """
     summary = comparison.summary()
     means = comparison.mean_changes().sort_values("change", ascending=False)
     datasets = _datasets(comparison.runs)
@@ -333,10 +347,13 @@ def table(comparison, with_means=True):
 
 
 def brief(path, metric, least=SHARES[0], datasets=None, methods=None):
-    """Markdown, methods in rows: the fewest seeds on a data set; the mean change from
-    none (standard error) of a metric, by which settings are chosen, and of others; the
-    worst data set's of the first; and of the first, the mean change from the best of
-    the alternatives."""
+    """Returns a Markdown table with methods in rows.
+
+    Columns are the minimum number of seeds on a data set; the mean change from "none"
+    and its standard error, for the metric that chooses settings and for others; the
+    change on the worst data set, for the first metric; and the mean change from the
+    best alternative, for the first metric.
+    """
     metrics = (metric, *ALSO.get(metric, ()))
     comparisons = [
         complete(read(path, each, metric), least, datasets, methods) for each in metrics

@@ -13,19 +13,19 @@ from keras_modals.evaluation import Comparison
 
 
 def run_all(study, datasets, methods, seeds, workers, path, results=None):
-    """Runs what is missing, seed by seed, and says how long it will take.
+    """Runs what is missing, seed by seed, and prints an estimate of the time left.
 
     Args:
         study: Name of a study.
         datasets, methods: Lists of names.
         seeds: Sequence of integers.
         workers: Number of processes.
-        path: File of raw runs, which is added to.
-        results: File of results. What it has is not run again, and what is run is added
-            to it. Defaults to `None`, which needs only the raw runs.
+        path: Path of the file of raw runs, to which runs are added.
+        results: Path of the file of results. Runs in it are skipped, and new runs are
+            added to it. Defaults to `None`, which uses only the raw runs.
     """
     for name in datasets:
-        # What cannot be loaded is said before hours of training.
+        # Fail before hours of training if a data set cannot be loaded.
         problem(name)
     finished = set() if results is None else stored.finished(results)
     tasks = []
@@ -46,15 +46,15 @@ def run_all(study, datasets, methods, seeds, workers, path, results=None):
 
 
 def run_apart(tasks, workers):
-    """Yields tasks as they end, a few in each process: to import Keras takes a while,
-    and TensorFlow keeps some memory of every model."""
+    """Yields tasks as they finish. Each process runs a few, since importing Keras takes
+    a while, and TensorFlow keeps some memory of every model."""
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(workers, maxtasksperchild=8) as pool:
         yield from pool.imap_unordered(run_one, tasks)
 
 
 def run_one(task):
-    """Methods on one data set with one seed."""
+    """Runs methods on one data set with one seed."""
     import keras_modals
 
     study, name, seed, methods, path = task
@@ -75,7 +75,7 @@ def run_one(task):
 
 
 def _results(task):
-    """The rows of a task; without scores for methods that do not apply."""
+    """Returns the rows of a task, without scores for methods that do not apply."""
     study, name, seed, methods, path = task
     comparison = Comparison.read(path, metric_of(study, name))
     runs = comparison.runs

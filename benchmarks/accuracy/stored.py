@@ -1,11 +1,11 @@
 """Files of results: a row for each run that validation chose.
 
-`compare` writes a row for every number of every setting. Of these raw runs, which are
-kept in `benchmarks/cache`, the repository has the chosen setting of each method, data
-set and seed in one row: by what it was run, and its scores, such as
-`validation_accuracy` and `test_log_loss`. `seconds` are those of all settings. A method
-that does not apply to a data set has a row without scores. What was not kept of older
-runs is empty.
+`compare` writes a row for every number of every setting. These raw runs stay in
+`benchmarks/cache`. The repository has one row for each method, data set and seed, with
+the chosen setting, what it was run with, and its scores, such as `validation_accuracy`
+and `test_log_loss`. `seconds` is the sum over all settings. A method that does not
+apply to a data set has a row without scores. Values that older runs did not store are
+empty.
 """
 
 import importlib.metadata
@@ -26,13 +26,13 @@ FOLDER = pathlib.Path(__file__).parent
 
 
 def about():
-    """By what runs are made now."""
+    """Returns what current runs are made with: the versions and the machine."""
     import keras
 
     import keras_modals
 
     name = keras.backend.backend()
-    # Results that are added to are no change of the code.
+    # Adding results does not change the code.
     changed = _git("status", "--porcelain", "--", "*.py")
     return {
         "version": keras_modals.__version__,
@@ -43,7 +43,7 @@ def about():
 
 
 def _git(*arguments):
-    """What git says; nothing outside of a repository."""
+    """Returns the output of git, an empty string outside of a repository."""
     done = subprocess.run(
         ["git", *arguments], cwd=FOLDER.parents[1], capture_output=True, text=True
     )
@@ -51,7 +51,7 @@ def _git(*arguments):
 
 
 def chosen(comparison):
-    """One row for each run of a `Comparison` that was chosen."""
+    """Returns one row for each chosen run of a `Comparison`."""
     runs = comparison.to_dataframe()
     names = comparison.runs["method"].str.partition("(")[0]
     seconds = comparison.runs[comparison.runs["metric"] == "seconds"]
@@ -65,7 +65,7 @@ def chosen(comparison):
 
 
 def add(path, table):
-    """Adds rows to a file, in the order of their keys."""
+    """Adds rows to a file, and sorts it by its keys."""
     if path.exists():
         table = pd.concat([_read(path), table], ignore_index=True)
     table = table.drop_duplicates([*KEYS], keep="first").sort_values(list(KEYS))
@@ -81,14 +81,14 @@ def add(path, table):
 
 
 def finished(path):
-    """Triples of data set, method and seed that a file has."""
+    """Returns the (data set, method, seed) triples in a file."""
     if not path.exists():
         return set()
     return set(_read(path)[list(KEYS)].itertuples(index=False, name=None))
 
 
 def read(path, metric=None, chosen_by=None):
-    """A `Comparison` of the runs in a file of results, or of raw runs."""
+    """Returns a `Comparison` of the runs in a file of results or of raw runs."""
     with open(path) as file:
         is_raw = not file.readline().startswith(",".join(COLUMNS[:4]))
     if is_raw:

@@ -1,4 +1,4 @@
-"""What is run together, into one file of results."""
+"""Studies: runs that belong together, in one file of results each."""
 
 from collections import namedtuple
 
@@ -15,14 +15,14 @@ Study.__doc__ = """Methods on data sets.
 
 Attributes:
     methods: Dict from name to `Method`.
-    datasets: Names, as `problem` takes them.
-    metric: By which settings are chosen, and which is reported; `None` for that of the
-        targets' kind.
-    tuning: Whether half of the validation samples take the place of the test samples,
-        to choose the package's defaults by.
+    datasets: Names that `problem` accepts.
+    metric: Metric that chooses settings and is reported. `None` uses the metric of the
+        kind of targets.
+    tuning: Whether half of the validation samples replace the test samples, to choose
+        the package's defaults.
 """
 
-#: What packages of the extra `benchmarks` ship.
+#: Data sets that ship with packages of the extra `benchmarks`.
 PACKAGED = (
     "leaves",
     "vowels",
@@ -71,7 +71,7 @@ _FOR_TUNING = (
     "trec6/transformer",
     "fsdd/residual_1d",
 )
-#: What is predicted of other data sets, to the metric that is shown and their names.
+#: Other kinds of targets, to the metric that is shown and the names of the data sets.
 OTHER_TARGETS = {
     "Numbers": ("r2", ("diabetes", "mpg", "concrete", "rings", "tecator")),
     "Several labels at once": (
@@ -106,8 +106,9 @@ _FEW_LABELS = tuple(
     for count in counts
 )
 
-#: By name, which is also that of the file. Of `results`, text with the whole training
-#: set (`trec6_full`, `sst2_full`) takes minutes a run: `--datasets` asks for it.
+#: Studies by name, which is also the name of the file. Text with the whole training set
+#: (`trec6_full`, `sst2_full`) takes minutes per run, so `results` runs it only if
+#: `--datasets` asks for it.
 STUDIES = {
     "results": Study(ALL, SMALL + _SIZES, "accuracy", False),
     "imbalance": Study(
@@ -124,6 +125,6 @@ STUDIES = {
 
 
 def metric_of(study, dataset):
-    """The metric by which settings are chosen on a data set."""
+    """Returns the metric that chooses settings on a data set."""
     kinds = (metric for metric, names in OTHER_TARGETS.values() if dataset in names)
     return STUDIES[study].metric or next(kinds)

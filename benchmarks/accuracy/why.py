@@ -1,13 +1,13 @@
-"""Why an operation helps or not: how often its moves change what a trained head sees.
+"""Why an operation helps or not: how often it changes what a trained head predicts.
 
     KERAS_MODALS_DATA=folder python -m benchmarks.accuracy.why run [--seeds 3]
     python -m benchmarks.accuracy.why report
 
-Trains each data set's model without moving anything, its memory filled as ever, and
-then moves the latents of the validation samples by each operation with the magnitude
-with which `earlier/results.csv` has it alone. The report sets the share of relabelled
-latents beside what training with the operation changed. Runs are in `why.csv`; a second
-call goes on.
+Trains the model of each data set without augmentation, but fills the memory as usual.
+Then moves the latents of the validation samples by each operation, with the magnitude
+that the operation has on its own in `earlier/results.csv`. The report shows the share
+of relabeled latents next to the change from training with the operation. Runs are
+stored in `why.csv`. A second call resumes where the first stopped.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def measure(name, seed):
     )
     settings = {"epochs": made.epochs, "batch_size": made.batch_size, "verbose": 0}
     model.fit(*parts["train"], **settings)
-    # One epoch more, watched: to watch each would take longer than to train.
+    # Monitor one more epoch only. Monitoring each would take longer than training.
     settings.update(epochs=made.epochs + 1, initial_epoch=made.epochs)
     logs = model.fit(*parts["train"], callbacks=[monitor], **settings).history
     return {
@@ -60,8 +60,8 @@ def run(datasets, seeds):
 
 
 def table():
-    """Markdown: for each data set and operation, the share of relabelled latents in %,
-    and the change in test accuracy in points with its standard error."""
+    """Returns a Markdown table with the share of relabeled latents in %, and the change
+    in test accuracy in points with its standard error, by data set and operation."""
     shares = read_runs(FOLDER / "why.csv").groupby(["dataset", "metric"])["value"]
     shares = 100 * shares.mean()
     changes = stored.read(FOLDER / "earlier" / "results.csv").summary()

@@ -1,7 +1,7 @@
-"""Loads the benchmark's data sets: small training parts, validation and test parts.
+"""Loads the benchmark data sets: a small training part, and validation and test parts.
 
-Files are looked for in the folder that the environment variable `KERAS_MODALS_DATA`
-names. What a package ships needs none.
+Files are read from the folder in the environment variable `KERAS_MODALS_DATA`. Data
+sets that ship with packages do not need it.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def load(name, seed=0):
     (x, y), (_, y_valid), (_, y_test) = parts
     counts = tuple(_counts(dataset, y_test).tolist())
     found = (x.shape[1:], len(y), len(y_valid), counts)
-    # A class's share of a training part is rounded.
+    # The size of each class in a training part is rounded.
     near = np.abs(np.subtract(found[1:3], expected[1:3])) <= 3
     if (found[0], counts) != (expected[0], expected[3]) or not near.all():
         raise ValueError(
@@ -37,8 +37,8 @@ def load(name, seed=0):
 
 
 def _counts(dataset, targets):
-    """How many samples or positions are of each class or have each label; how many
-    values are below and above the mean."""
+    """Counts the samples or positions with each class or label, or the values below and
+    above the mean."""
     if dataset.kind == "labels":
         return targets.sum(axis=0)
     if dataset.kind == "values":
@@ -47,8 +47,9 @@ def _counts(dataset, targets):
 
 
 def long_tailed(name, most, ratio=100):
-    """A data set whose rarest class has a hundredth of the most frequent one's
-    training samples; the order of the classes is drawn by the seed."""
+    """Returns a loader of a long-tailed data set. The most frequent class has `ratio`
+    times the training samples of the rarest. The seed draws the order of the classes.
+    """
 
     def load_(rng):
         dataset = LOADERS[name][0](np.random.default_rng(0))
@@ -75,9 +76,9 @@ _LEAVES += (25, 26, 23, 23, 25, 26, 28, 23, 25, 24, 23, 23, 22, 31, 22, 25)
 _SILHOUETTES = (96, 84, 100, 103, 103, 104, 104, 103, 100, 104)
 _RADICALS = (93, 93, 83, 92, 152, 149, 68, 130, 60, 81)
 
-#: Name to the loader, and what it must find: the shape of an input, the number of
-#: samples to train and to validate, and of what is to test that of each class, which
-#: every seed has alike.
+#: Name to the loader, and what it must find: the shape of an input, the numbers of
+#: training and validation samples, and the number of test samples of each class, which
+#: is the same for every seed.
 LOADERS = {
     "iris": (tables.scikit_learn("iris", 30), ((4,), 30, 75, (13, 17, 15))),
     "breast": (tables.scikit_learn("breast", 80), ((30,), 80, 318, (67, 104))),
@@ -116,7 +117,7 @@ LOADERS = {
     "radicals": (images.radicals, ((24, 24, 1), 301, 1000, _RADICALS)),
     "languages": (texts.languages, ((20,), 300, 300, (100,) * 6)),
     "splice": (texts.splice, ((30,), 200, 1000, (162, 167, 503))),
-    # Values: how many to test are below the mean, and above.
+    # Values: the numbers of test targets below and above the mean
     "diabetes": (tables.diabetes, ((10,), 150, 159, (71, 62))),
     "mpg": (tables.mpg, ((7,), 100, 174, (53, 65))),
     "concrete": (tables.concrete, ((8,), 200, 494, (154, 144))),

@@ -1,4 +1,4 @@
-"""What a loader gives, where it finds its files, and how it splits."""
+"""The return type of loaders, and helpers to find files and split samples."""
 
 import importlib.metadata
 import os
@@ -12,16 +12,16 @@ Data = namedtuple(
     ["name", "encoder", "outputs", "train", "valid", "test", "kind"],
     defaults=["classes"],
 )
-Data.__doc__ = """A data set, split.
+Data.__doc__ = """A data set, split into parts.
 
 Attributes:
     name: Name of the data set.
-    encoder: The encoder that fits, a function of `benchmarks.models`.
-    outputs: Number of classes, of labels or of values.
+    encoder: Name of a suitable encoder, a function in `benchmarks.models`.
+    outputs: Number of classes, labels or values.
     train, valid, test: Pairs of inputs and targets. All choices are made on `valid`;
         `test` is for the final report.
-    kind: What targets are: `classes` and `positions` are int32, of a sample and of each
-        of its positions, where -1 is none; `labels` are 0 or 1 in several columns;
+    kind: Kind of targets. `classes` are int32, one per sample. `positions` are int32,
+        one per position, with -1 for none. `labels` are 0 or 1 in several columns.
         `values` are numbers.
 """
 
@@ -55,12 +55,12 @@ def find_file(name):
 
 
 def packaged(package, name):
-    """A file that a package ships, without an import of what the package needs."""
+    """Returns the path of a file in a package, without importing the package."""
     return pathlib.Path(importlib.metadata.distribution(package).locate_file(name))
 
 
 def stratified(rng, labels, size):
-    """Shuffled indices: `size` of them with every class in proportion, and the rest."""
+    """Returns shuffled indices: `size` with every class in proportion, and the rest."""
     chosen = []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -71,22 +71,22 @@ def stratified(rng, labels, size):
 
 
 def without_test(count):
-    """Shuffled indices: others, and those to test, the same for every seed and never
-    seen before the report."""
+    """Returns shuffled indices: for training and validation, and for test. The test
+    indices are the same for every seed, and are not used before the report."""
     order = np.random.default_rng(0).permutation(count)
     return np.split(order, [int(0.7 * count)])
 
 
 def without_repeats(inputs, targets):
-    """Samples whose inputs are those of an earlier one are left out."""
+    """Drops samples with the same inputs as an earlier one."""
     rows = inputs.reshape(len(inputs), -1)
     first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
     return inputs[first], targets[first]
 
 
 def without_near_repeats(marks, most):
-    """Indices of samples whose marks, 0 or 1, are not those of an earlier one: of the
-    marks of both, at most such a share is of both."""
+    """Returns indices of samples that are not similar to an earlier one: the Jaccard
+    similarity of their marks, 0 or 1, is at most `most`."""
     marks = marks.astype("float32")
     shared, counts = marks @ marks.T, marks.sum(1)
     near = shared > most * (counts[:, np.newaxis] + counts - shared)
@@ -94,12 +94,12 @@ def without_near_repeats(marks, most):
 
 
 def drawn(rng, indices, *sizes):
-    """Parts of some sizes, drawn from indices."""
+    """Draws disjoint parts of the given sizes from indices."""
     return np.split(rng.permutation(indices), np.cumsum(sizes))[: len(sizes)]
 
 
 def scaled(inputs, train):
-    """Inputs in units of what is known of the training part."""
+    """Standardizes inputs by statistics of the training part."""
     mean, deviation = inputs[train].mean(0), inputs[train].std(0)
-    # What is constant in a small training part may vary elsewhere.
+    # A feature that is constant in a small training part may vary elsewhere.
     return (inputs - mean) / np.where(deviation < 1e-3, 1.0, deviation)

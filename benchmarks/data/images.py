@@ -51,7 +51,7 @@ def cifar10(rng):
 
 
 def silhouettes(rng):
-    """Which of ten animals a silhouette is of: Animal-Shape (Mohammadi, 2025; MIT)."""
+    """Loads silhouettes of ten animals: Animal-Shape (Mohammadi, 2025; MIT)."""
     folder = "animal_shape_mnist/data/Animal Shape"
     images, labels = (
         pickle.loads(gzip.decompress(path.read_bytes()))
@@ -71,9 +71,8 @@ def silhouettes(rng):
 
 
 def radicals(rng, size=24):
-    """Under which of ten radicals a dictionary has a Chinese character, drawn in the
-    font IPAexGothic (IPA Font License 1.0). Unicode has characters in the order of
-    their radicals."""
+    """Draws Chinese characters in the font IPAexGothic (IPA Font License 1.0). Classes
+    are ten of the radicals by which dictionaries, and Unicode, order characters."""
     from PIL import Image, ImageDraw, ImageFont
 
     path = packaged("matplotlib-fontja", "matplotlib_fontja/fonts/ipaexg.ttf")
@@ -109,11 +108,11 @@ def _split(name, inputs, labels, size, test_size, rng):
 
 
 def made_of_digits(make, encoder, outputs, kind, train_size):
-    """A data set of images with several digits each, none of them used twice."""
+    """Returns a loader of images composed of digits, each used at most once."""
 
     def load(rng):
         images, labels = _handwritten_digits()
-        # Without the margin.
+        # Crop the margin.
         images = images[:, 4:24, 4:24]
         pool, test = stratified(np.random.default_rng(0), labels, 3500)
         train, valid = drawn(rng, pool, 1750, 1750)
@@ -134,7 +133,7 @@ def made_of_digits(make, encoder, outputs, kind, train_size):
 
 
 def _several(rng, left, images, labels, is_test):
-    """One to three digits in four corners, and which."""
+    """Returns an image with one to three digits in its corners, and their labels."""
     image, found = np.zeros((40, 40, 1)), np.zeros(10)
     for corner in rng.permutation(4)[: rng.integers(1, 4)]:
         index = left.pop()
@@ -145,9 +144,9 @@ def _several(rng, left, images, labels, is_test):
 
 
 def _on_photos(rng, left, images, labels, is_test):
-    """A digit on a photo, and whether there is ink at every pixel."""
+    """Returns a digit on a photo, and a mask of the pixels with ink."""
     photo = _photos()[rng.integers(2)]
-    # The test part has other places of the photos.
+    # The test part uses the other half of each photo.
     height, half = photo.shape[0], photo.shape[1] // 2
     y, x = rng.integers(height - 32), rng.integers(half - 32) + half * is_test
     image = photo[y : y + 32, x : x + 32].copy()
@@ -156,7 +155,7 @@ def _on_photos(rng, left, images, labels, is_test):
     y, x = rng.integers(13, size=2)
     ink = images[index][..., np.newaxis]
     part = image[y : y + 20, x : x + 20]
-    # Of any color, half transparent.
+    # A random color, half transparent.
     part += 0.5 * ink * (rng.uniform(size=3) - part)
     target[y : y + 20, x : x + 20][ink[..., 0] > 0.3] = 1
     return 2 * image - 1, target
@@ -178,8 +177,8 @@ on_photos = made_of_digits(_on_photos, "unet", 2, "positions", 100)
 
 
 def nuclei(rng, size=64):
-    """Nuclei of cells, of the 2018 Data Science Bowl: around them, in them, and at
-    their edges."""
+    """Loads cell nuclei of the 2018 Data Science Bowl. Classes are background, nucleus
+    and edge."""
     from PIL import Image
 
     image, cells = (

@@ -28,7 +28,7 @@ def fsdd(rng):
 
 
 def _spoken_digits():
-    """Sounds, digits, whether they are in the standard test part, and speakers."""
+    """Returns sounds, digits, flags of the standard test part, and speakers."""
     archive = np.load(find_file("audio/fsdd.npz"))
     samples, offsets = archive["samples"], archive["offsets"]
     sounds = [
@@ -55,7 +55,8 @@ def _energies(sound, window=256, hop=128, bands=40):
 
 
 def watch(rng, window=128):
-    """Shoulder exercises in pieces of 2.6 seconds; no person is in two parts."""
+    """Loads shoulder exercises in windows of 2.6 seconds. Each person is in one part
+    only."""
     from seglearn.datasets import load_watch
 
     recordings = load_watch()
@@ -82,9 +83,9 @@ def watch(rng, window=128):
 
 
 def japanese_vowels(rng, length=29):
-    """Which of nine men says two Japanese vowels, by 12 cepstral coefficients; the test
-    part is the usual one: UCI Machine Learning Repository, Japanese Vowels (Kudo,
-    Toyama and Shimbo; CC BY 4.0)."""
+    """Loads two Japanese vowels said by nine men, the classes, as 12 cepstral
+    coefficients. The test part is the standard one. Source: UCI Machine Learning
+    Repository, Japanese Vowels (Kudo, Toyama and Shimbo; CC BY 4.0)."""
     (sounds, labels), (tested, test_labels) = map(_japanese_vowels, ("TRAIN", "TEST"))
     train, rest = stratified(rng, labels, 90)
     known = np.concatenate([sounds[i] for i in train])
@@ -103,7 +104,7 @@ def japanese_vowels(rng, length=29):
 
 
 def _japanese_vowels(part):
-    """Sounds of different lengths, and speakers."""
+    """Returns sounds of different lengths, and speakers."""
     name = f"sktime/datasets/data/JapaneseVowels/JapaneseVowels_{part}.ts"
     lines = packaged("sktime", name).read_text("utf-8").strip().split("\n")
     sounds, labels = [], []
@@ -115,9 +116,9 @@ def _japanese_vowels(part):
 
 
 def crops(rng):
-    """What covers the ground, corn, soybeans, pasture, trees or woods, by the spectrum
-    of a place seen from the air; no field is in two parts: Indian Pines (Baumgardner,
-    Biehl and Landgrebe, 2015; CC BY 3.0)."""
+    """Loads spectra of the ground seen from the air. Classes are corn, soybeans,
+    pasture, trees and woods. Each field is in one part only. Source: Indian Pines
+    (Baumgardner, Biehl and Landgrebe, 2015; CC BY 3.0)."""
     from scipy import ndimage
 
     spectra, covers = (
@@ -132,7 +133,7 @@ def crops(rng):
             places, count = ndimage.label(covers == kind)
             fields += [np.flatnonzero(places == i + 1) for i in range(count)]
         fields = sorted((field for field in fields if len(field) > 50), key=len)
-        # A third of the fields, with the second largest, is to test.
+        # A third of the fields, including the second largest, is for test.
         tested = np.arange(len(fields))[-2::-3]
         others = rng.permutation(np.setdiff1d(np.arange(len(fields)), tested))
         count = max(1, len(others) // 3)
@@ -153,12 +154,12 @@ def crops(rng):
 
 
 def tecator(rng):
-    """The share of fat in meat, by the light that it absorbs."""
+    """Loads the share of fat in meat, and the light that the meat absorbs."""
     from sktime.datasets import load_tecator
 
     spectra, fat = load_tecator(return_X_y=True, return_type="numpy3d")
     spectra, fat = without_repeats(spectra.transpose(0, 2, 1), fat)
-    # How it bends says more than how dark it is.
+    # The curvature of a spectrum is more informative than its level.
     spectra = np.diff(spectra, n=2, axis=1).astype("float32")
     pool, test = without_test(len(fat))
     fat = ((fat - fat[pool].mean()) / fat[pool].std()).astype("float32")
@@ -173,11 +174,11 @@ def tecator(rng):
 
 
 def mixed(make, encoder, outputs, kind, sizes):
-    """A data set of sounds that are made of several recordings, each used once."""
+    """Returns a loader of sounds composed of several recordings, each used once."""
 
     def load(rng):
         sounds, labels, is_test, speakers = _spoken_digits()
-        # As loud as each other.
+        # Make all sounds equally loud.
         sounds = [sound / (sound**2).mean() ** 0.5 for sound in sounds]
         pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
         test = np.random.default_rng(0).permutation(test)
@@ -201,7 +202,7 @@ def mixed(make, encoder, outputs, kind, sizes):
 
 
 def _voices(rng, left, sounds, labels, speakers, frames=56):
-    """One to three who speak at once, and which digits are said."""
+    """Returns one to three simultaneous digits, and their labels."""
     sound, said = np.zeros(frames * 128 + 128), np.zeros(10)
     for _ in range(rng.integers(1, 4)):
         index, start = left.pop(), rng.integers(1000)
@@ -212,7 +213,7 @@ def _voices(rng, left, sounds, labels, speakers, frames=56):
 
 
 def _frames(rng, left, sounds, labels, speakers, frames=96):
-    """Three digits one after the other, and in each frame which is said; 10 is none."""
+    """Returns three digits in sequence, and the digit in each frame, 10 for none."""
     sound = 0.03 * rng.normal(size=frames * 128 + 128)
     said, start = np.full(len(sound), 10), 0
     for _ in range(3):
@@ -225,8 +226,8 @@ def _frames(rng, left, sounds, labels, speakers, frames=96):
 
 
 def _persons(rng, left, sounds, labels, speakers, frames=48):
-    """Two who speak at once; whether George is heard, another or neither, at every time
-    and pitch."""
+    """Returns two simultaneous speakers, and who is heard in each frame and band:
+    George, another or neither."""
     length = frames * 128 + 128
     both = np.zeros((2, length))
     for row, is_george in zip(both, (True, False), strict=True):
@@ -237,7 +238,7 @@ def _persons(rng, left, sounds, labels, speakers, frames=48):
         row[start : start + len(piece)] += piece
     energies = np.stack([_energies(0.1 * row) for row in both])
     heard = np.where(energies.max(0) > 0.05, 1 + energies.argmax(0), 0)
-    # The last band three times, for a network that halves them twice.
+    # Add two copies of the last band, since the network halves the bands twice.
     image = _log_spectrogram(0.1 * both.sum(0), frames)
     image, heard = (np.pad(each, ((0, 0), (0, 2)), "edge") for each in (image, heard))
     return image[..., np.newaxis], heard

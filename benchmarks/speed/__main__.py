@@ -1,12 +1,12 @@
-"""What it costs, as ratios: one table.
+"""Benchmarks speed: prints one table of ratios.
 
     [KERAS_BACKEND=jax] python -m benchmarks.speed [--parts steps ...] [--quick]
     [--write FILE]
 
-What a ratio compares was timed in turn in one process, a process for each part; batches
-are of 128 where nothing else is said. With `--quick`, it wrote
-`benchmarks/speed/tensorflow.md` on two cores (on one, TensorFlow's steps take multiples
-of 1.7 ms), `jax.md` and `torch.md` on one.
+The sides of a ratio are timed in turn in one process. Each part has its own process.
+Batches have 128 samples unless stated otherwise. With `--quick`, this script wrote
+`benchmarks/speed/tensorflow.md` on two cores, and `jax.md` and `torch.md` on one. On
+one core, TensorFlow's steps take multiples of 1.7 ms.
 """
 
 import argparse

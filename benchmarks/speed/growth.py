@@ -1,9 +1,9 @@
-"""How the step of a small MLP grows with classes, latents, memory and batch.
+"""Times how the step of a small MLP grows with classes, latents, memory and batch size.
 
     [KERAS_BACKEND=jax] python -m benchmarks.speed.growth
 
-Steps with the four operations, which read the memory, over the plain model's, timed in
-turn in one process.
+Ratios are of steps with the four operations, which read the memory, to steps of the
+plain model, timed in turn in one process.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""What importing the package adds to importing Keras, in fresh processes."""
+"""Times importing the package after importing Keras, in fresh processes."""
 
 import statistics
 import subprocess

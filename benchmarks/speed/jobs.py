@@ -2,14 +2,14 @@
 
     [KERAS_BACKEND=torch] python -m benchmarks.speed.jobs [--rounds 3] [--seeds 5]
 
-The models are small: what a process takes to start counts as it would for a user.
+The models are small. The time to start processes counts, as it would for a user.
 """
 
 import argparse
 import os
 import time
 
-# One thread for each process.
+# One thread per process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
@@ -47,7 +47,7 @@ def main():
                 build, data, seeds=arguments.seeds, n_jobs=n_jobs, verbose=0
             )
             found.append(time.perf_counter() - start)
-            # Each call starts its processes.
+            # Make each call start its own processes.
             _end_processes()
     one, two = (np.median(found) for found in seconds.values())
     print(f"one process {one:.0f} s, two {two:.0f} s, ratio {two / one:.2f}")

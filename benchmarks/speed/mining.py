@@ -1,10 +1,11 @@
-"""Times triplet mining, value and gradient, beside other implementations.
+"""Times triplet mining, value and gradient, against other implementations.
 
     [KERAS_BACKEND=torch] python -m benchmarks.speed.mining
 
-On TensorFlow beside the classic semi-hard formula, for which every triplet of the batch
-has an entry; on PyTorch beside pytorch-metric-learning's miners, where it is installed.
-All with the same 64 latents of 10 classes, timed in turn in one process.
+On TensorFlow, compares with the classic semi-hard formula, which has an entry for every
+triplet of the batch. On PyTorch, compares with the miners of pytorch-metric-learning,
+if installed. All get the same latents of size 64 and 10 classes, and are timed in turn
+in one process.
 """
 
 import importlib.util
@@ -38,8 +39,8 @@ def tensorflow_functions(size):
         return lambda: gradient(latents).numpy()
 
     def classic(labels, latents):
-        """Schroff et al., 2015: for each pair the nearest negative beyond its positive,
-        or the farthest there is."""
+        """Schroff et al., 2015: for each pair, takes the nearest negative beyond the
+        positive, or else the farthest negative."""
         squares = tf.reduce_sum(tf.square(latents), 1)
         products = tf.matmul(latents, latents, transpose_b=True)
         distances = tf.maximum(squares[:, None] + squares[None] - 2 * products, 0.0)
@@ -55,7 +56,7 @@ def tensorflow_functions(size):
 
     latents, labels = map(tf.constant, make_batch(size))
     functions = {name: step(keras_modals.TripletSelector(1.0, name)) for name in MINING}
-    # Of 2048 samples it has 8.6e9 entries.
+    # For 2048 samples, it has 8.6e9 entries.
     others = {"classic semi-hard": step(classic)} if size <= 512 else {}
     return functions, others
 

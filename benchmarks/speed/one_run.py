@@ -1,9 +1,9 @@
-"""What a one-run search costs over the training of one model.
+"""Times a one-run search relative to the training of one model.
 
     [KERAS_BACKEND=jax] python -m benchmarks.speed.one_run
 
-`fit` with validation of searches of one and eight members, over that of one augmented
-model with the same layer, timed in turn in one process.
+Ratios are of `fit` with validation, for searches of one and eight members, to that of
+one augmented model with the same layer, timed in turn in one process.
 """
 
 import keras

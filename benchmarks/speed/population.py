@@ -1,11 +1,12 @@
-"""What a population-based search costs beyond its training.
+"""Measures the cost of a population-based search beyond its training.
 
     python -m benchmarks.speed.population [--population 8] [--generations 8] [...]
 
-Prints, of one search in this process: its time over the time that its members spent in
-`fit`, the first trial, which compiles, left out; the time of one long `fit` of the same
-epochs for comparison; traces of the training step; the most checkpoints on disk at any
-time; and by how much resident memory grew from the tenth trial to the last.
+Prints, for one search in this process: the ratio of its time to the time that its
+members spend in `fit`, without the first trial, which compiles; for comparison, the
+time of one long `fit` with the same number of epochs; the number of traces of the
+training step; the maximum number of checkpoints on disk; and the growth of resident
+memory from the tenth trial to the last.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def resident_mebibytes():
 
 
 class Meter(tuners.PopulationBasedTuner):
-    """Counts, after every trial, traces, checkpoints and memory."""
+    """Records traces, checkpoints and memory after every trial."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -110,7 +111,7 @@ def run_training(arguments, data):
 
 
 def time_search(arguments, data):
-    """The tuner, and its milliseconds per trial: whole and in `fit`."""
+    """Returns the tuner, and its milliseconds per trial: in total and in `fit`."""
     with tempfile.TemporaryDirectory() as folder:
         tuner = run_search(arguments, data, folder)
     trials = len(tuner.ends) - 1

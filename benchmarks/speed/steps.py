@@ -2,9 +2,9 @@
 
     [KERAS_BACKEND=jax] python -m benchmarks.speed.steps [--encoders mlp ...] [...]
 
-All variants of one setting are timed in turn, round after round, in one process; the
-table gives the median over rounds and the ratio to the plain model's. Machines are
-noisy: read the ratios.
+All variants of one setting are timed in turn, round after round, in one process. The
+table has the median over rounds and the ratio to the plain model. Machines are noisy,
+so read the ratios.
 """
 
 import argparse
@@ -41,7 +41,8 @@ def encoders():
 
 
 def variants():
-    """Name to function that turns a plain model into a compiled one."""
+    """Returns a dict from names to functions that turn a plain model into a compiled
+    one."""
 
     def plain(model, **options):
         model.compile(**COMPILE, **options)

@@ -1,4 +1,4 @@
-"""Timing in turn: what is compared runs round after round in one process."""
+"""Times functions in turn, round after round, in one process."""
 
 import gc
 import importlib
@@ -7,12 +7,12 @@ import time
 
 
 def time_in_turn(functions, rounds, warmup=1):
-    """Median milliseconds of each function.
+    """Returns the median milliseconds of each function.
 
     Args:
         functions: Dict from name to `fn()`.
-        rounds: How often each is timed.
-        warmup: How often each runs before.
+        rounds: Number of timed calls of each function.
+        warmup: Number of calls before them.
     """
     times = {name: [] for name in functions}
     for round_ in range(warmup + rounds):
@@ -26,6 +26,6 @@ def time_in_turn(functions, rounds, warmup=1):
 
 
 def run_part(task):
-    """The rows of a part of the benchmark, `(name, quick)`."""
+    """Returns the rows of a part of the benchmark. A task is a `(name, quick)` pair."""
     name, quick = task
     return list(importlib.import_module(f"benchmarks.speed.{name}").rows(quick))

@@ -1,11 +1,11 @@
-"""Times a step that learns from samples without labels, and what it is made of.
+"""Times a training step with unlabeled samples, and its parts.
 
     [KERAS_BACKEND=jax] python -m benchmarks.speed.unlabeled [--rounds 9]
 
-For each encoder: an augmented step of the samples with labels alone, one of as many
-samples as there are with and without, the teacher's forward pass of these, and the step
-with `consistency_weight`. The last is compared with the sum of the two before it: what
-is on top. Timed in turn, in one process.
+For each encoder, times in turn in one process: an augmented step of the labeled samples
+alone; a step of as many labeled samples as labeled and unlabeled together; the
+teacher's forward pass of these; and the step with `consistency_weight`. The ratio of
+the last to the sum of the two before it shows the overhead.
 """
 
 import argparse
