@@ -126,7 +126,7 @@ def main(counts=COUNTS, seeds=1, steps=600):
             runs = runs[(runs["split"] == "test") & (runs["metric"] == "accuracy")]
             means = runs.groupby("method", sort=False)["value"].mean()
             tables[name, count] = means.rename({"none": "plain"})
-    table = pd.DataFrame(tables).T.rename_axis(["data", "labels of each class"])
+    table = pd.DataFrame(tables).T.rename_axis(["data", "labels per class"])
     print((100 * table).round(1).to_string())
     _, axes = plt.subplots(1, 2, figsize=(9, 4))
     for axis, (name, part) in zip(axes, table.groupby(level=0), strict=True):

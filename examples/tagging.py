@@ -96,7 +96,7 @@ def main(seeds=3, epochs=10):
     print(table.groupby("method", sort=False).mean().mul(100).round(1))
     means = {name: np.mean(each, 0) for name, each in recalls.items()}
     means = pd.DataFrame(means, index=TAGS)
-    axis = means.plot.barh(xlabel="share that is found", figsize=(6, 6))
+    axis = means.plot.barh(xlabel="share found", figsize=(6, 6))
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     plt.savefig("tagging.png", bbox_inches="tight")
 

@@ -337,7 +337,7 @@ def test_report(tmp_path, capsys):
     assert row.format("0.00", "0.41") in lines
     # Digits are among the data sets by which defaults were chosen, irises not.
     start, end = map(
-        lines.index, ("Of these, by which no default was chosen:", "Trained longer:")
+        lines.index, ("Data sets by which no default was chosen:", "Trained longer:")
     )
     unseen, longer = lines[start:end], lines[end:]
     assert "| method | digits:0.25 | digits:0.5 |" in lines

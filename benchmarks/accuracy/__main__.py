@@ -59,7 +59,7 @@ def main():
     _add_file(command)
     command = commands.add_parser("report")
     command.add_argument("--metric")
-    command.add_argument("--pictures", help="a folder to draw to")
+    command.add_argument("--pictures", help="folder for plots")
     _add_file(command)
     arguments = parser.parse_args()
     study = STUDIES[arguments.study]
@@ -87,7 +87,7 @@ def main():
 
 def _add_file(command):
     command.add_argument("--study", default="results", choices=list(STUDIES))
-    command.add_argument("--path", type=pathlib.Path, help="instead of the study's")
+    command.add_argument("--path", type=pathlib.Path, help="file of raw runs")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def print_report(path, metric, pictures=None):
         print(f"\nMeans over {len(names)} data sets, {', '.join(names)}:\n\n{text}")
     others = unseen(everything)
     if 0 < len(others) < len(_datasets(whole(everything).runs)):
-        print("\nOf these, by which no default was chosen:\n")
+        print("\nData sets by which no default was chosen:\n")
         print(brief(path, metric, MAIN, others))
     for title, part in (
         ("Fewer training samples", smaller(everything)),

@@ -152,7 +152,7 @@ def main():
         f"ratio {whole / fit:.2f}"
     )
     trained = run_training(arguments, data) * 1e3
-    print(f"as many epochs of one long fit: {trained:.0f} ms")
+    print(f"the same number of epochs in one fit: {trained:.0f} ms")
     print(f"traces of the training step: {tuner.traces}")
     print(
         f"most checkpoints: {max(tuner.checkpoint_counts)} "

@@ -62,8 +62,8 @@ def main():
         on_top = times["consistency"] / parts
         over = times["consistency"] / times["labeled alone"]
         print(
-            f"{encoder}: {', '.join(cells)}; consistency {over:.2f} of labeled alone, "
-            f"{on_top:.2f} of its parts",
+            f"{encoder}: {', '.join(cells)}; consistency takes {over:.2f} times a "
+            f"labeled step and {on_top:.2f} times its parts",
             flush=True,
         )
 
