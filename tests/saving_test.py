@@ -199,6 +199,25 @@ def test_export(tmp_path, rng):
     assert len(exported.variables) < len(model.variables)
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="others convert with tf2onnx")
+@pytest.mark.filterwarnings("ignore")
+def test_export_to_onnx(tmp_path, rng):
+    import onnxruntime
+
+    x, y = make_data(rng)
+    model = make_model()
+    train(model, x, y)
+    expected = model.predict(x, verbose=0)
+    for name, each in (("augmented", model), ("plain", model.inference_model())):
+        path = tmp_path / f"{name}.onnx"
+        each.export(path, format="onnx", verbose=False)
+        session = onnxruntime.InferenceSession(path)
+        (value,) = session.get_inputs()
+        for part in (slice(None), slice(1)):
+            (outputs,) = session.run(None, {value.name: x[part]})
+            np.testing.assert_allclose(outputs, expected[part], rtol=1e-5, atol=1e-6)
+
+
 def test_cloning(rng):
     x, _ = make_data(rng)
     model = make_model()

@@ -632,10 +632,14 @@ class ModalsModel(PreprocessingModel):
         and the result is a Functional model, which expects preprocessed inputs:
         `plain.predict(model.preprocessor(x))`.
         """
-        task = self.task_config and task_like(self, self.task_config)
-        if task is not None:
-            return task
+        plain = self.task_config and task_like(self, self.task_config)
+        if plain is None:
+            plain = self._without_augmentation()
+        # Keras exports to ONNX only what has been called.
+        plain(plain.input)
+        return plain
 
+    def _without_augmentation(self):
         def skip_augmentation(layer, *args, **kwargs):
             if isinstance(layer, (LatentAugmentation, MixedMask)):
                 return args[0]
