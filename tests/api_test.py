@@ -1,4 +1,4 @@
-"""docs/api.md has all that is public, and `dir` shows what is loaded on first use."""
+"""`docs/api.md` lists the whole public API, and `dir` lists lazily loaded names."""
 
 import functools
 import importlib
@@ -20,21 +20,21 @@ from members import NOT_FOR_USERS, is_left_out  # noqa: E402
 
 PAGE = DOCS / "api.md"
 
-#: The package, and what is one level below.
+#: The package and its direct submodules.
 PACKAGES = ["keras_modals"] + [
     module.name
     for module in pkgutil.iter_modules(keras_modals.__path__, "keras_modals.")
     if not module.name.endswith("._src")
 ]
 
-#: The entries of a table of names, below the module that they are of.
+#: Matches a module, or the name of an entry below it.
 ENTRY = re.compile(
     r"^(?:\.\. currentmodule:: |\.\. data:: |   )([\w.]+)$", re.MULTILINE
 )
 
 
 def shown(text):
-    """What the page has an entry for: names of classes, functions and values."""
+    """Returns the names of classes, functions and values with an entry in `text`."""
     found, current = set(), ""
     for line in ENTRY.finditer(text):
         if "currentmodule" in line[0]:
@@ -45,8 +45,8 @@ def shown(text):
 
 
 def own_members(cls):
-    """Pairs of a class and a name, of the public methods and properties of `cls` that
-    are ours, with who defines them. What overrides Keras's is Keras's."""
+    """Yields pairs of the defining class and the name of each public method or property
+    of `cls` that the package adds. Skips overrides of Keras members."""
     kinds = (types.FunctionType, property, functools.cached_property)
     kinds += (classmethod, staticmethod)
     others = [base for base in cls.__mro__ if not is_ours(base)]
@@ -62,7 +62,7 @@ def is_ours(cls):
 
 
 def public():
-    """Pairs of a name and its value, of all packages."""
+    """Yields pairs of a public name and its value, for all packages."""
     for package in map(importlib.import_module, PACKAGES):
         for name in package.__all__:
             value = getattr(package, name)
@@ -71,8 +71,8 @@ def public():
 
 
 def missing(text):
-    """Names of what the page should show and does not: of what two packages have, it
-    shows one."""
+    """Returns the public names without an entry in `text`. A value that two packages
+    export needs only one entry."""
     values = [resolve(name) for name in shown(text)]
     return [
         name for name, value in public() if not any(value is each for each in values)

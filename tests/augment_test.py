@@ -40,10 +40,10 @@ def test_inserts_and_keeps_weights(build, layer, after, rng):
     assert added.num_classes == NUM_CLASSES
     assert added.memory_size == 7
     np.testing.assert_array_equal(augmented.predict(x, verbose=0), expected)
-    # Layers know their one place in the graph.
+    # Each layer has only one place in the graph.
     keras.Model(augmented.input, augmented.get_layer("latents").output)
     augmented.fit(x, y, verbose=0)
-    # The original is left as it was.
+    # The original is unchanged.
     for weight, value in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, value)
     np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
@@ -94,7 +94,7 @@ def certainty(y_true, y_pred):
 
 @pytest.mark.backend
 def test_metrics_and_schedules_of_the_users_own(rng):
-    """Not registered, as in a script of one's own: all logs are the plain model's."""
+    """They are not registered, as in a user's script. Logs equal the plain model's."""
     x, y = make_data(rng)
     histories = []
     for turn in (lambda model: model, still):
@@ -162,7 +162,7 @@ def test_seeds_and_statistics_of_layers_are_kept(rng):
 
 @tensorflow_only
 def test_what_layers_keep_beside_weights_is_copied(rng):
-    """Statistics that were adapted, and vocabularies, in the copy and its copy."""
+    """Checks adapted statistics and vocabularies in the copy, and in its copy."""
     x, _ = make_data(rng)
     words = np.array(["a", "b", "c", "b"] * 24)
     normalization, lookup = keras.layers.Normalization(), keras.layers.StringLookup()
@@ -248,7 +248,7 @@ def test_refuses(rng):
         augment(plain_model(), num_views=1, clean_view=True)
 
 
-# What the plain model has, and no config ------------------------------------------
+# State that no config includes ----------------------------------------------------
 
 
 @pytest.mark.parametrize("way", ["var_names", "var_list"])
@@ -305,7 +305,7 @@ def test_in_half_precision_it_is_the_identity_at_inference(policy, rng):
 
 @pytest.mark.filterwarnings("ignore:Layer 'flatten' .* was passed an input with a mask")
 def test_masks_have_the_rows_of_all_views(rng):
-    """Attention behind the layer finds its mask by itself."""
+    """Attention after the layer finds its mask automatically."""
     tokens, labels = rng.integers(0, 9, (24, 5)), np.arange(24) % 3
     inputs = keras.Input((5,), dtype="int32")
     tensor = keras.layers.Embedding(9, 6, mask_zero=True)(inputs)

@@ -1,9 +1,9 @@
-"""What one Keras backend makes of a few training steps, written to a file.
+"""Runs a few training steps on one Keras backend, and writes the results to a file.
 
     KERAS_BACKEND=jax python tests/backend_step.py result.npz model.keras
 
-`model.keras` is written where it does not exist, and else read and used as well.
-Weights, batch and every draw are given, so that all backends must come to the same.
+Writes `model.keras` if it does not exist, and otherwise also loads and uses it.
+Weights, batch and all draws are fixed, so all backends must give the same results.
 """
 
 import os
@@ -20,7 +20,7 @@ from keras_modals._src import backend
 
 
 def fixed_draws():
-    """Replaces all draws by numbers that depend on their shape only."""
+    """Replaces all draws with numbers that depend only on their shape."""
 
     def drawn(kind):
         def draw(shape, seed=None, **_):
@@ -51,7 +51,7 @@ def make_model(policy=None):
         triplet_weight=0.2,
         prior_weight=0.1,
         jit_compile="auto",
-        # In a graph of TensorFlow's, shapes are not known yet when numbers are drawn.
+        # In a TensorFlow graph, shapes are still unknown when numbers are drawn.
         run_eagerly=keras.backend.backend() == "tensorflow",
     )
     rng = np.random.default_rng(1)
@@ -99,7 +99,7 @@ def main(path, model_path):
 
 
 def tuner_scores(x, y):
-    """Scores of a small population, by member and generation."""
+    """Returns the scores of a small population by generation and member."""
 
     def build(hp):
         return make_model(tuners.policy_space(hp, repeats=1))

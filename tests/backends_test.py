@@ -1,4 +1,4 @@
-"""The same training on every Keras backend that is installed."""
+"""Runs the same training on every installed Keras backend."""
 
 import importlib.util
 import os
@@ -31,7 +31,7 @@ def start(name, folder):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("backends")
     first, *others = BACKENDS
-    # It writes the model that the others read.
+    # The first backend writes the model that the others read.
     assert start(first, folder).wait() == 0
     processes = [start(name, folder) for name in others]
     assert [process.wait() for process in processes] == [0] * len(others)

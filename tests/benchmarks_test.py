@@ -25,7 +25,7 @@ from keras_modals.evaluation import METHODS, Method, Trial
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 RESULTS = README.parent / "benchmarks" / "accuracy"
-#: What scikit-learn ships.
+#: Data sets that scikit-learn ships.
 SHIPPED = ("iris", "breast", "wine", "digits")
 
 
@@ -34,7 +34,7 @@ def test_parts_share_no_sample_and_the_test_part_stays(name):
     first, second = (data.load(name, seed) for seed in (0, 1))
     for dataset in (first, second):
         rows = [{x.tobytes() for x in part[0]} for part in dataset[3:6]]
-        # Some flowers have equal measures.
+        # Some flowers have equal measurements.
         shared = [len(rows[a] & rows[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
         assert max(shared) <= (1 if name == "iris" else 0)
     assert first.train[0].tobytes() != second.train[0].tobytes()
@@ -83,7 +83,8 @@ def test_few_labels_and_many_samples(count):
     parts = made.load(1)
     (x, y), (more, theirs) = parts["train"], parts["unlabeled"]
     times = len(y) // count
-    # Each sample is there as often; an epoch is not too short, and 2,000 steps.
+    # All samples occur equally often. Epochs are not too short, and add up to about
+    # 2,000 steps.
     for rows, kept in ((x, count), (more, problems.MOST_UNLABELED)):
         _, counts = np.unique(rows, axis=0, return_counts=True)
         assert (len(counts), set(counts)) == (kept, {times})
@@ -103,13 +104,13 @@ def test_nearly_equal_samples_are_not_in_two_parts(name):
     dataset = _load(name)
     x, test = dataset.train[0], dataset.test[0]
     if name == "splice":
-        # Letters have the numbers of 2 to 5 by how frequent they are.
+        # Letters are numbered from 2 to 5 by frequency.
         x, test = (np.eye(7, dtype="int32")[each] for each in (x, test))
-        # Of a pair with 22 equal letters of 30, 22 / 38 is less than 0.6.
+        # With 22 of 30 letters equal, the similarity of a pair is 22 / 38 < 0.6.
         assert _distances(x, test).min() >= 2 * (30 - 22)
     else:
         x, test = ((each > 0.5).astype("int32") for each in (x, test))
-        # Of one animal: two may look alike.
+        # Compare only within one animal, since two animals may look alike.
         y, y_test = dataset.train[1], dataset.test[1]
         for label in range(dataset.outputs):
             mine, others = x[y == label], test[y_test == label]
@@ -118,7 +119,7 @@ def test_nearly_equal_samples_are_not_in_two_parts(name):
 
 
 def _load(name, seed=0):
-    """A data set, where its package and its file are there."""
+    """Returns a data set. Skips the test if its package or file is missing."""
     try:
         return data.load(name, seed)
     except (FileNotFoundError, ModuleNotFoundError) as error:
@@ -132,7 +133,8 @@ def test_other_targets(name):
     assert first.train[1].tobytes() != second.train[1].tobytes()
     parts = first[3:6]
     rows = [{x.tobytes() for x in part[0]} for part in parts]
-    # The same words at the ends of two sentences, the same photo, or a quiet moment.
+    # Parts may share the same words at the ends of two sentences, the same photo, or
+    # a quiet moment.
     most = 0.05 * min(map(len, rows))
     assert all(len(a & b) <= most for a, b in itertools.combinations(rows, 2))
     for x, y in parts:
@@ -202,7 +204,7 @@ def test_a_missing_file_is_named_with_its_original(monkeypatch, tmp_path):
 
 def test_a_long_tail_has_a_hundredth_of_its_head(monkeypatch):
     digits = data.LOADERS["digits"]
-    # With samples enough for its head: all but the test part.
+    # Use enough samples for the head: all except the test part.
     larger = data.tables.scikit_learn("digits", 1200)
     monkeypatch.setitem(data.LOADERS, "digits", (larger, None))
     tail = data.long_tailed("digits", 100)(np.random.default_rng(0))
@@ -250,7 +252,7 @@ def test_an_unknown_encoder():
 
 
 def test_a_threshold_is_tuned_on_validation_samples():
-    # The rare class always gets less than half, and more where it is the right one.
+    # The rare class always has a probability below 1/2, and a higher one if correct.
     outputs = np.tile([[0.9, 0.1], [0.6, 0.4]], (20, 1))
     labels = np.tile([0, 1], 20)
     train = outputs[:20], np.repeat([0, 1], [18, 2])
@@ -335,7 +337,7 @@ def test_report(tmp_path, capsys):
     unit = "-0.11 ({0})* | -11.00 ({1})* | +6.00 ({1})* |"
     row = "| MODALS | 3 | +11.00 ({1})* | +11.0 | " + unit
     assert row.format("0.00", "0.41") in lines
-    # Digits are among the data sets by which defaults were chosen, irises not.
+    # Defaults were chosen on data sets that include digits, but not iris.
     start, end = map(
         lines.index, ("Data sets by which no default was chosen:", "Trained longer:")
     )
@@ -343,12 +345,12 @@ def test_report(tmp_path, capsys):
     assert "| method | digits:0.25 | digits:0.5 |" in lines
     assert "| method | digits:0.5@180 |" in lines
     assert row.format("0.01", "0.58") in unseen
-    # What validation chooses is what it finds best, and of the others dropout.
+    # Validation chooses the best method, which is dropout among the others.
     assert row.format("0.01", "0.58").replace("MODALS", "best of all") in unseen
     assert any(
         line.startswith("| best of the others | 3 | +5.00 (0.00)") for line in unseen
     )
-    # Few methods were trained longer: to choose among them says little.
+    # Few methods were trained longer, so a choice among them says little.
     assert longer[2] == "| method | iris@180 |"
     assert not any("best of" in line for line in longer)
     pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
@@ -360,7 +362,7 @@ def test_other_targets_have_their_own_metrics(tmp_path):
     scores = {"none": 0.5, "mixup(a=1)": 0.52, "mixup(a=2)": 0.4, "latent mixing": 0.53}
     for metric, names in studies.OTHER_TARGETS.values():
         for seed, (method, score) in itertools.product(range(2), scores.items()):
-            # What is best on validation samples is not on test samples.
+            # The best method on validation samples is not the best on test samples.
             values = {("validation", metric): score, ("test", metric): 1 - score}
             file.append(names[-1], method, seed, values)
     titles, metrics, tables = zip(*report.other_targets(file.path))
@@ -390,7 +392,7 @@ def test_classifiers_that_are_no_networks(tmp_path):
         context.logistic_regression(1, penalty).fit(x, y)
         for penalty in (0.1, 1.0, 10.0, 100.0)
     ]
-    # Of equals the first.
+    # Ties go to the first.
     best = max(fitted, key=lambda classifier: classifier.score(x_valid, y_valid))
     row = rows[2]
     assert (row["method"], row["seed"]) == ("logistic regression", 1)
@@ -448,7 +450,7 @@ def test_results_say_what_the_raw_runs_say(tmp_path):
     assert choice.loc[("digits", "best"), "runs"] == 3
 
 
-#: All but the raw numbers of one study, which no method was chosen by.
+#: All result files, except the raw numbers of one study, which chose no method.
 FILES = sorted(set(RESULTS.rglob("*.csv")) - {RESULTS / "why.csv"})
 
 
@@ -490,7 +492,7 @@ def test_what_a_file_of_results_has_is_not_run_again(tmp_path, monkeypatch):
     study = studies.Study(methods, ("iris",), "accuracy", False)
     monkeypatch.setitem(STUDIES, "own", study)
     monkeypatch.setattr(run, "run_apart", lambda tasks, _: map(run.run_one, tasks))
-    # At last what does not apply, alone.
+    # The last call runs only a method that does not apply.
     for names, seeds in ((methods, 1), (methods, 2), (methods, 2), (["C-Mixup"], 3)):
         run.run_all(
             "own",
@@ -503,7 +505,7 @@ def test_what_a_file_of_results_has_is_not_run_again(tmp_path, monkeypatch):
         )
     assert calls == [0, 1]
     table = pd.read_csv(tmp_path / "results.csv")
-    # A regression's method has no scores of classes.
+    # A method for regression has no classification scores.
     assert table["method"].tolist() == ["C-Mixup"] * 3 + ["none"] * 2
     assert table["test_accuracy"].isna().tolist() == [True] * 3 + [False] * 2
     assert table["commit"].notna().all()

@@ -1,4 +1,4 @@
-"""`scripts/check_html.py` finds what a build of the documentation does not warn of."""
+"""`scripts/check_html.py` finds faults that the documentation build does not report."""
 
 import pathlib
 import subprocess
@@ -25,7 +25,7 @@ OTHER = '<h1 id="part">Other</h1><p>Text.<a href="page.html#results">back</a></p
 
 
 def check(folder, html):
-    """Exit status and faults, where a page is added to a sound site."""
+    """Returns the exit status and the faults of a sound site with `html` on a page."""
     files = {"page.html": SOUND + html, "other.html": OTHER}
     files |= dict.fromkeys(["plot.png", "a b.txt", "_static/style.css"], "")
     for name, text in files.items():

@@ -83,9 +83,9 @@ def resident_bytes():
 
 
 def test_matches_numpy_after_many_updates(rng):
-    """And what the process holds does not grow: a step must not leak 1 kB."""
+    """Process memory does not grow, either: a step must not leak 1 kB."""
     memory, reference = built(5, 20, 4), Reference(5, 20)
-    # Elsewhere, steps of a test take long.
+    # On other backends, steps are slow in tests.
     steps = 20_000 if BACKEND == "tensorflow" else 1000
     sizes = []
     for _ in range(2):
@@ -102,7 +102,8 @@ def test_matches_numpy_while_latents_drift_and_collapse(rng):
 
 
 def test_matches_numpy_at_every_stage(rng):
-    """Empty, partly filled, just full, in the first lap, at and after its end."""
+    """Covers a memory that is empty, partly filled, just full, in its first lap, at the
+    end of it, and after it."""
     memory, reference = built(3, 7, 2), Reference(3, 7)
     for _ in range(40):
         run(memory, reference, rng, 1, 3, lambda step: 1.0)
@@ -125,7 +126,7 @@ def first_sample(latents, size):
 
 
 def several_outliers(latents, size):
-    """The smaller ones stay in the memory when the largest has left."""
+    """The smaller outliers stay in the memory after the largest has left."""
     for index, part in enumerate((1.0, 1e-4, -1e-2, 1e-5)):
         latents[1 + index, index] = part * size
 
@@ -140,7 +141,7 @@ def beside_what_is_not_finite(latents, size):
 
 
 def assert_right_at_every_step(latents, labels, memory_size, num_classes, rtol):
-    """Deviation and mean, the latter in deviations, after each batch of latents."""
+    """Checks the deviation, and the mean in units of it, after each batch."""
     memory = built(num_classes, memory_size, latents.shape[-1])
     reference = Reference(num_classes, memory_size)
     update = compiled_update(memory)
@@ -154,16 +155,17 @@ def assert_right_at_every_step(latents, labels, memory_size, num_classes, rtol):
             if len(rows) > 2:
                 held = np.array([row for row, _ in rows], "float64")
                 scale = held.std(0)
-                # A mean cannot be nearer than the next float32.
+                # A mean cannot be more accurate than the spacing of float32.
                 near = np.spacing(np.abs(held.mean(0)).astype("float32"))
                 error = np.abs(means[label] - held.mean(0)) - near
                 assert np.max(error / scale) < rtol
                 np.testing.assert_allclose(deviations[label], scale, rtol=rtol)
 
 
-# Coming and leaving, an outlier of `size` deviations leaves at most 2**-54 of its
-# square in the sum of squares, which is about 20 here: 1.4e-6 of the deviation at 1e6,
-# and 1.4 % at 1e8, were all rounding one way. A tenth of that is what is met.
+# An outlier of `size` deviations that comes and leaves changes the sum of squares,
+# about 20 here, by at most 2**-54 of its square. If all rounding went one way, the
+# error of the deviation would be 1.4e-6 at 1e6, and 1.4% at 1e8. Actual errors are a
+# tenth of that.
 @pytest.mark.backend
 @pytest.mark.parametrize(("size", "rtol"), [(1e6, 1e-5), (1e8, 0.01)])
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_forgets_outliers_at_any_scale(scale, rng):
 @pytest.mark.backend
 @pytest.mark.parametrize("mean", [1e5, 1e6])
 def test_forgets_outliers_around_a_large_mean(mean, rng):
-    """The sum of squares is up to 1e12 times the one around the mean."""
+    """The raw sum of squares is up to 1e12 times the one around the mean."""
     latents = rng.normal(size=(12, 8, 3)) + mean
     one_outlier(latents, 1e6)
     labels = np.zeros((12, 8), "int32")
@@ -207,13 +209,13 @@ def test_forgets_outliers_around_a_large_mean(mean, rng):
     ("num_classes", "memory_size", "batch"), [(3, 15, 20), (3, 5, 64), (150, 3, 40)]
 )
 def test_forgets_outliers_in_ragged_batches(num_classes, memory_size, batch, rng):
-    """Of few classes and many, also with more samples of one than it remembers."""
+    """Covers few and many classes, and more samples of one than the memory holds."""
     latents = rng.normal(size=(20, batch, 2))
     latents[3, batch // 2] = latents[4, 0] = 1e6
-    # Some classes have many samples, some few.
+    # Some classes have many samples, others few.
     labels = num_classes * rng.random((20, batch)) ** 3
     labels = labels.astype("int32")
-    # Three latents may be near each other: their deviation is then small.
+    # Three latents may be close to each other, which makes their deviation small.
     assert_right_at_every_step(latents, labels, memory_size, num_classes, 0.01)
 
 
@@ -255,14 +257,14 @@ def test_group_by_class(num_rows, rng):
         assert groups.rows[group] == row
         assert groups.rank[index] == np.sum(rows[:index] == row)
         assert groups.total[group] == np.sum(rows == row)
-    # All other groups are empty, and those that are not a class's are scratch.
+    # All other groups are empty, and groups without a class use the scratch row.
     assert np.sum(groups.total) == len(rows)
     assert np.all((groups.total > 0) | (groups.rows == num_rows - 1) | (num_rows < 128))
 
 
 @pytest.mark.backend
 def test_group_by_class_of_very_many(rng):
-    """Classes times samples is more than an int32 holds."""
+    """The number of classes times the number of samples overflows an int32."""
     num_rows, batch = 20_001, 110_000
     rows = rng.integers(0, num_rows, batch).astype("int32")
     rows[-3:] = num_rows - 1

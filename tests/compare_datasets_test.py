@@ -1,4 +1,4 @@
-"""`compare` with data that give their samples batch by batch."""
+"""Tests `compare` with data that yields samples in batches."""
 
 import keras
 import numpy as np
@@ -13,12 +13,12 @@ from keras_modals.evaluation import METHODS
 
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 NAMES = ["none", "label smoothing", "latent mixing", "class weights"]
-#: These have arrays of their own.
+#: Methods that train on their own arrays.
 NEED_ARRAYS = ["input noise", "oversampling", "SMOTE"]
 
 
 class Batches(keras.utils.PyDataset):
-    """Of arrays, in their order."""
+    """Yields batches of arrays, in their order."""
 
     def __init__(self, x, y, size=20):
         super().__init__()
@@ -48,7 +48,7 @@ def loader(x, y):
     return torch.utils.data.DataLoader(torch_pairs(x, y), batch_size=20)
 
 
-#: Not everywhere where TensorFlow is.
+#: PyTorch is not installed everywhere that TensorFlow is.
 LOADER = pytest.param(loader, marks=[pytest.mark.backend, pytest.mark.slow])
 
 PARTS = {"train": slice(0, 100), "validation": slice(100, 140), "test": slice(140, 185)}
@@ -62,7 +62,7 @@ def test_a_dataset_has_the_numbers_of_its_arrays(make, rng):
     methods = [name for name in NAMES if make is not loader or "weights" not in name]
     needs = [*NEED_ARRAYS, *(name for name in NAMES if name not in methods)]
     expected, found = (
-        # Batches of arrays in their order as well.
+        # Without shuffling, batches of arrays are in their order, too.
         keras_modals.compare(build, data, names, 1, shuffle=False, **FAST)
         for data, names in ((arrays, methods), (datasets, [*methods, *needs]))
     )
@@ -109,7 +109,7 @@ def test_seeds_know_the_same_test_samples_in_any_order(rng):
 @pytest.mark.parametrize("make", [Batches, LOADER])
 def test_a_dataset_is_split_by_index(make, rng):
     y = np.repeat(np.arange(NUM_CLASSES), [100, 60, 40])
-    # Known by their numbers.
+    # Identify samples by number.
     x = np.arange(200.0)[:, None] * np.ones(FEATURES, "float32")
     order = rng.permutation(200)
     x, y = x[order].astype("float32"), y[order]
@@ -226,7 +226,7 @@ def test_names_of_classes_are_numbered_in_their_order(kind, rng):
     x, y = make_data(rng, 90)
     x = pd.DataFrame(x, columns=[f"column {i}" for i in range(FEATURES)])
     names = np.array(["sick", "healthy", "unknown"])[y]
-    # By the order of the names.
+    # Follow the alphabetical order of the names.
     codes = np.array([1, 0, 2])[y]
     given = {"array": names, "series": pd.Series(names), "parts": names.astype(object)}
     data, expected = (x, given[kind]), (x, codes)
@@ -315,7 +315,7 @@ def test_one_of_several_outputs_is_compared(make, rng):
     score = result.runs.query("method == 'keep' and split == 'test'")
     score = score.set_index("metric")["value"]["accuracy"]
     right = np.mean(outputs["kind"].argmax(-1) == y[140:])
-    # As a file has it.
+    # Scores have the precision of a file.
     assert score == pytest.approx(right, abs=1e-6)
     numbers_of = keras_modals.compare(
         build_two, data, ["none"], 1, label_output="size", **FAST
@@ -330,14 +330,14 @@ def test_outputs_are_asked_for_by_name(rng):
         keras_modals.compare(build_two, data, **FAST)
     with pytest.raises(ValueError, match=r"\['size', 'kind'\].*label_output='colour'"):
         keras_modals.compare(build_two, data, label_output="colour", **FAST)
-    # Classes in proportion.
+    # Classes are split in proportion.
     result = keras_modals.compare(
         build_two, data, ["none"], 1, label_output="kind", **FAST
     )
     assert result.metric == "accuracy"
 
 
-# What would be wrong in silence -------------------------------------------------------
+# Silent errors ------------------------------------------------------------------------
 
 
 def test_all_methods_of_a_seed_have_the_same_test_samples(rng, tmp_path):
@@ -353,7 +353,7 @@ def test_all_methods_of_a_seed_have_the_same_test_samples(rng, tmp_path):
     methods = {"a": lambda trial, model: model, "b": lambda trial, model: model}
     with pytest.raises(ValueError, match="other test samples with seed 0"):
         keras_modals.compare(build, load, methods, 1, **arguments)
-    # A file knows those of the runs that it has.
+    # A file identifies the test samples of its runs.
     draws = iter(range(10, 99))
     with pytest.raises(ValueError, match="other test samples with seed 0"):
         keras_modals.compare(build, load, methods, 1, **arguments)
@@ -376,7 +376,7 @@ def test_a_function_that_draws_from_the_global_seed_has_one_split(rng):
 @pytest.mark.backend
 @pytest.mark.slow
 def test_the_order_of_methods_changes_no_number(rng):
-    """A loader's shuffling begins anew for each training."""
+    """The shuffling of a loader restarts with each training."""
     torch = pytest.importorskip("torch")
     pairs = torch_pairs(*make_data(rng, 120))
 
@@ -396,7 +396,7 @@ def test_the_order_of_methods_changes_no_number(rng):
 
 
 class Shuffled(Batches):
-    """Batches in an order that is another after each epoch."""
+    """Yields batches in an order that changes after each epoch."""
 
     def __init__(self, x, y):
         super().__init__(x, y)
@@ -430,7 +430,7 @@ def shuffled_loader(x, y):
 @pytest.mark.parametrize("is_function", [False, True])
 @pytest.mark.parametrize("make", [Shuffled, shuffled_loader, shuffled_tf_dataset])
 def test_what_is_shown_changes_no_number(make, is_function, rng, capsys):
-    """The time of a training is measured by trainings, which take samples."""
+    """Estimates of the training time come from trainings, which consume samples."""
     if make is shuffled_tf_dataset:
         pytest.importorskip("tensorflow")
     x, y = make_data(rng, 185)
@@ -440,7 +440,7 @@ def test_what_is_shown_changes_no_number(make, is_function, rng, capsys):
         def data(seed):
             return {**arrays, "train": make(*arrays["train"])}
 
-        # TensorFlow's shuffling depends on it.
+        # TensorFlow's shuffling depends on the global seed.
         keras.utils.set_random_seed(0)
         arguments = {**FAST, "verbose": verbose}
         shared = data if is_function else data(0)
@@ -476,7 +476,7 @@ def test_a_sampler_is_not_lost_in_silence(kind, rng):
     }[kind]
     data = torch_data.DataLoader(Stream() if kind == "stream" else pairs, **arguments)
     if kind == "batches":
-        # It is what a batch size makes.
+        # The batch sampler is the kind that a batch size creates.
         assert data.batch_size is None
     with pytest.raises(ValueError, match="without a custom sampler"):
         keras_modals.compare(build, data, **FAST)

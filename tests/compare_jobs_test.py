@@ -23,12 +23,12 @@ METHOD_NAMES = ["none", "mixup", "SMOTE"]
 
 
 def build():
-    # Few steps: tracing would take longer than they do. JAX has nothing eager.
+    # Tracing would take longer than the few steps. JAX has no eager mode.
     return compile_(plain_model(), run_eagerly=keras.backend.backend() != "jax")
 
 
 def numbers(result):
-    """Of all runs, in whatever order they ended, but for the seconds."""
+    """Returns the values of all runs, except the seconds, sorted by run."""
     runs = result.runs[result.runs["metric"] != "seconds"]
     keys = ["method", "seed", "split", "metric"]
     return runs.set_index(keys)["value"].sort_index()
@@ -50,7 +50,7 @@ def test_as_many_processes_have_the_same_numbers(rng, tmp_path):
 
 
 def kill_once(folder, times):
-    """A method whose process is killed, so many times."""
+    """Returns a method that kills its own process the first `times` times."""
 
     def train(trial, model):
         for number in range(times):
@@ -118,7 +118,7 @@ def build_doubled(layer=None):
     return compile_(keras.Model(inputs, outputs), run_eagerly=True)
 
 
-#: What `compare` is called with in a process that is killed.
+#: Script that calls `compare` in a process to kill.
 SCRIPT = """
 import sys
 import numpy as np
@@ -150,7 +150,7 @@ def start(path, epochs):
 
 
 def processes_of(session):
-    """The processes of a session that live."""
+    """Returns the ids of the live processes of a session."""
     found = []
     for folder in pathlib.Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -193,7 +193,7 @@ def test_a_killed_call_leaves_nobody_behind_and_goes_on(tmp_path):
     )
 
 
-# Engines of others -----------------------------------------------------------------
+# Third-party engines ---------------------------------------------------------------
 
 
 def test_dask(rng):
@@ -241,13 +241,13 @@ def test_each_process_has_a_gpu_of_its_own(rng, tmp_path, monkeypatch):
     def look(trial, model):
         gpu = os.environ["CUDA_VISIBLE_DEVICES"]
         (tmp_path / f"{gpu} {os.getpid()}").touch()
-        # Until the other process has begun as well.
+        # Wait until the other process has started, too.
         end = time.monotonic() + 60
         while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
             time.sleep(0.05)
         return model
 
-    # No process that has imported Keras before is taken again.
+    # Do not reuse a process that has already imported Keras.
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
     methods = {"none": look}
     keras_modals.compare(build, make_data(rng), methods, 4, n_jobs=2, **FAST)

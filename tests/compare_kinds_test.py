@@ -1,4 +1,4 @@
-"""`compare` of what is not one class for each sample."""
+"""Tests `compare` with targets other than one class per sample."""
 
 import keras
 import numpy as np
@@ -49,7 +49,7 @@ def nothing(trial, model):
 
 
 def test_classes_are_split_as_they_were():
-    """Indices that `compare` drew before it knew of other labels."""
+    """`compare` drew these indices before it supported other kinds of labels."""
     labels = np.repeat([0, 1, 2], [5, 10, 15])
     parts = kind_of(Classes(3), (None, 3)).split(labels, (0.2, 0.2), 7)
     assert [part.tolist() for part in parts] == [
@@ -92,7 +92,7 @@ def test_numbers_that_are_all_alike_are_split_too():
 
 
 def test_every_part_has_every_label_in_proportion(rng):
-    """Also rare ones, of which a random split would often leave a part without."""
+    """This includes rare labels, which a random split would often omit from a part."""
     rates = np.array([0.5, 0.2, 0.05, 0.02])
     targets = (rng.random((500, 4)) < rates).astype("float32")
     targets[:20] = -1.0
@@ -134,7 +134,7 @@ def test_positions_are_split_by_what_a_sample_has_somewhere(rng):
 def test_scores_of_numbers_by_hand():
     kind = kind_of(Values(), (None, 1))
     scores = kind.all_scores(np.array([0.0, 2.0, 4.0]), np.array([[1.0], [2.0], [2.0]]))
-    # Errors 1, 0 and 2; the targets have a sum of squares of 8 around their mean.
+    # The errors are 1, 0 and 2. The sum of squares around the mean target is 8.
     assert scores["r2"] == pytest.approx(1 - 5 / 8)
     assert scores["rmse"] == pytest.approx((5 / 3) ** 0.5)
     assert scores["mae"] == pytest.approx(1.0)
@@ -165,11 +165,11 @@ OUTPUTS = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.1], [0.8, 0.4, 0.1], [0.1, 0.3
 
 def test_scores_of_several_labels_by_hand():
     scores = kind_of(MultiLabels(3), (None, 3)).all_scores(LABELS, OUTPUTS)
-    # Ranks of the first label: right, wrong, right; of the second: right, wrong, right.
-    # The third never occurs, and counts neither there nor in the F1.
+    # Ranked by score, samples are right, wrong, right for the first label, and for the
+    # second one, too. The third label never occurs, and counts neither here nor in F1.
     precision = (1 + 2 / 3) / 2
     assert scores["average_precision"] == pytest.approx(precision)
-    # Each label: one found, one wrong, one missed.
+    # Each label has one true positive, one false positive and one false negative.
     assert scores["macro_f1"] == pytest.approx(0.5)
     assert scores["micro_f1"] == pytest.approx(0.5)
     assert scores["accuracy"] == pytest.approx(8 / 12)
@@ -196,9 +196,9 @@ def test_several_labels_from_logits_and_without_any():
     assert bad["average_precision"] == pytest.approx(0.5)
 
 
-#: Two samples of three positions, the last of which is padding, and 255 has no label.
+#: Two samples of three positions. -1 is padding, and 255 has no label.
 TOKENS = np.array([[0, 1, -1], [2, 255, 1]])
-#: Right but for the last token, which is taken for the third class.
+#: Correct, except that the last token is predicted as the third class.
 RIGHT = np.eye(3)[[[0, 1, 2], [2, 0, 2]]] * 0.7 + 0.1
 
 
@@ -209,7 +209,7 @@ def test_scores_of_positions_by_hand(form):
     if form == "rows":
         targets = (TOKENS[..., None] == np.arange(3)).astype("float32")
     scores = kind.all_scores(targets, RIGHT)
-    # Of four labels three are right. The classes have 1 of 1, 1 of 2, and 1 of 2.
+    # Three of four labels are correct. The classes have IoUs of 1/1, 1/2 and 1/2.
     assert scores["accuracy"] == pytest.approx(3 / 4)
     assert scores["mean_iou"] == pytest.approx((1 + 0.5 + 0.5) / 3)
     assert scores["macro_f1"] == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
@@ -221,7 +221,7 @@ def test_scores_of_several_labels_at_each_position():
     kind = kind_of(Positions(MultiLabels(3)), (None, 2, 2, 3))
     scores = kind.all_scores(LABELS.reshape(1, 2, 2, 3), OUTPUTS.reshape(1, 2, 2, 3))
     expected = kind_of(MultiLabels(3), (None, 3)).all_scores(LABELS, OUTPUTS)
-    # Each label: one found, one wrong, one missed.
+    # Each label has one true positive, one false positive and one false negative.
     assert scores == {"mean_iou": pytest.approx(1 / 3), **expected}
 
 
@@ -229,7 +229,7 @@ def test_scores_of_several_labels_at_each_position():
 
 
 class Spy(Trial):
-    """A trial that keeps what would be trained on."""
+    """A trial that stores its training data instead of training."""
 
     def fit(self, model, *data, **arguments):
         self.seen = {"data": data, **arguments}
@@ -244,8 +244,8 @@ def seen_by(method, kind, targets, **setting):
 
 
 def test_weights_of_several_labels_by_hand():
-    # Ten samples: eight have the first label, two of them the second as well, one has
-    # none, and of one nothing is known.
+    # Of ten samples, eight have the first label, and two of these also the second. One
+    # has neither label, and one is unlabeled.
     targets = np.zeros((10, 2), "float32")
     targets[:8, 0] = 1
     targets[:2, 1] = 1
@@ -275,8 +275,8 @@ def test_weights_of_positions_are_those_of_classes_of_all_positions():
 
 
 def test_oversampling_repeats_by_the_rarest_label():
-    # 64 samples of the first label, 16 of the second, 4 of the third: the roots of how
-    # much rarer they are are 1, 2 and 4.
+    # There are 64 samples of the first label, 16 of the second and 4 of the third. The
+    # square roots of their relative rarity are 1, 2 and 4.
     targets = np.zeros((70, 3), "float32")
     targets[:64, 0] = 1
     targets[:16, 1] = 1
@@ -317,11 +317,11 @@ def test_labels_are_smoothed_towards_a_half():
     np.testing.assert_array_equal(trial.seen["validation_data"][1], targets)
 
 
-# All of it -----------------------------------------------------------------------
+# End to end ----------------------------------------------------------------------
 
 
 def test_diabetes():
-    """Targets in tens: an error of the table is in their unit, its R² in points."""
+    """Targets are in tens. The table shows errors in this unit, and R² in points."""
     x, y = load_diabetes(return_X_y=True)
     x, y = (20 * x).astype("float32"), (y / 10).astype("float32")
 
@@ -339,7 +339,7 @@ def test_diabetes():
     first, none, mixing, *_ = str(result).splitlines()
     assert first == "data: test r2, points, 2 seeds"
     level = result.summary().loc[("data", "none"), "mean"]
-    # What a linear model has, about 0.45, is not far from what there is.
+    # A linear model reaches about 0.45, which is close to the best possible.
     assert 25 < level < 65
     assert none.startswith(f"  none           {level:6.2f} ± ")
     assert mixing.split()[:2] == ["latent", "mixing"]
@@ -419,7 +419,7 @@ KINDS = {
 }
 
 
-#: One of each way to train.
+#: One method for each way to train.
 TRIED = (
     "none",
     "label smoothing",
@@ -437,7 +437,7 @@ TRIED = (
 
 
 def eager(build):
-    """On TensorFlow, to build the graphs of steps would take most of the time."""
+    """Runs eagerly on TensorFlow, where building graphs would take most of the time."""
 
     def build_eager():
         model = build()
@@ -465,7 +465,7 @@ def test_methods_that_have_a_meaning_train_and_others_say_why(kind, rng):
 
 
 def test_what_can_be_learned_is_learned(rng):
-    """What a guess scores is the share of the label, and less than a third."""
+    """A guess scores the share of the label, which is less than a third."""
     for build, data, metric in (
         (build_labels(), make_labels(rng, 400), "average_precision"),
         (build_positions, make_positions(rng, 300), "mean_iou"),
@@ -477,7 +477,7 @@ def test_what_can_be_learned_is_learned(rng):
 
 @pytest.mark.parametrize("near", [True, False])
 def test_c_mixup_mixes_what_is_near(near, rng):
-    """Of two clusters of targets, by a small bandwidth, none meets the other."""
+    """With a small bandwidth, two clusters of targets are not mixed with each other."""
     x = np.repeat([[0.0], [1.0]], 30, axis=0).astype("float32")
     y = 10 * x[:, 0]
     seen = []
@@ -498,7 +498,7 @@ def test_c_mixup_mixes_what_is_near(near, rng):
     assert is_mixed.any() == (not near)
 
 
-# Words -------------------------------------------------------------------------
+# Reports -----------------------------------------------------------------------
 
 
 def comparison(metric, none, changes):
@@ -595,7 +595,7 @@ def test_labels_are_smoothed_of_a_crossentropy_alone(kind, loss, message):
         METHODS["label smoothing"].train(Trial((), (), kind, 0, 1, 1), model, 0.1)
 
 
-# Choices and refusals ------------------------------------------------------------
+# Choices and errors --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -655,7 +655,7 @@ def test_less_of_a_log_that_is_an_error_is_better(name):
 
 
 def test_labels_can_be_said(rng):
-    """Of a loss of one's own, which tells nothing."""
+    """A custom loss does not imply the kind of labels."""
 
     def own(y_true, y_pred):
         return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)

@@ -1,4 +1,4 @@
-"""What `compare` shows while it trains, and gives in the end."""
+"""Tests what `compare` shows during training, and what it returns."""
 
 import html
 import re
@@ -26,12 +26,12 @@ def do_nothing(trial, model):
     return model
 
 
-# While it trains ---------------------------------------------------------------
+# During training ---------------------------------------------------------------
 
 
 def test_the_default_methods_take_twelve_trainings():
     methods = [METHODS[name] for name in DEFAULT_METHODS]
-    # What two methods share is trained once.
+    # Runs that two methods share are trained once.
     runs = {(m.train, *setting.items()) for m in methods for setting in m.grid}
     assert len(runs) == 12
     assert sum(len(method.grid) for method in methods) == 13
@@ -63,13 +63,13 @@ def test_says_how_many_trainings_there_are_before_the_first(rng, capsys):
     arguments = {**FAST, "verbose": 2}
     keras_modals.compare(build, make_data(rng), methods, 2, **arguments)
     first, hint, *lines = capsys.readouterr().out.splitlines()
-    # One of `none`, three of `a`, one of `b`, which is `a`.
+    # Per seed, `none` has one and `a` three, one of which is also that of `b`.
     assert re.fullmatch(
         r"8 trainings of 2 epochs: 3 methods, 2 seeds, about \d+ s", first
     )
-    # Batches of 20 of 58 samples.
+    # There are 58 samples in batches of 20.
     assert hint.startswith("Each training has 6 steps, and augmentation warms up for")
-    # Batches of 20 of 58 samples.
+    # There are 58 samples in batches of 20.
     assert hint.startswith("Each training has 6 steps, and augmentation warms up for")
     assert len(lines) == 6
     assert lines[0].startswith("1/6 none, seed 0: validation accuracy 0.")
@@ -87,7 +87,7 @@ def test_the_time_of_a_training_is_that_of_its_parts(
     monkeypatch.setattr(estimate, "time", clock)
 
     class SlowTrial(Trial):
-        """What is built once takes 5 seconds, a step 2, and what ends an epoch 3."""
+        """The setup takes 5 seconds, each step 2, and the end of each epoch 3."""
 
         def fit(self, model, *data, callbacks, steps_per_epoch=None):
             (timer,) = callbacks
@@ -128,7 +128,7 @@ def test_says_what_runs_and_what_is_ahead(rng, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
     def ahead(trial, model):
-        # Of the validation samples all are right.
+        # All validation samples are predicted correctly.
         return METHODS["none"].train(trial, model)
 
     methods = {"trained": ahead}
@@ -148,7 +148,7 @@ def test_callbacks_are_made_for_each_training(rng):
         made.append((run, seed))
         return [keras.callbacks.History()]
 
-    # The time is estimated, and the best model trained again.
+    # The time is estimated, and the best model is trained again.
     arguments = {**FAST, "verbose": 1, "callbacks": callbacks}
     result = keras_modals.compare(
         build, make_data(rng), ["none", "SMOTE"], 2, **arguments
@@ -181,7 +181,7 @@ def test_mlflow_shows_runs_apart(rng, tmp_path):
     assert runs["metrics.val_accuracy"].between(0, 1).all()
 
 
-# In the end ----------------------------------------------------------------------
+# Results -------------------------------------------------------------------------
 
 
 def test_a_table_fits_a_terminal_and_a_notebook(rng):
@@ -224,7 +224,7 @@ def test_the_best_model_is_that_which_validation_chose(path, rng, tmp_path):
     result = keras_modals.compare(build, data, methods, 3, **arguments)
     scores = result.runs.query("split == 'validation' and metric == 'accuracy'")
     scores = scores.set_index(["method", "seed"])["value"]
-    # Of equals the first.
+    # Ties go to the first.
     best = scores.groupby("method", sort=False).mean().idxmax()
     assert result.best_method() == best
     assert best != "untrained"
@@ -267,7 +267,7 @@ def test_the_best_of_errors_is_the_least(rng):
 
 
 def test_a_best_model_is_of_its_own_data(rng, tmp_path):
-    """Two sets of data in one file, and a model that has changed."""
+    """One file has the runs of two data sets, and of a model that has changed."""
     x, y = make_data(rng, 185)
     arguments = {**FAST, "path": tmp_path / "runs.csv", "epochs": 3}
 
@@ -330,7 +330,7 @@ def test_a_method_that_fails_with_some_seeds_has_the_others(rng):
     ],
 )
 def test_a_best_model_is_compiled_as_the_plain_one(name, setting, rng):
-    """Also where a method compiles it anew, or changes its learning rate."""
+    """This holds even if a method recompiles it or changes its learning rate."""
     x, y = make_data(rng)
     methods = {"none": Method(METHODS[name].train, (setting,))}
     model = keras_modals.compare(build, (x, y), methods, 1, **FAST).best_model()

@@ -27,12 +27,12 @@ FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 
 
 def build(run_eagerly=True):
-    """Few steps: tracing would take longer than they do."""
+    """Runs eagerly by default, since tracing would take longer than the few steps."""
     optimizer = keras.optimizers.Adam(1e-2)
     return compile_(plain_model(), optimizer, run_eagerly=run_eagerly)
 
 
-#: They train as others do, which have a test.
+#: Methods that train like others, which have a test.
 ONE_OF_A_KIND = ("none", "hard extrapolation", "gaussian noise", "difference transform")
 
 
@@ -40,11 +40,11 @@ def do_nothing(trial, model):
     return model
 
 
-# What the harness is for --------------------------------------------------------
+# Purpose of the harness ---------------------------------------------------------
 
 
 def memory_of_labels(shift):
-    """Moves latents to hard examples of their class, or of one `shift` further on."""
+    """Moves latents to hard examples of their class, or of one `shift` after it."""
 
     def train(trial, model):
         policy = Policy({"hard_interpolation": (1.0, 0.8)}, operation_counts=(0, 1))
@@ -88,7 +88,7 @@ def test_methods_that_are_alike_differ_by_nothing(rng):
     assert result.summary().loc[("data", "again"), "verdict"] == "no difference"
 
 
-#: What needs samples without labels.
+#: Methods that need unlabeled samples.
 WITHOUT_LABELS = (
     "latent mixing, unlabeled",
     "interpolation consistency",
@@ -215,7 +215,7 @@ def test_the_shares_of_mixup_are_beta_distributed(alpha, rng):
 
 
 def test_a_setting_multiplies_the_learning_rate(rng):
-    """Of rivals as of ours."""
+    """This applies to rivals and to our methods."""
     rates = []
 
     class Watched(keras.callbacks.Callback):
@@ -350,7 +350,7 @@ def test_a_setting_is_chosen_by_validation_and_never_by_test_samples():
             ("d", "none", seed, "test", "accuracy", 0.5),
         ]
         for setting, valid, test in (("a=1", 0.9, 0.6), ("a=2", 0.8, 0.99)):
-            # The other way round for the second seed.
+            # Reverse the order for the second seed.
             valid = valid if seed == 0 else 1 - valid
             rows += [
                 ("d", f"m({setting})", seed, "validation", "accuracy", valid),
@@ -442,7 +442,7 @@ def test_the_best_epoch_is_restored_beside_callbacks_of_the_user(rng):
     spoiled = []
 
     class Spoil(keras.callbacks.Callback):
-        """Makes a model of no use before each validation but the first."""
+        """Makes a model useless before each validation except the first."""
 
         def on_test_begin(self, logs=None):
             head = self.model.get_layer("head")
@@ -577,7 +577,7 @@ def test_seeds_with_test_samples_of_their_own(scaled, known, own, rng):
         parts = {
             "train": (x[:40], y[:40]),
             "validation": (x[40:60], y[40:60]),
-            # As a loader would by the training samples.
+            # Scale as a loader would by its training samples.
             "test": (x[60:] / (1 + scaled * seed), y[60:]),
         }
         return {**parts, "test_id": x[60:]} if known else parts
@@ -620,7 +620,7 @@ def test_a_second_call_goes_on(killed, rng, tmp_path):
     data, methods = make_data(rng), {"nothing": do_nothing}
     keras_modals.compare(count, data, methods, 2, path=path, **FAST)
     assert len(built) == 5
-    # Killed while it wrote: half a line, and nothing of its run counts.
+    # A process killed while writing leaves half a line. None of its run counts.
     text = path.read_text()
     path.write_text(text + killed)
     result = keras_modals.compare(count, data, methods, 3, path=path, **FAST)
@@ -631,7 +631,7 @@ def test_a_second_call_goes_on(killed, rng, tmp_path):
     again = Comparison.read(path)
     assert again.summary().index.unique("dataset").tolist() == ["data", "other"]
     assert path.read_text().startswith(text)
-    # The file knows that every seed had its own split, about 60 to 20 %.
+    # The file records that every seed had its own split, about 60% to 20%.
     ratio = again.runs.query("metric == 'test_to_train'").value.unique()
     np.testing.assert_allclose(ratio, 1 / 3, atol=0.02)
     tests = again.runs.query("dataset == 'data' and metric == 'test_samples'")
@@ -659,7 +659,8 @@ def test_run_file_in_memory_and_on_disk_read_the_same(tmp_path):
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """The text of a file of four runs, its table, and a function that goes on."""
+    """Returns the text of a file of four runs, its table, a function that resumes, and
+    the list of seeds that its last call trained."""
     folder = tmp_path_factory.mktemp("stored")
     data = make_data(np.random.default_rng(0))
     trained = []
@@ -733,14 +734,14 @@ def test_goes_on_with_a_damaged_file(damage, stored):
     damaged = DAMAGES[damage](text)
     result, path = go_on(damaged)
     assert str(result) == table
-    # What the file had stays in it, and all of it counts now.
+    # The file keeps its content, and all of it counts now.
     assert path.read_bytes().startswith(damaged.encode())
     assert str(go_on(path.read_bytes())[0]) == table
     assert trained == []
 
 
 def flip(text, line_part, old, new):
-    """The text with one character changed, in the value of a line."""
+    """Returns the text with one character changed in the value of a line."""
     start = text.index(line_part) + len(line_part)
     position = text.index(old, start)
     return text[:position] + new + text[position + 1 :]
@@ -827,7 +828,7 @@ def test_a_full_disk_leaves_a_file_to_go_on_with(tmp_path):
     file = RunFile(path)
     file.append("d", "m", 0, rows)
     assert file.finished("d") == {("m", 0)}
-    # Another process goes on after the line that was cut.
+    # Another process continues after the truncated line.
     with_room(path.stat().st_size + 5, lambda: file.append("d", "m", 1, rows))
     file.append("d", "m", 2, rows)
     assert file.finished("d") == {("m", 0), ("m", 2)}
@@ -894,7 +895,7 @@ def test_a_file_without_runs_has_an_empty_table(tmp_path):
     assert "Mean ± standard deviation" in str(result)
 
 
-# Words -------------------------------------------------------------------------
+# Messages ----------------------------------------------------------------------
 
 
 def comparison(changes, metric="accuracy"):
@@ -944,7 +945,7 @@ def test_tensorflow_does_not_warn_of_models_of_their_own(rng):
     assert "retracing" in said[-1]
 
 
-# Refusals ----------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------
 
 SPLIT = dict.fromkeys(PARTS, (np.zeros((3, FEATURES)), np.arange(3)))
 X, Y = np.zeros((40, FEATURES)), np.arange(40) % 3
@@ -952,7 +953,7 @@ UNEQUAL = [np.zeros(3 + index % 5) for index in range(40)]
 
 
 class Unequal:
-    """As TensorFlow's ragged tensors, which have no length."""
+    """Mimics TensorFlow's ragged tensors, which have no length."""
 
     shape = (40, None)
 
@@ -1201,7 +1202,7 @@ def test_mean_over_data_sets_by_hand():
     assert row["change"] == pytest.approx(100 * (0.2 + 0.5 / 3) / 2)
     assert row["standard_error"] == pytest.approx(np.hypot(*errors) / 2)
     assert row["worst"] == pytest.approx(50 / 3)
-    # Welch's, as SciPy has them for a difference, whose variance is that of the sum.
+    # Welch's, which SciPy computes for a difference. The sum has the same variance.
     test = stats.ttest_ind(*changes.values(), equal_var=False)
     assert row["degrees_of_freedom"] == pytest.approx(test.df)
 

@@ -1,4 +1,4 @@
-"""Copies of models: on the layers' own classes, whatever their config can say."""
+"""Copies of models keep the classes of layers, whatever their configs contain."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ ZERO = {"policy": keras_modals.Policy.zero(repeats=1), "num_views": 1, "seed": 0
 
 
 class Shift(L.Layer):
-    """As keras.io writes layers: no `**kwargs`, no `get_config`."""
+    """A layer in the style of keras.io: no `**kwargs`, no `get_config`."""
 
     def __init__(self, size):
         super().__init__()
@@ -28,7 +28,7 @@ class Shift(L.Layer):
 
 
 def scaling(factor):
-    """Two calls make two classes of one name."""
+    """Returns a layer class. Two calls return two classes with the same name."""
 
     class Scaling(L.Layer):
         def __init__(self, **kwargs):
@@ -42,7 +42,7 @@ def scaling(factor):
 
 
 class Forgetful(L.Layer):
-    """Its config leaves out an argument."""
+    """A layer whose config omits an argument."""
 
     def __init__(self, factor=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -57,7 +57,7 @@ class Forgetful(L.Layer):
 
 
 class Selfish(Forgetful):
-    """Its attribute is named as TensorFlow names its own."""
+    """A layer with an attribute named like TensorFlow's own."""
 
     def __init__(self, factor=1.0, **kwargs):
         super().__init__(factor, **kwargs)
@@ -107,7 +107,7 @@ def x_of(rng, rows=5):
 
 
 def check(model, x):
-    """The augmented model says what the model says, and has weights of its own."""
+    """Checks that the augmented model predicts like the model, with its own weights."""
     expected = model.predict(x, verbose=0)
     augmented = keras_modals.augment(model, **ZERO)
     np.testing.assert_allclose(augmented.predict(x, verbose=0), expected, rtol=1e-6)

@@ -66,7 +66,8 @@ def nested():
 
 
 def branches():
-    """Two inputs; one has a place more than the other, and mixes alone at none."""
+    """Returns a graph with two inputs. One has one more place than the other, but never
+    mixes alone."""
     left, right = keras.Input((FEATURES,)), keras.Input((4,))
     start = dense("one")(mixing("left")(left))
     start = dense("two")(mixing("left_deep")(start))
@@ -77,7 +78,7 @@ def branches():
 
 GRAPHS = [chain, residual, operations_without_layers, nested, branches]
 
-#: Of `branches`, the layers that mix at each level.
+#: The layers of `branches` that mix at each level.
 LEVELS = [("left", "right"), ("left_deep", "right"), ("last",)]
 
 
@@ -111,7 +112,7 @@ def levels_of(graph, model):
 
 
 def each_level(model, x, y):
-    """The level, partners, shares and outputs of a step for each of three levels."""
+    """Yields level, partners, shares and outputs of a step for each of three levels."""
     seen = set()
     for _ in range(60):
         with model.step_scope(of_groups(tensor(y, "int32"))) as scope:
@@ -128,7 +129,7 @@ def each_level(model, x, y):
 @pytest.mark.backend
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_step_mixes_at_the_depth_drawn(graph, rng):
-    """Against the plain graph with rows mixed there, for every depth."""
+    """Compares with the plain graph with rows mixed there, for every depth."""
     model = ModalsModel(*graph(), num_views=1)
     x, y = data(rng, model.inputs)
     for level, partner, share, outputs in each_level(model, x, y):
@@ -141,7 +142,7 @@ def test_a_step_mixes_at_the_depth_drawn(graph, rng):
 
 
 def mixed_by_hand(model, at, partner, share):
-    """A plain model on the same layers, with rows mixed at the layers named."""
+    """Returns a plain model of the same layers that mixes rows at the named layers."""
 
     def call(layer, *args, **kwargs):
         if isinstance(layer, LatentAugmentation):
@@ -197,7 +198,7 @@ def test_it_trains_and_is_the_plain_model_at_inference(graph, rng, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.predict(x, verbose=0), predictions, atol=1e-6)
-    # Both go on alike.
+    # Both continue training identically.
     logs = [
         each.fit(x, y, epochs=3, shuffle=False, verbose=0).history["loss"]
         for each in (model, loaded)
@@ -207,7 +208,7 @@ def test_it_trains_and_is_the_plain_model_at_inference(graph, rng, tmp_path):
 
 @pytest.mark.backend
 def test_what_moves_nothing_changes_no_number(rng):
-    """Several layers that never mix, against the plain model."""
+    """Compares several layers that never mix with the plain model."""
     still = Policy({"class_mixing": (0.0, 0.0)})
     model = ModalsModel(*chain(), num_views=1)
     for layer in model.latent_augmentations:
@@ -226,7 +227,7 @@ def test_what_moves_nothing_changes_no_number(rng):
 
 @pytest.mark.backend
 def test_gradients_reach_what_lies_before_the_place(rng):
-    """Of a mixed row, both samples' inputs, by their shares."""
+    """Those of a mixed row reach the inputs of both samples, by their shares."""
     inputs = keras.Input((FEATURES,))
     outputs = layers.Dense(NUM_CLASSES, use_bias=False)(mixing("only")(inputs))
     model = ModalsModel(inputs, outputs, num_views=1)
@@ -261,7 +262,7 @@ def test_gradients_reach_what_lies_before_the_place(rng):
 
 @pytest.mark.backend
 def test_terms_see_the_rows_that_stayed_clean(rng):
-    """At the last place before it is mixed there, and none that was mixed before."""
+    """Terms see rows at the last place before mixing, without those mixed earlier."""
     model = ModalsModel(*chain(), num_views=1)
     x, y = data(rng, model.inputs)
     plain = mixed_by_hand(model, (), None, None)
@@ -367,7 +368,7 @@ def signals(rng, inputs=None):
 )
 @pytest.mark.parametrize("rebuilt", [False, True])
 def test_mixed_sequences_have_the_positions_of_both(graph, make, rebuilt, rng):
-    """Against layers that are given the mask by hand, for every depth."""
+    """Compares with layers that receive explicit masks, for every depth."""
     model = ModalsModel(*graph(), num_views=1)
     if rebuilt:
         config, weights = model.get_config(), model.get_weights()
@@ -381,7 +382,7 @@ def test_mixed_sequences_have_the_positions_of_both(graph, make, rebuilt, rng):
 
 
 def with_masks(model, x, own, level, partner, share):
-    """The model's layers in their order, on masks worked out in NumPy."""
+    """Calls the model's layers in order, with masks computed in NumPy."""
     places = [layer.name for layer in model.latent_augmentations]
     hidden, mask = x, own
     for layer in model.layers[1:]:
@@ -398,7 +399,7 @@ def with_masks(model, x, own, level, partner, share):
             )
             hidden = hidden + array(moved)
         elif not isinstance(layer, MixedMask):
-            # After an operation of `keras.ops` there is no mask.
+            # There is no mask after an operation of `keras.ops`.
             hidden = array(layer(ops.convert_to_tensor(hidden)))
     return hidden
 
@@ -413,7 +414,7 @@ def test_the_inference_model_has_nothing_of_ours(graph, rng):
 
 
 def test_augment_puts_masks_past_its_layers(rng):
-    """The graph that it makes is the one that is written by hand."""
+    """The graph equals one written by hand."""
     inputs = keras.Input((LENGTH,), dtype="int32")
     hidden = layers.Embedding(20, 4, mask_zero=True)(inputs)
     hidden = layers.LSTM(4, return_sequences=True)(hidden)
@@ -427,12 +428,12 @@ def test_augment_puts_masks_past_its_layers(rng):
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
-# Whom a sample is mixed with ------------------------------------------------------
+# Partners -------------------------------------------------------------------------
 
 
 @pytest.mark.backend
 def test_balanced_partners_are_of_each_class_alike(rng):
-    """Frequencies of partners for every row, within 4.5 standard errors."""
+    """Checks the frequencies of partners for every row, within 4.5 standard errors."""
     groups = np.array([0, 0, 0, 0, 0, 1, 1, 3, -1, -1], "int32")
     size, batch = 4000, len(groups)
     samples = np.tile(np.arange(batch), size).astype("int32")
@@ -491,7 +492,7 @@ def test_a_batch_of_one_in_arrays_has_the_plain_model_s_loss():
     np.testing.assert_allclose(loss, -np.log(array(model(x))[0, 0]), rtol=1e-5)
 
 
-# What is refused ------------------------------------------------------------------
+# Errors ---------------------------------------------------------------------------
 
 
 def _half_mixed():
@@ -567,7 +568,7 @@ class AsAtInference(keras.Model):
 
 
 def test_a_layer_that_does_not_run_is_said(rng):
-    """Labels would be mixed, and latents not."""
+    """Labels would be mixed, but latents would not."""
     inputs = keras.Input((FEATURES,))
     model = ModalsModel(inputs, head(mixing("last")(AsAtInference()(inputs))))
     model.compile("sgd", "sparse_categorical_crossentropy")

@@ -1,9 +1,9 @@
-"""One training with what the devices of a process share, written to a file.
+"""Trains on the devices of a process, and writes what they share to a file.
 
     python tests/devices_step.py one|mirrored|workers|data_parallel result.npz
 
-Each process sees two devices of the CPU. `workers` is one of two processes, which
-`TF_CONFIG` names.
+Each process sees two CPU devices. `workers` is one of two processes, which `TF_CONFIG`
+lists.
 """
 
 import os
@@ -24,7 +24,7 @@ BATCH, EPOCHS = 32, 2
 
 
 def make_scope(kind):
-    """Sets the devices up; a context to make the model in."""
+    """Sets up the devices, and returns a context in which to create the model."""
     if keras.backend.backend() == "jax":
         devices = keras.distribution.list_devices()
         assert len(devices) == 2
@@ -44,7 +44,8 @@ def make_scope(kind):
 
 
 def fit_by_hand(model, x, y):
-    """As `fit`, which fails in Keras 3.15 with several workers (plain models too)."""
+    """Replaces `fit`, which fails with several workers in Keras 3.15, even for plain
+    models."""
     import tensorflow as tf
 
     strategy = tf.distribute.get_strategy()
@@ -62,7 +63,7 @@ def fit_by_hand(model, x, y):
 
 
 def train(kind, policy, x, y, **terms):
-    """What a model has learned, its memory and logs; the same start for every kind."""
+    """Returns the weights, memory and logs of a training. All kinds start the same."""
     keras.utils.set_random_seed(0)
     model = modals_model(policy=policy, num_views=2)
     rng = np.random.default_rng(1)
@@ -85,7 +86,7 @@ def train(kind, policy, x, y, **terms):
 
 
 def draws():
-    """What each replica draws from one seed, `(replicas, 20_000)`."""
+    """Returns what each replica draws from one seed, of shape `(replicas, 20_000)`."""
     if keras.backend.backend() == "jax":
         return np.zeros((1, 0))
     import tensorflow as tf
@@ -101,10 +102,10 @@ def draws():
 def main(kind, path):
     x, y = make_data(np.random.default_rng(0), 96)
     with make_scope(kind):
-        # A policy that looks all up, and moves nothing.
+        # A policy that looks up everything, but moves nothing.
         still = Policy.constant(1.0, 0.0)
         results = train(kind, still, x, y)
-        # And one that draws, in all parts of the objective.
+        # A policy that draws, with all parts of the objective.
         strong = Policy.constant(0.8, 0.5)
         drawn = train(kind, strong, x, y, triplet_weight=0.2, prior_weight=0.1)
         results |= {f"drawn {name}": value for name, value in drawn.items()}

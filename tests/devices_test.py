@@ -1,4 +1,4 @@
-"""Several devices come to what one device comes to."""
+"""Training on several devices gives the same results as on one."""
 
 import json
 import os
@@ -73,8 +73,8 @@ def test_several_devices_come_to_what_one_comes_to(tmp_path):
 
 
 def assert_same_without_draws(results):
-    """Weights, logs, memory and statistics after two epochs; a worker's part of a
-    batch is every other sample, so that there the memory's order differs."""
+    """Compares weights, logs, memory and statistics after two epochs. A worker's part
+    of a batch is every other sample, so the order of its memory differs."""
     expected = results["one"]
     for kind, result in results.items():
         kept = ("weight", "log", "statistics")
@@ -84,8 +84,8 @@ def assert_same_without_draws(results):
 
 
 def assert_memories_agree_with_draws(results):
-    """Where replicas have draws of their own, each one's part of a batch is moved in
-    other ways; what they remember of it is the same for all."""
+    """Replicas that draw separately move their parts of a batch in different ways, but
+    remember the same."""
     expected = results["one"]
     drawn = [name for name in expected if name.startswith("drawn ")]
     for result in results.values():
@@ -94,11 +94,11 @@ def assert_memories_agree_with_draws(results):
         assert len(counts) == 2
         for name in counts:
             np.testing.assert_array_equal(result[name], expected[name])
-        # The same start and samples, so that training comes close.
+        # The start and the samples are the same, so results are close.
         for name in ("drawn log loss", "drawn log triplet_loss"):
             np.testing.assert_allclose(result[name], expected[name], rtol=0.1)
     if BACKEND == "jax":
-        # Here draws are of the whole batch, whatever the devices.
+        # On JAX, draws are for the whole batch, whatever the devices.
         assert_equal(results["data_parallel"], expected, drawn)
     else:
         assert_equal(results["worker0"], results["worker1"], drawn)

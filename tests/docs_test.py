@@ -19,7 +19,7 @@ BACKENDS = {"jax", "tensorflow", "torch"}
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(keras_modals.__path__, "keras_modals.")
-    # Of the files for one backend, the other ones' need not be installed.
+    # Skip files of other backends, which may not be installed.
     if module.name.split(".")[-1] not in BACKENDS - {keras.backend.backend()}
 ]
 
@@ -44,7 +44,7 @@ def test_the_code_of_the_readme_runs_in_sequence(capsys):
     code = "\n".join(
         re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     )
-    # Fewer trainings, and shorter ones.
+    # Run fewer and shorter trainings.
     for long, short in {
         "epochs=200": "epochs=2",
         "seeds=5, epochs=100": '["label smoothing"], seeds=1, epochs=1',

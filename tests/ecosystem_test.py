@@ -1,4 +1,4 @@
-"""What users do with a Keras model besides training it works with a `ModalsModel`."""
+"""A `ModalsModel` supports what users do with Keras models in addition to training."""
 
 import keras
 import keras_hub
@@ -20,7 +20,7 @@ def test_scikit_learn_through_keras_wrapper(rng):
         return compile_(modals_model(), optimizer, loss="categorical_crossentropy")
 
     classifier = keras.wrappers.SKLearnClassifier(build)
-    # Keras's wrapper forgets its own `fit_kwargs` where scikit-learn copies it.
+    # Keras's wrapper loses its own `fit_kwargs` when scikit-learn clones it.
     fit = {"epochs": 15, "batch_size": 20, "verbose": 0}
     scores = cross_val_score(classifier, x, y, cv=2, params=fit)
     assert scores.shape == (2,)
@@ -61,7 +61,7 @@ def test_keras_hub(rng):
 
 
 def test_a_plot_of_the_model_shows_the_layer():
-    # What `keras.utils.plot_model` draws, for which it calls a program.
+    # This is what `keras.utils.plot_model` draws, with an external program.
     dot = keras.utils.model_to_dot(modals_model(), show_layer_names=True)
     assert "latent_augmentation" in dot.to_string()
     assert "LatentAugmentation" in dot.to_string()

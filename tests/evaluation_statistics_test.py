@@ -16,7 +16,7 @@ def test_paired_test_is_the_t_test_where_test_samples_are_the_same(rng):
 
 
 def test_paired_test_is_corrected_for_splits_that_overlap():
-    # By hand: mean 2, variance 1, (1 / 3 + 0.25) of it.
+    # By hand: the mean is 2, and the variance of 1 is multiplied by (1 / 3 + 0.25).
     result = paired_test([1.0, 2.0, 3.0], test_to_train=0.25)
     assert result.standard_error == pytest.approx((1 / 3 + 0.25) ** 0.5)
     t = 2 / (1 / 3 + 0.25) ** 0.5
@@ -24,13 +24,16 @@ def test_paired_test_is_corrected_for_splits_that_overlap():
 
 
 def test_paired_test_of_splits_finds_what_is_not_there_as_rarely_as_it_should(rng):
-    """Two methods that are alike, on splits of one small data set: 40 samples to test
-    of 200 in each of 10 splits, which share samples. The uncorrected test is wrong far
-    more often than at 5 %; the corrected one within 4 standard errors, or less."""
+    """Compares two equal methods on 10 splits of a small data set.
+
+    Each split tests 40 of 200 samples, so splits share samples. The uncorrected test is
+    wrong far more often than 5% of the time. The corrected test is within 4 standard
+    errors of 5%, or below.
+    """
     found, uncorrected = 0, 0
     trials = 1000
     for _ in range(trials):
-        # What one method has right on a sample and the other has not.
+        # The advantage of one method over the other on each sample.
         advantage = rng.normal(size=200)
         splits = [rng.permutation(200)[:40] for _ in range(10)]
         differences = [advantage[split].mean() for split in splits]
@@ -47,10 +50,10 @@ def test_paired_test_of_splits_finds_what_is_not_there_as_rarely_as_it_should(rn
         ([], np.nan),
         ([1.0], np.nan),
         ([0.0, 0.0], 1.0),
-        # A coin falls alike twice, thrice and five times.
+        # The probabilities are those of two, three and five equal coin tosses.
         ([0.05, 0.05], 1 / 2),
         ([-0.1, -0.1, -0.1 + 1e-17], 1 / 4),
-        # Of 90 samples, each time two fewer, as a file has it.
+        # Each difference is two of 90 samples, with the precision of a file.
         ([0.911111 - 0.933333, 0.888889 - 0.911111], 1 / 2),
         ([0.1 + 0.2, 0.3, 0.3, 0.3, 0.3], 1 / 16),
     ],
@@ -60,7 +63,7 @@ def test_paired_test_of_few_differences(differences, p_value):
 
 
 def test_holm():
-    # The smallest of four counts four times, and no later one less than one before.
+    # The smallest of four is multiplied by 4, and the results never decrease.
     corrected = holm([0.03, np.nan, 0.005, 0.5, 0.02])
     np.testing.assert_allclose(corrected, [0.06, np.nan, 0.02, 0.5, 0.06])
     assert holm([0.7, 0.9]).tolist() == [1.0, 1.0]
@@ -74,8 +77,8 @@ def test_as_many_samples_as_it_says_are_enough_eight_times_of_ten(rng):
     assert 20 < count < 50
     samples = rng.normal(0.5, 1.0, (4000, count))
     found = np.mean(stats.ttest_1samp(samples, 0.0, axis=1).pvalue < 0.05)
-    # Of 4,000 samples, 0.8 has a standard error of 0.006; sums of quantiles of
-    # Student's distribution are not its non-central one's, but near.
+    # With 4,000 samples, 0.8 has a standard error of 0.006. Sums of quantiles of
+    # Student's t-distribution only approximate those of the noncentral one.
     assert 0.77 < found < 0.83
     assert samples_for(np.array([1.0, -1.0])) is None
 
@@ -91,7 +94,8 @@ def test_more_splits_of_one_data_set_do_not_always_tell():
     differences = np.array([0.0, 1.0, 2.0])
     plain = samples_for(differences)
     assert plain == 10
-    # Mean and deviation are 1: the first number whose statistic passes both quantiles.
+    # Mean and deviation are 1. Find the first count whose statistic reaches the sum of
+    # both quantiles.
     expected = next(
         count
         for count in range(2, 1000)

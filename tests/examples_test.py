@@ -1,4 +1,4 @@
-"""The examples run, briefly, and end with a table and a picture."""
+"""The examples run with brief settings, and end with a table and a plot."""
 
 import importlib
 import importlib.metadata
@@ -15,7 +15,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 FOLDER = pathlib.Path(__file__).parents[1] / "examples"
-#: They have a test of their own, or a line in `.ci/run`; the last is their data.
+#: Examples with their own test or a line in `.ci/run`. The last one is their data.
 OTHERS = (
     "few_labels",
     "many_devices",
@@ -38,7 +38,7 @@ def _as_a_script(monkeypatch, tmp_path):
     plt.close("all")
 
 
-# The packages with the data, not us.
+# The packages with the data warn, not ours.
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_comparison(name, tmp_path, capsys):
@@ -87,7 +87,7 @@ def test_many_devices(tmp_path):
         cwd=tmp_path,
         env={
             **os.environ,
-            # Keras distributes nothing on PyTorch.
+            # Keras does not distribute training on PyTorch.
             "KERAS_BACKEND": "tensorflow",
             "PYTHONPATH": str(FOLDER),
         },

@@ -1,4 +1,4 @@
-"""The table of features by backend claims what the tests test."""
+"""The table of features by backend claims what the tests cover."""
 
 import importlib
 import pathlib
@@ -9,7 +9,7 @@ from portable import BACKEND
 COLUMNS = ("tensorflow", "jax", "torch")
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "backends.md"
 
-#: It starts a process for every backend by itself.
+#: The test file that starts a process for every backend on its own.
 COMPARES_BACKENDS = "backends_test"
 
 

@@ -96,8 +96,8 @@ def test_distance_matches_numpy(rng):
 
 
 def test_draws_an_encoder_to_the_prior(rng):
-    """What the discriminator is for: latents that start far from N(0, I) end near it,
-    in their means, deviations and correlations."""
+    """The discriminator's purpose: latents that start far from N(0, I) end close to it,
+    in means, deviations and correlations."""
     labels = rng.integers(0, 3, 1500)
     x = rng.normal(size=(1500, 6)) @ rng.normal(size=(6, 6)) + 2 * np.eye(3, 6)[labels]
     x = x.astype("float32")
@@ -167,7 +167,7 @@ def test_the_prior_is_finite_where_the_plain_model_is(policy, scale, rng):
     terms = [Prior(0.1, discriminator)]
     compile_(model, keras.optimizers.Adam(1e-3), terms=terms)
     history = model.fit(scale * x, y, epochs=3, verbose=0).history
-    # A feature of 1e14 is 309 after compression, and so are the logits at most by some
+    # Compression reduces a feature of 1e14 to 309. Logits are at most that times some
     # factor of the weights, which are below 1.
     assert 0 < history["adversarial_loss"][-1] < 1e4
     assert 0 < history["discriminator_loss"][-1] < 1e4

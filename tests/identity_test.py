@@ -1,9 +1,9 @@
-"""What a plain Keras model trains, the augmented one trains alike.
+"""An augmented model without effect trains exactly like the plain Keras model.
 
 With a policy that moves nothing, with class mixing of magnitude 0, and in a one-run
-search of one member, every number must be the plain model's. Cases are chosen so that
-each pair of settings meets in one of them: all of them on TensorFlow, fewer on the
-other backends. `python tests/identity_test.py` runs the whole list on any backend.
+search of one member, every number must equal the plain model's. Each pair of settings
+occurs in at least one case. TensorFlow runs all cases, and other backends run fewer.
+`python tests/identity_test.py` runs the whole list on any backend.
 """
 
 import itertools
@@ -29,7 +29,7 @@ SEED = 0
 
 
 def of_batch(reduce):
-    """A function that returns one number for the batch."""
+    """Returns a loss function that returns one number for the batch."""
     return lambda y, p: reduce(keras.losses.categorical_crossentropy(y, p))
 
 
@@ -39,7 +39,7 @@ def of_class(y, p):
 
 @keras.saving.register_keras_serializable("identity")
 class OwnCall(keras.losses.Loss):
-    """Takes weights as it likes: Keras's `call` is not asked."""
+    """Handles weights on its own. Keras's `call` is not used."""
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         losses = keras.losses.categorical_crossentropy(y_true, y_pred)
@@ -50,7 +50,7 @@ def sparse(**arguments):
     return keras.losses.SparseCategoricalCrossentropy(**arguments)
 
 
-#: Name to a function that makes the loss, and the form of its labels.
+#: Name to a function that creates the loss, and the format of its labels.
 LOSSES = {
     "sparse": (sparse, "index"),
     "binary": (lambda: "binary_crossentropy", "binary"),
@@ -92,7 +92,7 @@ class Penalty(L.Layer):
 
 
 def penalty(kind, place):
-    """Arguments of the dense layer at a place of the model."""
+    """Returns the arguments of the dense layer at a place in the model."""
     regularizer = keras.regularizers.L2(0.1)
     if kind == f"activity_{place}":
         return {"activity_regularizer": regularizer}
@@ -124,7 +124,7 @@ class Join(L.Layer):
 
 
 def make_inputs(kind):
-    """The inputs of a model, and its first tensor."""
+    """Returns the inputs of a model, and its first tensor."""
     if kind == "masked":
         inputs = keras.Input((4, 3), name="signal")
         return inputs, L.LSTM(6, name="lstm")(L.Masking()(inputs))
@@ -198,7 +198,7 @@ def make_callbacks(kind, folder):
 
 
 class AddsToLoss:
-    """Overrides that a subclass of `keras.Model` or of `ModalsModel` may have."""
+    """Overrides methods, as a subclass of `keras.Model` or `ModalsModel` may."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
         loss = super().compute_loss(x, y, y_pred, sample_weight, **kwargs)
@@ -215,7 +215,7 @@ OVERRIDES = {"none": None, "loss": AddsToLoss, "metrics": CountsInMetrics}
 
 
 def make_model(case, augmentation=None, **options):
-    """The model of a case, plain or with a `LatentAugmentation`, not compiled."""
+    """Returns the uncompiled model of a case, plain or with a `LatentAugmentation`."""
     keras.utils.set_random_seed(1)
     regularizer, outputs = case["regularizer"], case["outputs"]
     inputs, tensor = make_inputs(case["inputs"])
@@ -258,24 +258,24 @@ def compile_(model, case):
     outputs, execution = case["outputs"], case["execution"]
     is_compiled = execution == "compiled"
     if BACKEND != "tensorflow":
-        # PyTorch's compiler takes minutes; JAX runs nothing else in reasonable time.
+        # PyTorch's compiler takes minutes. JAX is too slow without its compiler.
         is_compiled = BACKEND == "jax" and execution != "eager"
     if BACKEND == "jax" and case["regularizer"] not in ("none", "weights"):
-        # Keras tells losses of layers by the ids of tensors, which eager steps on JAX
-        # reuse: there even the plain model's `evaluate` has now one loss, now another.
+        # Keras distinguishes losses of layers by tensor ids, which eager steps on JAX
+        # reuse. There, even the plain model's `evaluate` returns varying losses.
         execution, is_compiled = "graph", True
     metrics = ["sparse_categorical_accuracy"]
     if LOSSES[case["loss"]][1] in ("one_hot", "binary"):
         metrics = ["mse"]
         if case["dtype"] == "float32":
-            # It grows with the rows. (Half precision may round over its threshold.)
+            # It grows with the rows. Half precision may round across its threshold.
             metrics.append(keras.metrics.TruePositives(name="hits"))
     if outputs == "list":
         loss, metrics = [loss, "mse"], [metrics, []]
     elif outputs == "dict":
         loss, metrics = {"kind": loss, "size": "mse"}, {"kind": metrics}
     elif outputs == "unscored":
-        # Plain Keras takes no metrics there.
+        # Plain Keras does not accept metrics here.
         loss, metrics = {"kind": loss}, None
     model.compile(
         OPTIMIZERS[case["optimizer"]](),
@@ -334,7 +334,7 @@ AXES = {
     "execution": ["graph", "compiled", "steps", "eager"],
 }
 
-#: Losses that score a batch by one number, or that Keras cannot weight.
+#: Losses that return one number for a batch, or that Keras cannot weight.
 UNWEIGHTED = (
     "number_mean",
     "number_sum",
@@ -346,10 +346,10 @@ UNWEIGHTED = (
 
 
 def is_possible(case):
-    """Whether plain Keras trains a case, or part of one, and the package says that it
-    does."""
+    """Returns whether plain Keras trains a case, or part of one, and the package claims
+    to."""
     impossible = [
-        # Keras's own limits.
+        # Limitations of Keras.
         ({"weights": ["sample", "class"]}, {"loss": [*UNWEIGHTED, "own_call"]}),
         ({"weights": ["class"]}, {"outputs": ["list", "dict", "unscored"]}),
         ({"weights": ["class"]}, {"loss": ["ignoring", "binary"]}),
@@ -362,14 +362,14 @@ def is_possible(case):
         ({"loss": ["unreduced"]}, {"regularizer": REGULARIZERS[1:]}),
         ({"loss": ["unreduced"]}, {"override": ["loss"]}),
         ({"dtype": HALF}, {"inputs": ["sparse"]}),
-        # Members are scored by each sample's loss, and trained as `ModalsModel` does.
+        # Members are scored by per-sample losses, and trained as by `ModalsModel`.
         ({"way": ["search"]}, {"loss": [*UNWEIGHTED, "own_call"]}),
         ({"way": ["search"]}, {"override": ["loss", "metrics"]}),
     ]
-    # Whether float16 overflows, and a step is left out, depends on the number of rows.
+    # The number of rows determines whether float16 overflows and a step is skipped.
     impossible.append(({"dtype": ["mixed_float16"]}, {"loss": ["sum", "number_sum"]}))
     if __name__ != "__main__":
-        # They take long: they meet losses, ways and optimizers, in simple models.
+        # These are slow. Try them with losses, ways and optimizers in simple models.
         long = {"execution": ["compiled", "steps"]}
         simple = set(AXES) - {"loss", "way", "optimizer", "dtype", "execution"}
         impossible += [(long, {axis: AXES[axis][1:]}) for axis in simple]
@@ -392,8 +392,8 @@ def skipped_here(case):
 
 
 def make_cases():
-    """Cases in which all possible pairs of settings meet: each begins with a pair that
-    is not covered yet, and is filled up with what covers the most others."""
+    """Returns cases that cover all possible pairs of settings. Each starts with a pair
+    that is not covered yet, and adds the settings that cover the most other pairs."""
     rng = random.Random(SEED)
 
     def pairs_of(case):
@@ -418,18 +418,18 @@ def make_cases():
                     options,
                     key=lambda option: (
                         len(pairs_of(option) & open_pairs),
-                        # Else what is exact, and quick.
+                        # Break ties by what is exact and fast.
                         option.get("dtype") == "float32",
                         option.get("execution") == "eager",
                     ),
                 )
         open_pairs -= {pair, *pairs_of(case)}
         cases.append({axis: case[axis] for axis in AXES})
-    # Every other one that mixes one view has several layers.
+    # Every other case that mixes one view has several layers.
     for case in [case for case in cases if case["way"] == "mixing_1"][::2]:
         case["way"] = "deep"
     if __name__ != "__main__":
-        # On JAX each case is compiled; as a script this runs them all.
+        # JAX compiles each case. As a script, this file runs all of them.
         cases = cases[:: {"tensorflow": 1, "jax": 12}.get(BACKEND, 3)]
     return [case for case in cases if not skipped_here(case)]
 
@@ -439,7 +439,7 @@ def case_id(case):
 
 
 def augmented(case):
-    """The case's model with the augmentation that changes nothing, compiled."""
+    """Returns the case's compiled model with an augmentation that changes nothing."""
     policy = keras_modals.Policy.single("class_mixing", 0.0)
     num_views = 2 if case["way"] == "mixing_2" else 1
     if case["way"] in ("zero", "search"):
@@ -464,7 +464,7 @@ def augmented(case):
 
 
 def numbers(model, case, folder):
-    """What a model says in and after a training, by name."""
+    """Returns the logs, scores and predictions of a training by name."""
     x, y, weights = make_data(case)
     history = model.fit(
         x,
@@ -497,7 +497,7 @@ def weights_of(model):
     }
 
 
-#: Half precision rounds sums over other numbers of rows another way.
+#: Half precision rounds sums over different numbers of rows differently.
 TOLERANCES = {"float32": 1e-5, "mixed_float16": 2e-3, "mixed_bfloat16": 2e-2}
 
 
@@ -513,7 +513,7 @@ def check(case, folder):
     tolerance = TOLERANCES[case["dtype"]]
     if case["way"] == "search":
         tolerance = max(tolerance, 1e-4)
-    # What the package logs on top: labels that the user says are none.
+    # The package also logs the labels that the user ignores.
     if LOSSES[case["loss"]][1] == "ignored":
         found.pop("fit ignored_labels")
     assert sorted(found) == sorted(expected)

@@ -1,4 +1,4 @@
-"""Imports within the package go down the floors that CONTRIBUTING.md lists."""
+"""Imports within the package go down the levels that CONTRIBUTING.md lists."""
 
 import ast
 import pathlib
@@ -10,7 +10,7 @@ INNER = f"{PACKAGE}._src"
 
 
 def floors(text):
-    """Dict from a room to the number of its floor: 1 is the highest."""
+    """Returns a dict from room (folder or file) to floor (level). 1 is the highest."""
     lists = re.findall(r"(?:^\d+\. `.*\n)+", text, re.MULTILINE)
     assert len(lists) == 1, "CONTRIBUTING.md must have one list of floors."
     return {
@@ -21,12 +21,12 @@ def floors(text):
 
 
 def room_of(path):
-    """`models` for keras_modals/models/task.py, `rows` for keras_modals/rows.py."""
+    """Returns the room: `models` for models/task.py, and `rows` for rows.py."""
     return path.parts[0].removesuffix(".py")
 
 
 def imported_rooms(source):
-    """Pairs of a line and the room that is imported there, in functions too."""
+    """Yields pairs of a line and the room that it imports, even inside functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
@@ -41,16 +41,16 @@ def imported_rooms(source):
         for module in modules:
             package, *names = module.split(".")
             if package == PACKAGE:
-                # All of the package, where no room is named.
+                # Without a room, this is the whole package.
                 is_room = names[:1] == ["_src"] and len(names) > 1
                 yield node.lineno, names[1] if is_room else module
 
 
 def faults(path, source, floor):
-    """What an import of a file, whose path is from the package, breaks."""
+    """Yields the faulty imports of a file. `path` is relative to the package."""
     room = room_of(path)
     for line, other in imported_rooms(source):
-        # What is no room is a name of the package itself, which stands above all.
+        # Anything else is a name of the package itself, which is above all floors.
         if other != room and floor.get(other, 0) <= floor[room]:
             yield f"{path}:{line} imports {other}"
 
@@ -60,7 +60,7 @@ def sources():
     return {
         path.relative_to(package): path.read_text()
         for path in sorted(package.rglob("*.py"))
-        # It is empty.
+        # This file is empty.
         if path != package / "__init__.py"
     }
 

@@ -1,4 +1,4 @@
-"""A task of KerasHub takes after `augment` what it takes before."""
+"""After `augment`, a KerasHub task takes the same inputs as before."""
 
 import json
 import zipfile
@@ -16,7 +16,7 @@ from keras_modals._src.evaluation.label_output import LabelOutput
 from keras_modals.evaluation import METHODS
 from keras_modals.tuners import PopulationBasedTuner
 
-# The tasks themselves, of data that they do not shuffle.
+# Tasks themselves warn about data that they do not shuffle.
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 
 WORDS = ["good", "bad", "film", "the", "plot"]
@@ -25,7 +25,7 @@ STILL = keras_modals.Policy.zero(repeats=1)
 
 
 def text_classifier(num_classes=2, **arguments):
-    """A task with random weights, the same each time, and without dropout."""
+    """Returns a task with the same random weights each time, and without dropout."""
     keras.utils.set_random_seed(0)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     tokenizer = keras_hub.models.BertTokenizer(vocabulary)
@@ -54,20 +54,20 @@ def compile_(model, **loss):
         keras.optimizers.Adam(1e-2),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True, **loss),
         metrics=[keras.metrics.SparseCategoricalAccuracy()],
-        # To build graphs would take most of the time.
+        # Building graphs would take most of the time.
         run_eagerly=BACKEND == "tensorflow",
     )
     return model
 
 
 def make_texts(size=20):
-    """Texts of one word to five, and labels: whether the first is good."""
+    """Returns texts of one to five words. Labels are 1 if the first word is `good`."""
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, rng.integers(1, 6))) for _ in range(size)]
     return texts, [int(text.startswith("good")) for text in texts]
 
 
-# What the task takes --------------------------------------------------------------
+# Inputs of a task -----------------------------------------------------------------
 
 
 def lists(x, y):
@@ -93,7 +93,7 @@ def datasets(x, y):
 
 
 def numbers(model, make):
-    """What a model says in and after a training."""
+    """Returns the logs and outputs of a training."""
     texts, labels = make_texts()
     data, arguments = make(texts, labels)
     if make is not datasets:
@@ -103,7 +103,7 @@ def numbers(model, make):
 
 
 def outputs(model, x):
-    # Without a dataset, whose preprocessing TensorFlow would trace.
+    # Do not use a dataset, since TensorFlow would trace its preprocessing.
     return array(model.predict_on_batch(x))
 
 
@@ -188,7 +188,7 @@ def test_images():
     )
 
 
-# As of tokens ---------------------------------------------------------------------
+# Texts train like their tokens ----------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:.* have no label and were not used")
@@ -242,7 +242,7 @@ def test_unlabeled_texts_are_learned_from():
         model.fit(data, validation_data=(x, [-1] * 20), verbose=0)
 
 
-# What is refused --------------------------------------------------------------------
+# Errors -----------------------------------------------------------------------------
 
 
 def test_labels_are_checked_before_the_training():
@@ -327,7 +327,7 @@ def test_a_file_has_the_preprocessor(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(outputs(loaded, x), outputs(model, x), 1e-6, 1e-6)
-    # They train on alike.
+    # Both continue training identically.
     logs = [each.train_on_batch(x, y, return_dict=True) for each in (model, loaded)]
     check_alike(*logs)
 
@@ -337,7 +337,7 @@ def test_a_config_has_the_preprocessor():
     again = keras_modals.ModalsModel.from_config(model.get_config())
     assert type(again.preprocessor) is type(model.preprocessor)
     assert again.preprocessor.sequence_length == LENGTH
-    # As KerasHub does it: a vocabulary is in files alone.
+    # As in KerasHub, only files include a vocabulary.
     assert again.preprocessor.tokenizer.vocabulary is None
     assert (
         "preprocessor"
@@ -360,7 +360,7 @@ def test_the_inference_model_is_a_task(tmp_path):
         assert type(result) is type(task)
         assert result.preprocessor is each.preprocessor
         np.testing.assert_allclose(outputs(result, x), expected, 1e-6, 1e-6)
-    # It has weights of its own.
+    # It has its own weights.
     result.train_on_batch(x, y)
     np.testing.assert_allclose(outputs(loaded, x), expected, 1e-6, 1e-6)
     result.save(tmp_path / "task.keras")

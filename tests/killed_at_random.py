@@ -85,11 +85,11 @@ class Ray:
 
     @staticmethod
     def numbers(folder):
-        """How many epochs the schedule of each member has."""
+        """Returns the number of epochs in each member's schedule."""
         return json.loads((folder / "epochs.json").read_text())
 
 
-#: What is in the command lines of processes that train.
+#: Substrings of the command lines of processes that train.
 WORKERS = (
     "loky.backend.popen",
     "keras_modals._src.tuners.worker",
@@ -121,7 +121,7 @@ def start(engine, folder):
 
 
 def descendants(head):
-    """The processes that a process has started, and those of these, that live."""
+    """Returns the ids of all live descendants of a process."""
     children: dict[int, list] = {}
     for path in pathlib.Path("/proc").glob("[0-9]*"):
         if fields := stat_of(path.name):
@@ -135,7 +135,7 @@ def descendants(head):
 
 
 def stat_of(process):
-    """The fields of a living process, from its state on; none of another."""
+    """Returns the fields of a live process from its state on, or else `[]`."""
     try:
         text = pathlib.Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -145,7 +145,7 @@ def stat_of(process):
 
 
 def workers(head):
-    """Of the processes of a head those that train."""
+    """Returns the ids of the descendants of a head that train."""
     found = []
     for process in descendants(head):
         command = command_of(process)
@@ -162,21 +162,21 @@ def command_of(process):
 
 
 def run(engine, victim, folder, rng, duration):
-    """Calls until a call ends by itself, and kills once in each of the first two."""
+    """Repeats a call until one ends by itself. Kills once in each of the first two."""
     kills, seen = 0, set()
     while True:
         process = start(engine, folder)
         if kills < 2:
             end = time.monotonic() + rng.uniform(0, duration)
             while time.monotonic() < end or (
-                # A worker has to be there.
+                # There must be a worker.
                 victim == "worker" and not workers(process.pid) and stat_of(process.pid)
             ):
                 time.sleep(0.05)
             seen.update(descendants(process.pid))
             kills += kill(victim, process.pid, rng)
         status = process.wait(600)
-        # What Ray starts looks now and then whether Ray is there.
+        # Processes that Ray starts check only occasionally whether Ray is alive.
         end = time.monotonic() + 300
         while left := [each for each in seen if stat_of(each)]:
             names = [command_of(each) for each in left]
@@ -184,7 +184,7 @@ def run(engine, victim, folder, rng, duration):
             time.sleep(0.05)
         if status == 0:
             return kills
-        # Who is killed says -9; whoever else fails is a fault.
+        # A killed process returns -9. Any other failure is a bug.
         assert status == -signal.SIGKILL, (folder / "errors.txt").read_text()
 
 

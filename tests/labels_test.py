@@ -76,7 +76,7 @@ def test_refuses_shapes_in_a_stream():
         CLASSES.groups(np.zeros((4, 2)))
 
 
-# Every reader -----------------------------------------------------------------
+# All readers ------------------------------------------------------------------
 
 ROWS = np.array(
     [
@@ -91,7 +91,7 @@ ROW_GROUPS = [1, IGNORED, IGNORED, 2, 0]
 
 
 def selects_by(targets, groups):
-    """Whether the triplet loss takes targets for these groups."""
+    """Checks that the triplet loss interprets targets as these groups."""
     embeddings = np.random.default_rng(0).normal(size=(len(groups), 4))
     loss = TripletSelector(mining="all")
     np.testing.assert_array_equal(

@@ -29,7 +29,7 @@ def one(operation, magnitude=0.5):
 
 
 def filled(rng, policy, per_class=10, **arguments):
-    """A layer whose classes have `per_class` latents, around different centres."""
+    """Returns a layer with `per_class` latents around a different center per class."""
     if any(operation.needs_memory for operation in policy.by_name.values()):
         arguments.setdefault("memory_size", 20)
     arguments.setdefault("seed", 0)
@@ -53,19 +53,19 @@ def injected(rng, num_rows, sub_policy=0, magnitude=0.5):
     )
 
 
-#: Of a step with one moved view, or with a clean one beside one or more.
+#: Rows of a step with one moved view, and with a clean view in addition to moved ones.
 ONE = RowMap(BATCH)
 TWO = RowMap(BATCH, 2, True)
 
 
 def apply(layer, latents, labels, *steps, rows=ONE):
-    """`layer.apply` on tensors, with draws in NumPy, one after the other."""
+    """Calls `layer.apply` on tensors, with a sequence of draws in NumPy."""
     steps = keras.tree.map_structure(ops.convert_to_tensor, list(steps))
     return layer.apply(tensor(latents), tensor(labels, "int32"), steps, rows)
 
 
 def expected_move(name, z, label, index, labels, held, hardness, draw, donors):
-    """One latent, in plain Python: held latents are in the order of their slots."""
+    """Moves one latent in plain Python. Held latents are in the order of slots."""
     own = held[label]
     m = draw.magnitude[index]
     uniform = {each: numbers[index] for each, numbers in draw.uniform.items()}[name]
@@ -211,7 +211,7 @@ def test_by_hand(shape, dtype, rng):
         outputs, latents = (array(ops.cast(t, "float32")) for t in (outputs, latents))
         assert np.all(np.isfinite(outputs))
         unmoved = np.array_equal(outputs, latents)
-        # At first no class has been seen.
+        # In the first step, no class has been seen.
         assert unmoved == (step == 0)
     counts = layer.memory.counts(np.arange(NUM_CLASSES, dtype="int32"))
     np.testing.assert_array_equal(counts, [6, 6, 6])
@@ -248,7 +248,7 @@ def gradient(layer, latents, labels, draw, upstream, rows):
 
 
 def test_gradient_to_encoder(rng):
-    """On by request; else the clean view carries all of it."""
+    """It is optional. Without it, the clean view carries the whole gradient."""
     latents = rng.normal(size=(BATCH, FEATURES)).astype("float32")
     labels = np.array([0, 1, 2, 0, 2, 1], "int32")
     policy = one("hard_extrapolation")
@@ -300,7 +300,7 @@ SHARES = np.array([[0.0, 0.6, 0.4], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "float32"
 @pytest.mark.backend
 @pytest.mark.parametrize("form", ["indices", "shares"])
 def test_by_hand_with_a_dict_labels_are_mixed_as_latents_are(form, rng):
-    """As `keras.layers.MixUp` does."""
+    """This is what `keras.layers.MixUp` does."""
     layer = LatentAugmentation(3, one("class_mixing"), seed=0)
     latents = rng.normal(size=(3, 4)).astype("float32")
     labels = {"indices": np.array([1, 0, 2]), "shares": SHARES}[form]
@@ -337,7 +337,7 @@ def test_by_hand_a_sample_without_a_label_has_none_and_is_no_partner():
         outputs = layer(inputs, training=True)
         np.testing.assert_array_equal(array(outputs["latents"])[2], latents[2])
         np.testing.assert_array_equal(array(outputs["labels"])[2], [0, 0, 0])
-        # Between the first two.
+        # The outputs are between the first two samples.
         np.testing.assert_allclose(array(outputs["latents"])[:2].sum(1), 1, rtol=1e-6)
         np.testing.assert_allclose(array(outputs["labels"])[:2].sum(1), 1, rtol=1e-6)
 
@@ -418,8 +418,8 @@ def test_margin_of_a_single_class_is_zero(rng):
 
 
 def test_hard_examples_are_drawn_in_proportion(rng):
-    """With one candidate of a class of two, harder by log 4: Gumbel-max among
-    `CANDIDATE_POOL` uniform draws."""
+    """One candidate comes from a class of two latents, one of which is harder by log 4.
+    It is chosen by Gumbel-max among `CANDIDATE_POOL` uniform draws."""
     layer, _, _ = filled(rng, one("hard_interpolation", 1.0))
     latents = np.zeros((2, FEATURES), "float32")
     latents[0, 0] = latents[1, 1] = 1.0
@@ -434,7 +434,7 @@ def test_hard_examples_are_drawn_in_proportion(rng):
     numbers = rng.integers(0, 2, (size, CANDIDATES, CANDIDATE_POOL))
     score = np.where(numbers == 0, np.log(4), 0) + rng.gumbel(size=numbers.shape)
     winners = np.take_along_axis(numbers, score.argmax(-1)[..., None], -1)[..., 0]
-    # Both lie at right angles to the batch's latents: the first candidate is taken.
+    # Both are orthogonal to the batch's latents, so the first candidate is chosen.
     assert abs(harder - np.mean(winners[:, 0] == 0)) < 4 * np.sqrt(0.5 / size)
 
 
@@ -596,7 +596,7 @@ def test_seeds(rng):
 
 @tensorflow_only
 def test_a_step_never_reads_the_memory_whole(rng):
-    """Nothing in the graph of a step is as long as the memory, or as all classes."""
+    """No tensor in the graph of a step is as long as the memory, or as all classes."""
     import tensorflow as tf
 
     policy = Policy.constant(0.5, 0.5, (*NAMES[1:], HardInterpolation("margin")))

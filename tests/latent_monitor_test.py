@@ -88,7 +88,7 @@ def test_what_the_head_sees_is_what_the_model_predicts(outputs, rng):
     y = y if outputs > 1 else y > 0
     probe = LatentProbe(model)
     model.fit(x, y, epochs=2, verbose=0)
-    # Also by a probe that was made before the training.
+    # This includes a probe that was created before the training.
     for clean in (probe.frame(x, y, {}), latents_dataframe(model, x, y, {})):
         logits = model.predict(x, verbose=0)
         expected = logits.argmax(-1) if outputs > 1 else logits[:, 0] > 0

@@ -33,7 +33,7 @@ class OwnCall(keras.losses.Loss):
 
 
 class Averaging(keras.losses.Loss):
-    """Has a state, which changes with each call."""
+    """A loss with a state that changes with each call."""
 
     def __init__(self):
         super().__init__()
@@ -50,7 +50,7 @@ def sparse(**arguments):
 
 
 def model_with(loss):
-    """What the functions ask of a model."""
+    """Returns the attributes of a model that the functions use."""
     model = types.new_class("Model", (keras.Model,))()
     model.compile("sgd", loss)
     outputs = Outputs(["kind"], "kind", ["kind"])
@@ -69,7 +69,7 @@ class _Kinds(LossKinds):
 
 
 def data_of(model, y, predictions, weights):
-    """The `StepData` of one output."""
+    """Returns the `StepData` of one output."""
     y, predictions = tensor(y, y.dtype.name), tensor(predictions)
     weights = None if weights is None else tensor(weights)
     return StepData(model.output_map, {"kind": y}, y, predictions, weights)
@@ -82,7 +82,7 @@ def mixed_targets(num_views=1):
 
 
 def loss_of(loss, targets, y, weights=None, views=1):
-    """The loss, as a training step computes it, of the predictions of some views."""
+    """Returns the loss of the predictions of some views, as in a train step."""
     model = model_with(loss)
     data = data_of(model, y, np.concatenate([PREDICTIONS] * views), weights)
     passes = loss_passes(model, targets, data, keras.random.SeedGenerator(0))
@@ -115,7 +115,7 @@ SOFT = ONE_HOT + SHARE[:, None] * (ONE_HOT[PARTNER] - ONE_HOT)
         (sparse(reduction="sum"), LABELS, (False, True, 1)),
         (sparse(reduction=None), LABELS, (False, True, 1)),
         (sparse(reduction="mean_with_sample_weight"), LABELS, (False, False, 1)),
-        # The user's own may compare rows with each other.
+        # Custom losses may compare rows with each other.
         (lambda y, p: -y * ops.log(p), ONE_HOT, (False, True, 2)),
         (keras.losses.Circle(), LABELS, (False, True, 1)),
         (Averaging(), LABELS, WITH_STATE),
@@ -182,7 +182,7 @@ def test_where_a_loss_takes_class_indices_only_one_of_both_is_drawn_by_share():
     is_partner = np.mean(np.array(drawn) != LABELS, axis=0)
     # Four standard deviations of a share of 400.
     bound = 4 * np.sqrt(SHARE * (1 - SHARE) / 400)
-    # The second sample and its partner differ, the third is not mixed.
+    # The second sample and its partner differ, and the third is not mixed.
     assert np.all(np.abs(is_partner - SHARE) <= bound + 1e-9)
 
 

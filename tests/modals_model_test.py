@@ -40,7 +40,7 @@ def assert_weights_close(first, second, **tolerance):
         np.testing.assert_allclose(a, b, **tolerance)
 
 
-# What is off costs nothing and changes nothing ----------------------------------
+# Disabled features cost nothing and change nothing ------------------------------
 
 
 @pytest.mark.parametrize("num_views", [1, 4])
@@ -104,7 +104,7 @@ def _graph(policy=STRONG, **layer):
 
 
 def test_one_step_matches_the_written_objective(rng):
-    """New weights after one SGD step, from gradients of the terms taken one by one."""
+    """Computes the weights after one SGD step from separate gradients of the terms."""
     x, y = make_data(rng, 24)
     model = modals_model(policy=Policy.zero(), num_views=1)
     compile_(
@@ -244,7 +244,7 @@ def test_binary_head(form, rng):
 
 
 def test_sample_and_class_weights(rng):
-    """Weight 0 is absence, and class weights are sample weights, as in Keras."""
+    """As in Keras, weight 0 excludes a sample, and class weights are sample weights."""
     x, y = make_data(rng)
     weight = np.where(y == 0, 0.0, 2.0).astype("float32")
     models = [modals_model(plain_model(), policy=Policy.zero()) for _ in range(3)]
@@ -310,7 +310,7 @@ def test_regularizers_count_once(rng):
 @pytest.mark.parametrize("num_views", [1, 3])
 @pytest.mark.parametrize("policy", [Policy.zero(), MIXING], ids=["zero", "mixing"])
 def test_sums_do_not_grow_with_the_views(num_views, policy, rng):
-    """At magnitude zero, a summed loss and its step are those of the plain model."""
+    """At magnitude zero, a summed loss and its step equal the plain model's."""
     x, y = make_data(rng, 24)
     plain = plain_model()
     model = modals_model(plain, policy=policy, num_views=num_views)
@@ -420,10 +420,10 @@ WAYS = {
     "global_clipnorm": lambda: {"optimizer": keras.optimizers.SGD(global_clipnorm=0.1)},
 }
 if BACKEND == "jax":
-    # Every small operation is compiled by itself there.
+    # On JAX, every small operation is compiled separately.
     del WAYS["eager"]
 if BACKEND != "torch":
-    # There, Keras refuses several steps per execution, and compiling takes minutes.
+    # PyTorch compiles for minutes, and Keras rejects several steps per execution there.
     WAYS["jit"] = lambda: {"jit_compile": True}
     WAYS["steps"] = lambda: {"steps_per_execution": 2, "run_eagerly": False}
 
@@ -539,7 +539,7 @@ def test_mixed_precision(dtype, rng):
             hidden = keras.layers.Dense(64, "relu")(inputs)
             latents = keras.layers.Dense(16)(hidden)
             outputs = keras.layers.Dense(10)(latents)
-            # As Keras advises: a softmax of its own, in float32.
+            # As Keras advises, use a separate softmax in float32.
             outputs = keras.layers.Softmax(dtype="float32")(outputs)
             model = modals_model(keras.Model(inputs, outputs), policy=STRONG)
         finally:
@@ -553,7 +553,7 @@ def test_mixed_precision(dtype, rng):
         return model, scores["accuracy"]
 
     (_, expected), (model, accuracy) = train("float32"), train(dtype)
-    # Of 1,197 samples: two standard errors of a difference at this accuracy.
+    # Two standard errors of a difference at this accuracy, with 1,197 samples.
     assert abs(accuracy - expected) < 2 * np.sqrt(2 * 0.9 * 0.1 / len(y_test))
     assert expected > 0.85
     scaled = keras.optimizers.LossScaleOptimizer
@@ -634,7 +634,7 @@ def test_assigning_a_policy_or_weight_traces_nothing_again(rng):
             return inputs
 
     def train(model):
-        """How often a model is traced in an epoch, whose last batch is smaller."""
+        """Returns how often an epoch traces a model. Its last batch is smaller."""
         before = len(traces)
         model.fit(x, y, batch_size=40, verbose=0)
         return len(traces) - before
@@ -758,7 +758,7 @@ def test_labels_out_of_range_in_a_stream_touch_no_memory(rng):
     model = modals_model(policy=STRONG)
 
     def loss(y_true, y_pred):
-        # Keras's must not stumble over such a label. Its `ignore_class` does, before
+        # Keras's loss must not fail on such a label. Its `ignore_class` does, before
         # 3.15 and on PyTorch.
         y_true = ops.reshape(y_true, (-1,))
         losses = keras.losses.sparse_categorical_crossentropy(

@@ -22,7 +22,7 @@ def draw(policy, rows=1000, views=1, features=3, seed=0):
 
 
 def simulate_walk(policy, rng):
-    """The paper's words, for one sample."""
+    """Simulates the paper's description for one sample."""
     order = rng.permutation(len(policy.sub_policies))
     wanted = rng.choice(len(policy.operation_counts), p=policy.operation_counts)
     applied = []
@@ -51,7 +51,7 @@ def simulate_walk(policy, rng):
     ids=["paper", "uneven"],
 )
 def test_walk_matches_simulation(policy, rng):
-    """Frequencies of all outcomes, within 4 standard errors of their difference."""
+    """Compares the frequencies of all outcomes, within 4.5 standard errors."""
     size = 40_000
     steps = draw(policy, size)
     walks = np.stack([step.sub_policy for step in steps], axis=1)

@@ -1,4 +1,4 @@
-"""Several labels at once: rows of 0 and 1, mixed as numbers are."""
+"""Several labels at once: rows of 0 and 1, mixed like numbers."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.backend
 L = keras.layers
 FEATURES, ROWS, LABELS = 6, 24, 4
 
-#: On TensorFlow, to build the graph of a step would take most of a test's time.
+#: On TensorFlow, building the graph of a step would take most of a test's time.
 EAGER = {"run_eagerly": BACKEND == "tensorflow"}
 MIXING = Policy({"class_mixing": (1.0, 0.8)})
 STILL = Policy({"class_mixing": (0.0, 0.0)})
@@ -37,7 +37,7 @@ def plain_model(loss="binary_crossentropy", activation="sigmoid"):
 def data(rng):
     x = rng.normal(size=(ROWS, FEATURES)).astype("float32")
     y = (x[:, :LABELS] > 0.3).astype("float32")
-    # Both kinds of rows that have no class.
+    # Include both kinds of rows without a class.
     y[0], y[1] = 0.0, 1.0
     return x, y
 
@@ -54,7 +54,7 @@ LOSSES = [
     (focal, "sigmoid"),
 ]
 if BACKEND == "jax":
-    # There each is compiled.
+    # JAX compiles each of them.
     LOSSES = LOSSES[1::2]
 
 
@@ -85,7 +85,7 @@ def test_rows_are_mixed_as_the_latents_are(loss, activation, views, rng):
     if not isinstance(loss, keras.losses.Loss):
         expected = np.mean(array(expected))
     elif loss.reduction == "sum":
-        # A mean over views of what is a sum over samples.
+        # The result is a mean over views of a sum over samples.
         expected = expected / views
     np.testing.assert_allclose(float(found), float(expected), rtol=2e-5)
 
@@ -119,7 +119,7 @@ def test_a_policy_that_moves_nothing_changes_no_number(loss, activation, rng):
 
 
 def test_a_sample_is_in_the_group_of_one_of_its_labels():
-    """Each as often as the others, within 4.5 standard errors."""
+    """Each label is drawn equally often, within 4.5 standard errors."""
     y = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0], [-1, -1, -1, -1]])
     size = 3000
     seed = keras.random.SeedGenerator(0)
@@ -130,7 +130,7 @@ def test_a_sample_is_in_the_group_of_one_of_its_labels():
     error = np.sqrt(size * (1 / 3) * (2 / 3))
     assert np.all(np.abs(counts[[0, 2, 3]] - size / 3) < 4.5 * error)
     assert np.all(groups[:, 1:] == [4, 1, -1])
-    # Without a seed it is the first.
+    # Without a seed, it is the first label.
     assert array(MultiLabels(4).groups(tensor(y))).tolist() == [0, 4, 1, -1]
 
 
@@ -140,7 +140,7 @@ def test_a_row_of_shares_counts_for_its_halves():
     assert array(labels.groups).tolist() == [0, 1, -1, -1]
     compared = [[1, 0, 0], [0, 1, 1], [-1, -1, -1], [-1, -1, -1]]
     assert array(labels.compared).tolist() == compared
-    # Neither of the two says that it has no labels.
+    # Neither of the two invalid rows is marked as unlabeled.
     assert array(counts).tolist() == [4, 2, 2, 1]
 
 
@@ -193,7 +193,7 @@ def test_triplets_share_a_label_or_none(rng):
     selector = TripletSelector(2.0, "all", multi_label=True)
     expected = loss_by_loops(y, latents.astype("float64"), 2.0)
     np.testing.assert_allclose(float(selector(y, latents)), expected, rtol=1e-5)
-    # Rows with one label each are classes.
+    # Rows with one label each are equivalent to classes.
     classes = rng.integers(0, LABELS, ROWS)
     one_hot = np.eye(LABELS, dtype="float32")[classes]
     for mining in ("all", "hardest", "semihard", "random"):
@@ -236,7 +236,7 @@ def test_the_default_triplets_are_of_several_labels(rng, tmp_path):
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-# By hand, in searches ---------------------------------------------------------------
+# By hand, and in searches -----------------------------------------------------------
 
 
 def test_by_hand(rng):
@@ -247,7 +247,7 @@ def test_by_hand(rng):
     changed = np.flatnonzero(np.any(latents != x, axis=1))
     assert len(changed) > ROWS / 2
     for row in changed:
-        # The partner that explains the latent explains the labels.
+        # The partner that explains the latent also explains the labels.
         fits = [
             np.linalg.lstsq((other - x[row])[:, None], latents[row] - x[row])
             for other in x
@@ -272,7 +272,7 @@ def test_a_search_scores_by_the_share_of_right_labels(rng):
     np.testing.assert_allclose(scores.max(), expected, atol=0.5 / y.size)
 
 
-# What is refused ----------------------------------------------------------------------
+# Errors -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

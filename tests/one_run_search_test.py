@@ -9,13 +9,13 @@ import keras_modals
 from keras_modals import Policy, PolicyScheduler, SharedEncoderSearch
 from keras_modals._src.models.graph import find_layers
 
-#: Of one operation, which is quick to trace.
+#: Policies with one operation, which is quick to trace.
 ZERO = Policy({"difference_transform": (0.0, 0.0)}, operation_counts=(0.0, 1.0))
 STRONG = Policy({"difference_transform": (0.5, 0.5)}, operation_counts=(0.0, 1.0))
 
 
 def head_model(*head):
-    """A plain model whose head, after `latents`, consists of the given layers."""
+    """Returns a plain model whose head, after `latents`, has the given layers."""
     inputs = keras.Input((problems.FEATURES,))
     latents = layers.Dense(6, "relu", name="latents")(inputs)
     x = latents
@@ -28,7 +28,7 @@ def head_model(*head):
 
 def long_head():
     return head_model(
-        # A bias before a normalization has no gradient but noise.
+        # The gradient of a bias before a normalization is only noise.
         layers.Dense(5, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.01)),
         layers.BatchNormalization(momentum=0.5),
         layers.ReLU(),
@@ -69,7 +69,7 @@ def heads_of(search):
     return [keras.ops.convert_to_numpy(weight) for weight in search.heads.weights]
 
 
-# Right ------------------------------------------------------------------------
+# Correctness ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_vectorized_heads_equal_single_ones(data, policy):
 
 @pytest.mark.parametrize(("vectorized", "clipnorm"), [(True, 0.05), (False, None)])
 def test_members_are_independent(data, vectorized, clipnorm):
-    """One member is perturbed: within a step no other member, nor the encoder, which
-    follows the first, moves otherwise than it would have."""
+    """Perturbs one member. Within a step, the other members, and the encoder, which
+    follows the first, move as they would without the perturbation."""
     x, y = data
     results = []
     for perturbed in (False, True):
@@ -172,7 +172,7 @@ def test_members_are_independent(data, vectorized, clipnorm):
 
 
 def test_the_mean_gradient_is_that_of_all_members(data):
-    """SGD: the encoder moves by the mean of what single members would move it by."""
+    """With SGD, the encoder moves by the mean of its moves with single members."""
     x, y = data
     moves = []
     for size, member in ((3, None), (1, 0), (1, 1), (1, 2)):
@@ -215,7 +215,7 @@ def test_a_member_that_is_not_a_number_leaves_the_others_alone(data, encoder_gra
     value[3] = np.nan
     kernel.assign(value)
     fit(search, data, epochs=1)
-    # It was replaced at once.
+    # The member was replaced immediately.
     for value in heads_of(search):
         assert np.isfinite(value).all()
     assert np.isfinite(search.get_layer("latents").kernel).all()
@@ -239,7 +239,7 @@ def test_children_take_over_weights_and_the_optimizers_slots(data):
 
 
 def slots_of(search):
-    """Two weights, and Adam's two moments of each."""
+    """Returns two weights, and Adam's two moments of each."""
     stacked = [v for v in search.optimizer.variables if v.shape[:1] == (4,)]
     assert len(stacked) == 4
     return [*search.heads.weights, *stacked]
@@ -247,8 +247,8 @@ def slots_of(search):
 
 @pytest.mark.backend
 def test_the_head_keeps_the_precision_of_logits(data):
-    """On TensorFlow, Keras takes logits from before a softmax; elsewhere a probability
-    of 1e-7 ends it."""
+    """On TensorFlow, Keras uses the logits before a softmax. On other backends,
+    precision ends at a probability of 1e-7."""
     search = make_search(None, 2)
     kernel = search.heads.weights[0]
     kernel.assign(1e3 * np.ones(kernel.shape) * np.arange(problems.NUM_CLASSES))
@@ -261,7 +261,7 @@ def test_the_head_keeps_the_precision_of_logits(data):
 
 @pytest.mark.parametrize("vectorized", [True, False])
 def test_members_draw_for_themselves(data, vectorized):
-    """Dropout in the head: a child does not repeat its parent's draws."""
+    """With dropout in the head, a child does not repeat its parent's draws."""
     head = head_model(layers.Dropout(0.5, seed=0))
     search = make_search(head, 4, "sgd", {"vectorized": vectorized, "quantile": 0.5})
     states = [
@@ -274,7 +274,7 @@ def test_members_draw_for_themselves(data, vectorized):
     first = keras.ops.convert_to_numpy(states[0])
     assert len(np.unique(first, axis=0)) == 4
     fit(search, data, epochs=3)
-    # Every step moved it on.
+    # Every step advanced the state.
     assert keras.ops.convert_to_numpy(states[0])[0, 1] > first[0, 1]
     search.reseed(5)
     again = keras.ops.convert_to_numpy(states[0]).copy()
@@ -384,7 +384,7 @@ def test_the_best_model_predicts_saves_and_trains(data, tmp_path):
     plain = search.inference_model()
     np.testing.assert_allclose(plain.predict(data[0], verbose=0), expected, atol=1e-6)
     fit(best, data, epochs=1)
-    # The search goes on where it was, and from what was given nothing is left alone.
+    # Training `best` does not change the search, which has changed the given weights.
     np.testing.assert_allclose(search.predict(data[0], verbose=0), expected, atol=1e-6)
     assert not np.allclose(given[0], search.get_layer("hidden").get_weights()[0])
 
@@ -402,7 +402,7 @@ def test_results_are_printed_for_each_generation(objective, data, capsys):
     sign = 1 if objective == "val_accuracy" else -1
     assert sign * best >= sign * mean >= sign * worst
     if objective == "val_accuracy":
-        # Nothing is moved yet, and members are alike.
+        # Nothing is moved yet, and members are identical.
         assert best == pytest.approx(history["val_accuracy"][1], abs=1e-4)
 
 
@@ -433,7 +433,7 @@ def test_only_heads_are_kept_once_per_member(data):
     assert others - (model.count_params() - head) < 200
 
 
-# As `fit` ---------------------------------------------------------------------
+# Like `fit` -------------------------------------------------------------------
 
 
 def test_a_search_that_is_saved_goes_on_as_if_it_were_not(data, tmp_path):
@@ -488,7 +488,7 @@ def test_early_stopping_goes_back_to_the_best_epoch(data):
     stopping = keras.callbacks.EarlyStopping(
         "val_loss", patience=2, restore_best_weights=True, start_from_epoch=2
     )
-    # It gets worse from the third epoch on.
+    # From epoch 3 on, the model gets worse.
     rates = keras.callbacks.LearningRateScheduler(
         lambda epoch: 0.1 if epoch < 3 else -1.0
     )
@@ -661,7 +661,7 @@ def test_an_output_of_its_own_precision(data):
     assert keras.backend.standardize_dtype(search.output.dtype) == "float32"
 
 
-# Refused ----------------------------------------------------------------------
+# Errors -----------------------------------------------------------------------
 
 
 def test_a_layer_on_both_sides():

@@ -28,7 +28,7 @@ ROWS, FEATURES = 5, 3
 
 
 def test_formulas(rng):
-    """What each operation makes of latents, by the paper's formula."""
+    """Compares the latents from each operation with the paper's formula."""
     latents, mean, deviation, noise = rng.normal(size=(4, ROWS, FEATURES))
     magnitude = rng.uniform(size=(ROWS, 1))
     count = np.arange(ROWS)
@@ -94,7 +94,7 @@ def test_no_two_operations_of_a_name():
         type("Other", (Operation,), {"name": "gaussian_noise"})
 
 
-# One of the user's own ---------------------------------------------------------------
+# A custom operation ------------------------------------------------------------------
 
 
 class Shift(Operation):
@@ -112,7 +112,7 @@ def shift(magnitude):
 
 @pytest.mark.backend
 def test_one_of_the_users_own(rng, tmp_path):
-    """In a policy, a file, a schedule, and after `load_model`."""
+    """It works in a policy, a file, a schedule, and after `load_model`."""
     layer = keras_modals.LatentAugmentation(3, shift(0.5), seed=0)
     latents = tensor(rng.normal(size=(4, 6)))
     labels = tensor([0, 1, -1, 2], "int32")

@@ -1,7 +1,7 @@
-"""Models as users have them train augmented, or are refused in one sentence.
+"""Realistic models train augmented, or raise an error of one sentence.
 
-Of each, the tests compare the places and the predictions, and train every second one.
-`python tests/places_test.py` trains all.
+The tests compare the places and the predictions of all models, and train every second
+one. `python tests/places_test.py` trains all of them.
 """
 
 import os
@@ -21,16 +21,16 @@ from keras_modals._src.models.places import find_places, leading_to, signals
 
 pytest.importorskip("tensorflow", reason="streams are `tf.data.Dataset`s")
 
-#: Of a model that is refused, what the sentence speaks of. All others train.
+#: Patterns of the error messages of models that raise an error. All others train.
 REFUSED = {
     "text_classification_end_to_end": "Augment that model and build the outer one",
     "structured_data_from_scratch": "several tensors|no place",
     "actor_critic_cartpole": "several outputs",
 }
 
-#: Where `augment` puts its layers: behind these, several in a place where there are
-#: branches. As it found them, and compared by eye with the graphs; that all paths come
-#: through each is tested below.
+#: The layers after which `augment` inserts its layers. A place with branches has
+#: several. These are the places that it found, compared by eye with the graphs. A test
+#: below checks that all paths pass through each place.
 EXPECTED = {
     "oxford_pets_image_segmentation": [
         "input_layer",
@@ -200,20 +200,21 @@ EXPECTED = {
     "pointnet": ["input_layer", "dot", "conv1d_1", "batch_normalization", "dense_2"],
 }
 
-#: What may be warned of.
+#: Warnings that may occur.
 WARNED = {
-    # Regularizers without a config; and a batch of one has no partner to mix with.
+    # Regularizers have no config, and a batch of one has no partner to mix with.
     "attention_mil_classification": ".*(shares its layers|had one sample)",
     "pointnet": ".*shares its layers",
-    # On JAX, of the plain model as well.
+    # On JAX, the plain model warns, too.
     "text_classification_from_scratch": "Explicitly requested dtype int64",
 }
 
-#: What Keras does not train without augmentation: with PyTorch, losses of each pixel.
+#: Models that Keras does not train even without augmentation: on PyTorch, those with
+#: per-pixel losses.
 PLAIN_FAILS = [("oxford_pets_image_segmentation", "torch")]
 
 
-#: All train where this file is a script; in the tests every second one, on TensorFlow.
+#: As a script, this file trains all. The tests train every second one on TensorFlow.
 TRAIN_ALL = "TRAIN_ALL" in os.environ or BACKEND != "tensorflow"
 TRAINED = [*list(PLACES)[::2], "multi_label_classification", "ctc_asr"]
 
@@ -248,7 +249,7 @@ def test_a_model_trains_augmented_or_is_refused_in_one_sentence(name):
 
 
 def _eager(model):
-    """On TensorFlow, tracing the steps would take most of a test's time."""
+    """Runs eagerly on TensorFlow, where tracing would take most of a test's time."""
     model.run_eagerly = BACKEND == "tensorflow"
     return model
 
@@ -270,7 +271,7 @@ def _check_training(place, names, trains=True):
     assert _places_of(same) == names
     _check_paths(original)
     for model in (same, augmented):
-        # What is frozen stays so.
+        # Frozen layers stay frozen.
         assert len(model.trainable_weights) == len(original.trainable_weights)
     expected = place.predict(original)
     np.testing.assert_allclose(place.predict(augmented), expected, 1e-5, 1e-6)
@@ -280,7 +281,7 @@ def _check_training(place, names, trains=True):
     losses = []
     state = [np.array(keras.ops.convert_to_numpy(v)) for v in original.variables]
     for model in (original, same, augmented):
-        # Where a layer cannot be copied, all have the same, its seeds included.
+        # All models share a layer that cannot be copied, including its seeds.
         for variable, value in zip(original.variables, state):
             variable.assign(value)
         losses.append(place.train(model))
@@ -289,7 +290,7 @@ def _check_training(place, names, trains=True):
 
 
 def _check_paths(model):
-    """Without the tensors of a place, nothing leads from the inputs to the head."""
+    """Checks that all paths from the inputs to the head include a place's tensors."""
     graph = Graph(plain(model))
     calls = leading_to(graph, graph.outputs[0])
     head = _find_head(graph, calls)
@@ -303,7 +304,7 @@ def _check_paths(model):
 
 
 def _places_of(model):
-    """What the summary names, without shapes."""
+    """Returns the places that the summary names, without shapes."""
     return [re.sub(r" \([^)]*\)", "", where) for where, _ in model.found_places]
 
 
@@ -317,7 +318,7 @@ def _check_refusal(place, sentence):
 
 
 def _train_augmented(place):
-    """Trains, or is refused before a weight changes."""
+    """Trains, or raises an error before a weight changes."""
     augmented = _augment(place)
     weights = augmented.get_weights()
     try:
@@ -328,7 +329,7 @@ def _train_augmented(place):
         raise
 
 
-#: Of models of `keras.applications`, the places in between.
+#: Intermediate places in models of `keras.applications`.
 APPLICATIONS = {
     "ResNet50": ["conv3_block1_add", "conv4_block1_add", "conv4_block5_add"],
     "EfficientNetB0": [
@@ -365,7 +366,7 @@ def test_places_in_applications(name):
 
 @pytest.mark.slow
 def test_a_network_that_is_frozen_or_runs_as_at_inference_has_no_place_inside():
-    """As in transfer learning."""
+    """This is the case in transfer learning."""
     inputs = keras.Input((32, 32, 3))
     base = keras.applications.MobileNetV2(
         weights=None, include_top=False, input_shape=(32, 32, 3)

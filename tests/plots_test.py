@@ -46,7 +46,7 @@ def comparison(datasets, metric="accuracy"):
 
 
 def marks(ax):
-    """Position and fill of the marks, by the method's name."""
+    """Returns the position and fill of the marks by method name."""
     names = dict(zip(ax.get_yticks(), [t.get_text() for t in ax.get_yticklabels()]))
     lines = [line for line in ax.lines if line.get_marker() == "o"]
     return {
@@ -100,7 +100,7 @@ def test_learning_curves():
     assert labels == ["none", "sure"]
     lines = [line for line in ax.lines if len(line.get_xdata()) == 2]
     assert {tuple(line.get_xdata()) for line in lines} == {(50, 100)}
-    # Told apart by more than colour.
+    # Lines differ by more than color.
     markers = [container[0].get_marker() for container in ax.containers]
     assert len(set(markers)) == 2
     assert ax.get_ylabel() == "test accuracy, %"
@@ -137,7 +137,7 @@ def test_latents_clean_and_moved(trained):
     )
     encoder = keras.Model(model.input, model.get_layer("latents").output)
     np.testing.assert_allclose(clean, encoder.predict(x, verbose=0), rtol=1e-5)
-    # Away from the mean of the class's latents, as the memory has them.
+    # Latents move away from the mean of the class's latents in the memory.
     mean = array(model.latent_augmentation.memory.statistics(y).mean)
     np.testing.assert_allclose(moved, clean + 0.5 * (clean - mean), atol=1e-4)
 

@@ -56,7 +56,7 @@ def test_is_a_value():
     assert schedule != PolicySchedule(segments[:1])
     assert schedule != PolicySchedule([segments[0], (2, HALF)])
     assert eval(repr(schedule)) == schedule
-    # What it hands out is a copy.
+    # It returns copies.
     schedule.segments[1].values["dropout"] = 0.1
     schedule.at(4).values["dropout"] = 0.1
     assert schedule == PolicySchedule(segments)
@@ -71,7 +71,7 @@ def test_stretches_in_proportion(seed, epochs):
     assert schedule.stretch(schedule.epochs) == schedule
     if epochs >= schedule.epochs:
         assert len(stretched.segments) == len(schedule.segments)
-    # Where it has a boundary, the original has one within half an epoch.
+    # Each boundary is within half an epoch of one of the original.
     scale = epochs / schedule.epochs
     ends = np.cumsum([s.epochs for s in schedule.segments]) * scale
     for end in np.cumsum([s.epochs for s in stretched.segments]):
@@ -137,7 +137,7 @@ def test_names_the_line_at_fault(old, new, message, tmp_path):
     schedule = PolicySchedule([(3, policy), (5, policy, {"dropout": 0.5})])
     schedule.save(tmp_path / "schedule.json")
     text = (tmp_path / "schedule.json").read_text()
-    # In the second segment.
+    # The last occurrence is in the second segment.
     position = text.rindex(old)
     line = text.count("\n", 0, position) + 1
     (tmp_path / "schedule.json").write_text(
@@ -146,7 +146,7 @@ def test_names_the_line_at_fault(old, new, message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         PolicySchedule.load(tmp_path / "schedule.json")
     reported = int(str(error.value).split("line ")[1].split(":")[0])
-    # An entry is reported where it is, what is missing where its object begins.
+    # An entry is reported at its line, and a missing one where its object begins.
     assert 0 <= line - reported <= 3
 
 
@@ -173,7 +173,7 @@ def test_refuses(segments, message):
         PolicySchedule(segments)
 
 
-#: Just within bounds, and just out of them: also as float32, which variables are.
+#: Values just within and just out of bounds, also in float32, as variables are.
 WITHIN = {
     "triplet_weight": (0, 0.999, np.float32(0.5)),
     "prior_weight": (0.0, 100, 1e30),
@@ -258,7 +258,7 @@ def test_the_line_at_fault_is_found_in_linear_time(tmp_path):
     start = time.process_time()
     with pytest.raises(ValueError, match=r"dropout=1\.5") as error:
         PolicySchedule.load(path)
-    # Quadratic time would be minutes.
+    # Quadratic time would take minutes.
     assert time.process_time() - start < 20
     line = text.count("\n", 0, position) + 1
     assert f"line {line}:" in str(error.value)
@@ -316,11 +316,11 @@ def test_scheduler_assigns_and_traces_nothing_again(rng, tmp_path):
     before, after = (ZERO, 0.5, 0.0, 0.001), (HALF, 0.25, 0.5, 0.01)
     assert observer.seen == [before, before, after, after]
     assert len(traces) == warm or BACKEND == "torch"
-    # Going on in the middle of the schedule.
+    # Resume in the middle of the schedule.
     observer.seen.clear()
     model.fit(x, y, initial_epoch=3, epochs=4, **fit)
     assert observer.seen == [after]
-    # PyTorch's eager steps are not traced, but called each time.
+    # PyTorch does not trace its eager steps, but calls them each time.
     assert len(traces) == warm or BACKEND == "torch"
 
 

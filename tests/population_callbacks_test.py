@@ -1,4 +1,4 @@
-"""What a member is, with callbacks: its score, its checkpoint, its next generation."""
+"""Members with callbacks: the score, the checkpoint, the next generation."""
 
 import copy
 import itertools
@@ -65,7 +65,7 @@ def search(folder, data, callbacks, optimizer=adam, declare=None, **arguments):
         "population_size": 2,
         "generations": GENERATIONS,
         "epochs_per_generation": EPOCHS_EACH,
-        # What copies goes on with what it copied.
+        # A member that copies continues with what it copied.
         "explore": lambda hp, value, rng: value,
         **arguments,
     }
@@ -75,7 +75,7 @@ def search(folder, data, callbacks, optimizer=adam, declare=None, **arguments):
 
 
 class FirstWeights(keras.callbacks.Callback):
-    """The weights that the members of the first generation begin with."""
+    """Records the weights with which members of the first generation begin."""
 
     seen: list = []
 
@@ -85,14 +85,14 @@ class FirstWeights(keras.callbacks.Callback):
 
 
 class Spoils(keras.callbacks.Callback):
-    """Changes weights when Keras ends a training."""
+    """Changes the weights when Keras ends a training."""
 
     def on_train_end(self, logs=None):
         self.model.set_weights([0 * w for w in self.model.get_weights()])
 
 
 class Shrinks(keras.callbacks.Callback):
-    """Changes weights between validation and the next epoch."""
+    """Changes the weights between validation and the next epoch."""
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.set_weights([0.9 * w for w in self.model.get_weights()])
@@ -134,7 +134,7 @@ CASES = {
     "changed at the end": lambda: [Spoils()],
     "changed after validation": lambda: [Shrinks()],
     "ReduceLROnPlateau": lambda: [
-        # Nothing is an improvement: it acts after the fourth epoch.
+        # Nothing counts as an improvement, so it acts after the fourth epoch.
         keras.callbacks.ReduceLROnPlateau(patience=3, factor=0.1, min_delta=99.0)
     ],
     "LearningRateScheduler": lambda: [
@@ -158,7 +158,7 @@ def test_a_lineage_is_one_training(case, tmp_path, data):
     expected = history["val_loss"][EPOCHS_EACH - 1 :: EPOCHS_EACH]
     assert [trial.score for trial in lineage] == pytest.approx(expected, rel=1e-4)
     assert len(set(np.round(expected, 4))) == GENERATIONS
-    # The score is that of the checkpoint, and of what `get_best_models` loads.
+    # The score is that of the checkpoint, and of the model from `get_best_models`.
     for entry in tuner.population.entries(GENERATIONS - 1):
         loaded = tuner.load_model(entry.trial)
         score = loaded.evaluate(*data["validation_data"], verbose=0)
@@ -169,7 +169,7 @@ def test_a_lineage_is_one_training(case, tmp_path, data):
 
 
 class Epochs(keras.callbacks.Callback):
-    """The epochs that members train, and how many callbacks are told of."""
+    """Records the epochs that members train, and the number that callbacks are told."""
 
     seen: list = []
 
@@ -179,7 +179,7 @@ class Epochs(keras.callbacks.Callback):
 
 def test_a_training_that_is_stopped_is_over(tmp_path, data):
     Epochs.seen.clear()
-    # Nothing is an improvement: it stops after the third epoch.
+    # Nothing counts as an improvement, so it stops after the third epoch.
     stop = keras.callbacks.EarlyStopping(patience=2, min_delta=99.0)
     tuner = search(
         tmp_path, data, [stop, Epochs()], generations=3, epochs_per_generation=2
@@ -197,7 +197,7 @@ def test_a_training_that_is_stopped_is_over(tmp_path, data):
 
 
 def test_what_training_made_of_a_value_stays(tmp_path, data):
-    """A learning rate that is searched, and reduced on a plateau."""
+    """The learning rate is searched, and also reduced on a plateau."""
     rates = []
     plateau = keras.callbacks.ReduceLROnPlateau(patience=1, factor=0.1, min_delta=99.0)
     see = keras.callbacks.LambdaCallback(
@@ -224,13 +224,13 @@ def test_a_search_goes_on_with_the_state_of_its_callbacks(tmp_path, data):
     Dies.__name__ = "Slows"
     with pytest.raises(KeyboardInterrupt):
         search(tmp_path / "parts", data, [Dies()])
-    # Another callback may come besides.
+    # Another callback may be added.
     tuner = search(tmp_path / "parts", data, [Epochs(), Slows()])
     assert scores(tuner) == pytest.approx(expected, rel=1e-5)
 
 
 class Holds(keras.callbacks.Callback):
-    """A callback with whatever state."""
+    """A callback with any state."""
 
     def __init__(self, value=None, **attributes):
         super().__init__()
@@ -239,7 +239,8 @@ class Holds(keras.callbacks.Callback):
 
 
 def written(callbacks, change):
-    """What another process reads of callbacks' state, in copies of the originals."""
+    """Returns copies of callbacks with the state that another process reads, and their
+    model."""
     model = builder(adam)(keras_tuner.HyperParameters())
     states = CallbackStates(callbacks)
     copies = begin(callbacks, model, epochs=3)
@@ -353,12 +354,12 @@ def test_a_monitor_goes_on(data):
     assert callback.frame["epoch"].tolist() == [1] * NUM_CLASSES
     callback.on_epoch_end(1)
     second = callback.frame[callback.frame["epoch"] == 2]
-    # It is another model, of which the means are elsewhere.
+    # This is another model, so its means are elsewhere.
     assert (second["drift"] > 0).all()
 
 
 class Numbers(Holds):
-    """A callback whose state is no dict."""
+    """A callback whose state is not a dict."""
 
     def __getstate__(self):
         return [self.value]
@@ -376,7 +377,7 @@ def test_a_state_that_is_no_dict():
 
 
 class Counter:
-    """An object that is no plain data."""
+    """An object that is not plain data."""
 
     def __init__(self):
         self.count = 0
@@ -397,7 +398,7 @@ def test_an_object_may_stay_as_it_was_but_not_change():
 
 
 class Bomb:
-    """Goes off where it is unpickled."""
+    """Goes off when unpickled."""
 
     def __reduce__(self):
         return exec, ("raise SystemExit('unpickled')",)

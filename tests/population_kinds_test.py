@@ -1,4 +1,4 @@
-"""The search of whole trainings, with each kind of labels."""
+"""Tests the search over whole trainings with each kind of labels."""
 
 import multi_labels_test
 import numpy as np

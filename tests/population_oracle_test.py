@@ -40,7 +40,7 @@ def make_oracle(folder, size=8, generations=5, **arguments):
 
 
 def score_of(entry):
-    """A score that depends on who trained, not on when."""
+    """Returns a score that depends on who trained, not on when."""
     return np.random.default_rng((entry.member, entry.generation)).random()
 
 
@@ -56,7 +56,7 @@ def fail(oracle, trial):
 
 
 def simulate(oracle, rng, workers=4, failures=0.0, losses=0.0, score=score_of):
-    """Runs a search by workers that take turns at random."""
+    """Runs a search with workers that take turns at random."""
     running, stopped, events = {}, set(), 0
     while len(stopped) < workers:
         events += 1
@@ -66,7 +66,7 @@ def simulate(oracle, rng, workers=4, failures=0.0, losses=0.0, score=score_of):
             trial = running.pop(worker)
             chance = rng.random()
             if chance < losses:
-                # It is started again, and asks.
+                # The worker is restarted, and asks again.
                 pass
             elif chance < losses + failures:
                 fail(oracle, trial)
@@ -78,7 +78,7 @@ def simulate(oracle, rng, workers=4, failures=0.0, losses=0.0, score=score_of):
             stopped.add(worker)
         elif trial.status == TrialStatus.RUNNING:
             running[worker] = trial
-            # One running trial per member.
+            # Each member has at most one running trial.
             members = [t.hyperparameters.values[MEMBER] for t in running.values()]
             assert len(set(members)) == len(members)
     return oracle
@@ -122,7 +122,7 @@ def test_every_search_ends_and_keeps_its_invariants(seed, size, tmp_path):
     initial = ("zero", "random", "policy")[seed % 3]
     oracle = make_oracle(tmp_path, size, 8, initial=initial)
     rng = np.random.default_rng(seed)
-    # Half of the population failing would stop a population of two.
+    # If half of a population of two failed, the search would stop.
     failures = 0.0 if size <= 2 else 0.15
     simulate(oracle, rng, workers=1 + seed, failures=failures, losses=0.1)
     check_invariants(oracle)
@@ -171,7 +171,7 @@ def test_direction(direction, tmp_path):
     simulate(oracle, np.random.default_rng(0))
     scores = [t.score for t in oracle.get_best_trials(3)]
     assert scores == sorted(scores, reverse=direction == "max")
-    # The best of all is among those whose checkpoint is kept.
+    # The best trial is among those whose checkpoints are kept.
     best = {"max": max, "min": min}[direction]
     assert scores[0] == best(trial.score for trial in oracle.trials.values())
 
@@ -243,7 +243,7 @@ def test_other_trials_than_its_own_are_refused(trial_id, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["searches"]
     made = tmp_path / "searches" / "search"
     assert {path.name for path in made.iterdir()} == {"oracle.json", "trial_0000"}
-    # From another thread: the lock is open.
+    # Search from another thread, since the lock must be open.
     searching = threading.Thread(
         target=simulate, args=(oracle, np.random.default_rng(0)), daemon=True
     )
@@ -367,7 +367,7 @@ def test_explore_of_hyperparameters():
     values = np.array([pba_explore(rate, 1e-3, rng) for _ in range(4000)])
     assert 1e-4 <= values.min() < 2e-4
     assert 5e-3 < values.max() <= 1e-2
-    # A tenth of two decades up or down, when it moves by one.
+    # A move by one step is a tenth of two decades, up or down.
     for factor in (10**0.2, 10**-0.2):
         assert np.mean(np.isclose(values, 1e-3 * factor)) > 0.05
     choice = levels_of(hps.Choice("kind", ["a", "b", "c"]))
@@ -404,7 +404,7 @@ def test_what_members_begin_with(tmp_path):
 @pytest.mark.parametrize(("smoothing", "copied"), [(0.0, 1), (0.75, 0)])
 def test_scores_are_smoothed_along_a_lineage(smoothing, copied, tmp_path):
     oracle = make_oracle(tmp_path, 4, 3, smoothing=smoothing)
-    # The second member was worse, and now is better by little.
+    # The second member was worse, and is now slightly better.
     for score in (0.9, 0.5, 0.6, 0.1, 0.7, 0.8, 0.2, 0.1):
         finish(oracle, oracle.create_trial("a"), score)
     entries = oracle.entries(1)
@@ -420,7 +420,7 @@ def test_explore_can_be_replaced(tmp_path):
     simulate(oracle, np.random.default_rng(0))
     explored = [e for e in oracle.entries() if e.values["learning_rate"] == 1e-2]
     assert explored
-    # Keras Tuner's floats in steps end before the last.
+    # Keras Tuner's floats with a step exclude the last value.
     assert all(e.values["triplet_weight"] == 0.45 for e in explored)
 
 
@@ -448,7 +448,7 @@ def test_progress_of_terminals_and_files(stream):
         )
     text = stream.getvalue()
     assert text.count("\n") == 2
-    # A terminal shows every member, over the last one; a file each generation.
+    # A terminal shows every member over the previous one. A file shows each generation.
     assert text.count("generation") == (4 if stream.isatty() else 2)
     assert text.count("\r") == (4 if stream.isatty() else 0)
     assert "generation 2/2, member 2/2, best 4, 0 s left" in text

@@ -51,7 +51,7 @@ def test_a_failed_member_never_is_a_parent_and_gets_one():
 def test_scores_are_smoothed_and_follow_members():
     population = make_population(4, epochs_per_generation=3)
     population.end_epoch([4.0, 3.0, 2.0, 1.0])
-    # The best is the first now.
+    # The best member is now the first.
     assert population.records[0]["parents"] == [3, 1, 2, 0]
     population.end_epoch([1.0, 1.0, 1.0, 1.0])
     np.testing.assert_allclose(population.records[1]["smoothed"], [1.0, 2.0, 1.5, 2.5])
@@ -68,7 +68,7 @@ def test_only_children_change_and_only_at_the_end_of_a_generation(rng):
             np.testing.assert_array_equal(population.values, before[parents])
         else:
             assert kept == 6
-            # A parent's first bearer is itself.
+            # The first child of a parent is the parent itself.
             changed = (population.values != before[parents]).any(axis=1)
             assert changed.sum() <= 2
 
@@ -88,7 +88,7 @@ def test_replay_gives_the_same_population(rng):
 
 def test_lineage_holds_what_the_first_member_was_trained_with(rng):
     population = make_population()
-    # What each member has inherited, told by a history of its own.
+    # Track what each member has inherited in separate histories.
     histories = [[] for _ in range(8)]
     for _ in range(10):
         for history, values in zip(histories, population.values, strict=True):
@@ -129,7 +129,7 @@ def test_trials_keep_what_helps_and_revert_what_does_not(score_after, kept):
     rng = np.random.default_rng(0)
     values = np.array([5.0])
     assert trials.next(values, 1.0, rng) == 5
-    # From 1 to 0.8: that is what a generation gains.
+    # The score goes from 1 to 0.8, which is what a generation gains.
     tried = trials.next(values, 0.8, rng)
     assert tried == 6
     assert trials.next(tried, score_after, rng) == (6 if kept else 5)

@@ -56,7 +56,7 @@ def make_tuner(folder, build=build, **arguments):
 def data(rng):
     x, y = make_data(rng)
     x_val, y_val = make_data(rng)
-    # Hard enough for scores to differ.
+    # The task is hard enough for scores to differ.
     return {"x": x / 3, "y": y, "validation_data": (x_val / 3, y_val)}
 
 
@@ -99,7 +99,7 @@ def test_search_and_what_comes_of_it(tmp_path, data, capsys):
     tuner.results_summary()
     lines = capsys.readouterr().out.splitlines()
     assert [int(line.split()[0]) for line in lines[2:]] == [1, 2, 3]
-    # What was found trains a model that it was not found with.
+    # The schedule trains a model other than the one with which it was found.
     values = {"triplet_weight": 0.5, "prior_weight": 0.1}
     hp = keras_tuner.HyperParameters()
     hp.values.update(values)
@@ -137,7 +137,7 @@ def test_a_search_is_reproducible_and_goes_on(tmp_path, data):
 
 
 class FirstLoss(keras.callbacks.Callback):
-    """The task loss before the first step of a training, on the training data."""
+    """Records the task loss on the training data before the first step."""
 
     losses: list = []
 
@@ -296,7 +296,7 @@ def test_progress(tmp_path, data, capsys):
             r"learning_rate .* left",
             line,
         )
-    # The next search is as silent as it is asked to be.
+    # The next search is silent, as requested.
     search(tuner, data)
     assert capsys.readouterr().out == ""
     assert tuner.oracle.is_finished

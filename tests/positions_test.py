@@ -21,7 +21,7 @@ pytestmark = pytest.mark.backend
 L = keras.layers
 ROWS, TIME, WORDS, TAGS = 12, 5, 20, 3
 
-#: On TensorFlow, to build the graph of a step would take most of a test's time.
+#: On TensorFlow, building the graph of a step would take most of a test's time.
 EAGER = {"run_eagerly": BACKEND == "tensorflow"}
 MIXING = Policy({"class_mixing": (0.7, 0.8)})
 STILL = Policy({"class_mixing": (0.0, 0.0)})
@@ -46,7 +46,7 @@ def tagger(mask=True, loss="sparse_categorical_crossentropy", activation="softma
 
 
 def sentences(rng):
-    """Token numbers, 0 for padding, and their tags."""
+    """Returns token ids, with 0 for padding, their tags, and where tokens are."""
     x = rng.integers(1, WORDS, (ROWS, TIME))
     lengths = rng.integers(1, TIME + 1, ROWS)
     lengths[:2] = TIME, 1
@@ -71,13 +71,13 @@ def seeds(model):
 
 
 def latents_of(model, x):
-    """What the last layer receives, beside a mask."""
+    """Returns the input of the last layer, without its mask."""
     latents, _ = model.latent_augmentation.input
     return array(keras.Model(model.input, latents)(x))
 
 
 def step_of(model, x, y, **arguments):
-    """The logs of a step, and the scope and the outputs of one that draws alike."""
+    """Returns the logs of a step, and the scope and outputs of one with equal draws."""
     states = [array(seed) for seed in seeds(model)]
     logs = model.train_on_batch(x, y, return_dict=True, **arguments)
     for seed, value in zip(seeds(model), states, strict=True):
@@ -88,12 +88,12 @@ def step_of(model, x, y, **arguments):
     return logs, scope, outputs
 
 
-# Mixing, against loops ------------------------------------------------------------
+# Mixing, compared with loops ------------------------------------------------------
 
 
 def loss_by_loops(chances, y, valid, partner, share, weights=None):
-    """Cross-entropy of each position of a sample, and of its partner's label there, if
-    it has one: a mean over what is there."""
+    """Returns the mean cross-entropy over valid positions, with the label of a sample
+    and the label of its partner there, if it has one."""
     total, count = 0.0, 0
     for row in range(len(y)):
         for position in np.ndindex(y.shape[1:]):
@@ -108,7 +108,7 @@ def loss_by_loops(chances, y, valid, partner, share, weights=None):
     return total / count
 
 
-#: On JAX, where each is compiled, fewer.
+#: There are fewer on JAX, which compiles each of them.
 EVERY = 3 if BACKEND == "jax" else 1
 HOW = [
     (layer, how)
@@ -157,7 +157,7 @@ def test_metrics_see_the_positions_of_the_sample(rng):
     logs, scope, outputs = step_of(model, x, y)
     assert np.mean(array(scope.rows.share) > 0) > 0.4
     if BACKEND == "jax":
-        # There, metrics of Keras see no mask.
+        # On JAX, Keras metrics do not receive a mask.
         present = np.ones_like(present)
     right = (outputs.argmax(-1) == y)[present].mean()
     np.testing.assert_allclose(float(logs["accuracy"]), right, rtol=1e-6)
@@ -170,8 +170,8 @@ def test_pixels_are_mixed_at_any_depth(rng):
     labeled = (y != 255).astype("float32")
     model = unet()
     if BACKEND == "torch":
-        # Keras's sparse loss has no gradient for pixels there: a row of zeros is no
-        # label.
+        # On PyTorch, Keras's sparse loss has no gradient for pixels. A row of zeros
+        # means no label.
         targets = np.eye(3, dtype="float32")[y % 3] * labeled[..., None]
         loss, valid, y = "categorical_crossentropy", np.ones_like(y), y % 3
     else:
@@ -197,7 +197,7 @@ def test_several_labels_at_each_position(unlabeled, rng):
         known = present & (np.arange(TIME) > 0)
 
         def loss(y_true, y_pred):
-            """Leaves out what is not known."""
+            """Skips unknown labels."""
             known = keras.ops.maximum(y_true, 0.0)
             losses = keras.losses.binary_crossentropy(known, y_pred)
             return keras.ops.where(y_true[..., 0] < 0, 0.0, losses)
@@ -260,7 +260,8 @@ def test_a_policy_that_moves_nothing_changes_no_number(how, views, rng):
         for each in (plain, model)
     ]
     if how == "ignored":
-        # By its padding, which the plain model's accuracy does not know of either.
+        # The ignored labels are padding, which the plain model's accuracy does not
+        # know of, either.
         np.testing.assert_allclose(
             logs[1].pop("ignored_labels"), [1 - present.mean()] * 3, rtol=1e-6
         )
@@ -289,12 +290,12 @@ def test_it_is_saved_and_goes_on(rng, tmp_path):
     np.testing.assert_allclose(array(plain(x)), array(model(x)), rtol=1e-5)
 
 
-# Positions by themselves ----------------------------------------------------------
+# Individual positions -------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_operations_move_positions_that_have_a_label(rng):
-    """Each by itself, and none that is masked or ignored."""
+    """Each position moves separately, and masked or ignored ones do not move."""
     policy = Policy({"gaussian_noise": (1.0, 1.0)}, operation_counts=(0.0, 1.0))
     layer = LatentAugmentation(TAGS, policy, axis=-1, seed=0)
     latents = rng.normal(size=(ROWS, TIME, 4)).astype("float32")
@@ -304,7 +305,7 @@ def test_operations_move_positions_that_have_a_label(rng):
     mask[5, 2:] = False
     labels = tensor(y, "int32")
     layer(tensor(latents), labels=labels, training=True, mask=tensor(mask, "bool"))
-    # Now there is a memory of what was seen.
+    # The memory now holds what the layer has seen.
     known = (y >= 0) & mask
     counts = array(layer.memory.counters)[:TAGS, 0]
     assert counts.tolist() == np.bincount(y[known], minlength=TAGS).tolist()
@@ -313,7 +314,7 @@ def test_operations_move_positions_that_have_a_label(rng):
     )
     changed = np.any(moved != latents, axis=-1)
     np.testing.assert_array_equal(changed, known)
-    # Noise has the deviation of the position's class.
+    # Noise has the standard deviation of the position's class.
     for tag in range(TAGS):
         chosen = known & (y == tag)
         noise = (moved - latents)[chosen] / latents[chosen].std(axis=0)
@@ -390,14 +391,14 @@ def test_of_many_positions_some_with_a_label_are_drawn(rng):
         counts[rows] += 1
     known = y.reshape(-1) >= 0
     assert counts[~known].max() == 0
-    # Each as often as the others, within 4.5 standard errors.
+    # Each is drawn equally often, within 4.5 standard errors.
     error = np.sqrt(200 * 0.6 * 0.4)
     assert np.all(np.abs(counts[known] - 120) < 4.5 * error)
 
 
 @pytest.mark.slow
 def test_many_classes_at_many_positions():
-    """More pairs of a class and a position than an int32 counts."""
+    """The number of pairs of a class and a position overflows an int32."""
     classes, positions = 20_000, 200_000
     layer = LatentAugmentation(
         classes,
@@ -483,7 +484,7 @@ def test_hardness_is_the_loss_of_the_position(rng):
             np.testing.assert_allclose(hardness, -np.log(chances[position]), rtol=1e-4)
 
 
-# Which kind, and what is refused --------------------------------------------------
+# Kinds of labels, and errors ------------------------------------------------------
 
 
 def test_augment_tells_it_from_output_and_loss():
@@ -506,7 +507,7 @@ def test_augment_tells_it_from_output_and_loss():
 
 
 def test_an_index_of_padding_is_named(rng):
-    """A loss of one's own leaves it out, as in tutorials on named entities."""
+    """A custom loss skips it, as in tutorials on named entity recognition."""
     x, y, present = sentences(rng)
     y = np.where(present, y + 1, 0)
 
@@ -608,7 +609,7 @@ def test_the_search_in_one_training_and_the_monitor_are_refused(rng):
         keras_modals.evaluation.LatentMonitor(x, y).set_model(model)
 
 
-# As a second reader found -----------------------------------------------------------
+# Found in a second review -----------------------------------------------------------
 
 
 def test_a_loss_without_values_of_positions_leaves_no_hardness(rng):
@@ -641,7 +642,7 @@ def test_triplets_of_several_labels_at_each_position(rng):
 
 @pytest.mark.parametrize("length", [3, TIME])
 def test_a_decoder_has_positions_of_its_own(length, rng):
-    """What is mixed before it is mixed whole, and so are all of its targets."""
+    """Mixing before the decoder mixes whole samples, with all their targets."""
     x, _, _ = sentences(rng)
     y = rng.integers(0, TAGS, (ROWS, length))
     keras.utils.set_random_seed(0)

@@ -1,7 +1,7 @@
-"""Random kinds of targets, shapes, masks, policies and terms: a step has a finite loss
-and finite weights, or is refused in a sentence.
+"""Tests random kinds of targets, shapes, masks, policies and terms.
 
-`python tests/random_kinds_test.py` tries 500, the tests some of them.
+A step has a finite loss and finite weights, or raises an error of one sentence.
+`python tests/random_kinds_test.py` tries 500 cases. The tests try some of them.
 """
 
 import sys
@@ -53,19 +53,19 @@ def policy_of(rng):
     return Policy(values, operation_counts=counts)
 
 
-#: Those of the package: other tests define operations of their own.
+#: The operations of the package. Other tests define their own operations.
 ALL = (*operations.PAPER_OPERATIONS, "class_mixing")
 
 
 def case(seed):
-    """A compiled model, and its data."""
+    """Returns a compiled model and its data."""
     rng = np.random.default_rng(seed)
     keras.utils.set_random_seed(seed)
     batch, width = int(rng.integers(1, 10)), int(rng.integers(2, 6))
     axes = tuple(rng.integers(1, 6, rng.integers(0, 3)).tolist())
     kind = KINDS[rng.integers(len(KINDS))]
     if kind is of_classes and BACKEND == "torch" and len(axes) == 2:
-        # There, Keras's sparse loss has no gradient for pixels.
+        # On PyTorch, Keras's sparse loss has no gradient for pixels.
         kind = of_one_hot
     labels, activation, loss, y = kind(rng, (batch, *axes), width)
     if axes and kind is not of_values:
@@ -111,7 +111,7 @@ KINDS = (of_classes, of_one_hot, of_several, of_values)
 
 
 def outcome(seed):
-    """What a case comes to: `"trains"`, or the sentence that refuses it."""
+    """Returns the outcome of a case: `"trains"` or its error message."""
     try:
         model, (x, y, weights) = case(seed)
         for _ in range(2):
@@ -121,7 +121,7 @@ def outcome(seed):
         assert "Received:" in message, message
         assert len(message.splitlines()) == 1, message
         return message
-    # By a loss of thousands, steps of this size need not get smaller.
+    # With a loss in the thousands, steps of this size may diverge.
     if np.abs(y).max() < 100:
         for name, value in logs.items():
             assert np.isfinite(float(value)), name

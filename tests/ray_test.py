@@ -72,7 +72,7 @@ def make_trainable(build=build, **arguments):
     rng = np.random.default_rng(0)
     x, y = make_data(rng)
     x_val, y_val = make_data(rng)
-    # Hard enough for scores to differ.
+    # The task is hard enough for scores to differ.
     arguments = {
         "epochs_per_generation": EPOCHS,
         "validation_data": (x_val / 3, y_val),
@@ -83,7 +83,7 @@ def make_trainable(build=build, **arguments):
     return trainable(build, x / 3, y, **arguments)
 
 
-# What is searched -------------------------------------------------------
+# Search space -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_policy_space_keeps_options():
 
 
 def test_explore_is_that_of_the_other_engines():
-    """Of the same generator: the same values."""
+    """The same generator gives the same values."""
     explore = Explore(SPACE, pba_explore, np.random.default_rng(7))
     levels = [levels_of(path, domain) for path, domain in domains(SPACE)]
     rng = np.random.default_rng(7)
@@ -188,7 +188,7 @@ def test_explore_has_the_distribution_of_the_rule():
         for sign in (-1, 1):
             expected[max(2 + sign * tenths, 0)] += 0.8 / 8
     for level, probability in zip(TENTHS, expected):
-        # Five standard deviations of a binomial share: one in 10^6 leaves them.
+        # Five standard deviations of a binomial share, which one in 10^6 exceeds.
         bound = 5 * math.sqrt(probability * (1 - probability) / count)
         assert abs(found.count(level) / count - probability) < bound
 
@@ -199,7 +199,7 @@ def test_numbers_without_steps_have_the_distribution_of_the_rule():
     explore = Explore(levels, pba_explore, np.random.default_rng(0))
     found = np.array([explore({"rate": 1e-3})["rate"] for _ in range(count)])
     places = (np.log10(found) + 4) / 2
-    # 0.8 * 2 / 8 stay; a fifth is drawn anew, uniformly on the scale of the number.
+    # A share of 0.8 * 2 / 8 stays. A fifth is drawn again, uniformly on its scale.
     stays = np.isclose(places, 0.5, atol=1e-9)
     assert abs(stays.mean() - 0.2) < 5 * math.sqrt(0.2 * 0.8 / count)
     moved = sum(np.isclose(places, 0.5 + k / 10, atol=1e-9) for k in range(-3, 4))
@@ -214,7 +214,7 @@ def test_numbers_without_steps_have_the_distribution_of_the_rule():
 
 @pytest.fixture
 def make_member(monkeypatch, tmp_path):
-    """A trainable as Ray makes it in its processes, in this one."""
+    """Creates a trainable in this process, as Ray does in its own processes."""
     module = "ray.tune.trainable.trainable"
     monkeypatch.setattr(f"{module}.DEFAULT_STORAGE_PATH", str(tmp_path))
     return lambda config=CONFIG, **arguments: make_trainable(**arguments)(dict(config))
@@ -258,7 +258,7 @@ def test_a_step_reports_the_last_epoch(make_member):
 
 
 class Seen(keras.callbacks.Callback):
-    """The policies and other numbers of each epoch."""
+    """Records the policy and other values of each epoch."""
 
     def __init__(self):
         super().__init__()
@@ -288,7 +288,7 @@ def test_a_state_goes_on_exactly(make_member, tmp_path):
     arguments = {"build": with_averages, "callbacks": [Seen(), averages]}
     member = make_member(**arguments)
     member.train()
-    # Ray may save it twice.
+    # Ray may save a member twice.
     for name in ("one", "two"):
         member.save(str(tmp_path / name))
     whole = logs_of(member.train())
@@ -297,7 +297,7 @@ def test_a_state_goes_on_exactly(make_member, tmp_path):
     other.train()
     assert other.reset({**CONFIG, "seed": 3})
     other.restore(str(tmp_path / "two"))
-    # What is loaded is what is saved.
+    # Saving again writes what was loaded.
     other.save(str(tmp_path / "again"))
     for path in (tmp_path / "two").glob("checkpoint.*"):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
@@ -305,7 +305,7 @@ def test_a_state_goes_on_exactly(make_member, tmp_path):
     for value, expected in zip(weights(other), after, strict=True):
         np.testing.assert_array_equal(value, expected)
     member.save(str(tmp_path / "end"))
-    # The weights of the file are those that were scored.
+    # The weights in the file are those that were scored.
     result = as_result(tmp_path / "end", CONFIG)
     model = load_model(with_averages, result)
     x_val, y_val = member._fit_kwargs["validation_data"]
@@ -362,7 +362,7 @@ def test_values_are_assigned_and_nothing_is_traced_again(make_member, tmp_path):
             if isinstance(layer, keras_modals.LatentDropout)
         ]
         assert rates == [pytest.approx(0.4)]
-    # PyTorch traces nothing: every step is one.
+    # PyTorch does not trace, so every step counts as a trace.
     assert len(traces) == (3 * count if BACKEND == "torch" else count)
 
 
@@ -513,7 +513,7 @@ def make_population(*generations):
     controller = types.SimpleNamespace(
         search_alg=None,
         get_trials=lambda: trials,
-        # Ray has those there, too, that have failed.
+        # In Ray, this includes failed trials.
         get_live_trials=lambda: trials,
     )
     for trial in trials:
@@ -542,7 +542,7 @@ def test_who_is_ahead_after_a_restore_waits():
     scheduler, (ahead, behind), controller = make_population(5, 4)
     assert scheduler.choose_trial_to_run(controller) is behind
     report(scheduler, controller, behind, 5)
-    # Both have done generation 5, and train on.
+    # Both have finished generation 5, and continue training.
     assert scheduler.choose_trial_to_run(controller) is not None
     report(scheduler, controller, behind, 6)
     assert scheduler.choose_trial_to_run(controller) is ahead
@@ -576,7 +576,7 @@ def test_who_fails_for_good_is_not_waited_for():
 @pytest.fixture(scope="module")
 def cluster():
     with pytest.MonkeyPatch.context() as patch:
-        # Its processes import this file.
+        # Ray's processes import this file.
         path = [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
         patch.setenv("PYTHONPATH", os.pathsep.join(path))
         ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
@@ -606,7 +606,7 @@ def make_tuner(folder, trained=(), generations=3, **run):
 
 
 class Reports(tune.Callback):
-    """All that trials report: Ray's own files lose some of it when trials pause."""
+    """Records all reports of trials. Ray's own files lose some when trials pause."""
 
     rows: list = []
 
@@ -643,7 +643,7 @@ def test_search_and_what_comes_of_it(cluster, tmp_path):
     numbers = ("dropout", "learning_rate", "triplet_weight")
     assert last.values == {name: best.config[name] for name in numbers}
 
-    # Replayed, it is what the best trial was trained with.
+    # A replay of the schedule gives what the best trial was trained with.
     seen = Seen()
     model = load_model(build, best)
     states = CallbackStates([seen])
@@ -666,7 +666,7 @@ def test_search_and_what_comes_of_it(cluster, tmp_path):
 
 
 class Dies(keras.callbacks.Callback):
-    """Ends its process in the second generation, once."""
+    """Ends its process once, in the second generation."""
 
     def __init__(self, path):
         super().__init__()
@@ -679,7 +679,7 @@ class Dies(keras.callbacks.Callback):
 
 
 class Interrupts(tune.Callback):
-    """Presses Ctrl-C in the second generation, once."""
+    """Presses Ctrl-C once, in the second generation."""
 
     pressed = False
 
@@ -708,7 +708,7 @@ def test_a_search_goes_on_after_failures(cluster, tmp_path):
     assert not results.errors
     epochs = [row["epochs"] for row in Reports.rows]
     assert epochs.count(EPOCHS) == epochs.count(3 * EPOCHS) == 4
-    # One that was interrupted before it was saved trains once more.
+    # A trial that was interrupted before it was saved trains again.
     assert epochs.count(2 * EPOCHS) in (4, 5)
     assert any(has_explored(result) for result in results)
     for result in results:

@@ -134,7 +134,7 @@ def test_a_schedule_has_a_policy_for_each_layer(rng, tmp_path):
 
 
 def test_one_policy_for_all_layers():
-    """The last has all of it, the others what mixes."""
+    """The last layer has the whole policy, and the others have the part that mixes."""
     model = deep_model()
     policy = model.policies[-1].with_values([0.1, 0.2], [0.3, 0.4])
     model.policies = policy
@@ -177,7 +177,7 @@ def test_a_space_has_a_policy_for_each_layer(rng, tmp_path):
     tuner.search(x, y, validation_data=(x, y), verbose=0)
     policies = tuner.best_schedule().segments[-1].policy
     assert len(policies) == 3
-    # Also for a member whose probabilities begin at 0.
+    # This is so even for a member whose probabilities begin at 0.
     assert tuner.best_model().warmup_steps == 100
     assert tuner.best_model().policies == list(policies)
 
@@ -196,7 +196,7 @@ def test_the_values_of_a_space_are_those_of_the_layers():
 
 @pytest.mark.parametrize("num_views", [1, 2])
 def test_a_search_in_one_training_goes_through_several_layers(num_views, rng):
-    """It searches the last one's policy; others keep theirs, and act on all members."""
+    """It searches the last policy. Other layers keep theirs, and act on all members."""
     x, y = make_data(rng)
     model = deep_model(num_views=num_views)
     search = keras_modals.SharedEncoderSearch(

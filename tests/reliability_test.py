@@ -1,4 +1,4 @@
-"""What must hold for any input: shapes, labels, dtypes, policies, odd latents."""
+"""Invariants for any input: shapes, labels, dtypes, policies, odd latents."""
 
 import threading
 
@@ -28,7 +28,7 @@ ALL = Policy.constant(
     repeats=1,
 )
 
-# Deadlines measure the machine; a fixed seed makes a failure come again.
+# Deadlines measure the machine. A fixed seed makes failures reproducible.
 settings = hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
 
 share = st.floats(0, 1)
@@ -129,14 +129,14 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_latents(odd, rng):
-    """The terms that we add are finite, and what the memory holds; a sample that is not
-    finite spoils its own rows alone. Its task loss is the user's, as in Keras."""
+    """The added terms and the memory are finite. A sample that is not finite spoils
+    only its own rows. Its task loss is up to the user, as in Keras."""
     x, y = make_data(rng, 30)
     x = ODD[odd](x).astype("float32")
     inputs = keras.Input((8,))
     layer = LatentAugmentation(3, ALL)
     outputs = keras.layers.Dense(3, "softmax")(layer(inputs))
-    # Compiling would take most of the time; on JAX, not compiling.
+    # Compiling would take most of the time. On JAX, not compiling would.
     eager = {"run_eagerly": BACKEND == "tensorflow"}
     model = compile_(ModalsModel(inputs, outputs), **EVERYTHING, **eager)
     weight = 1.0 * np.all(np.isfinite(x), axis=1)

@@ -1,4 +1,4 @@
-"""Users of five kinds, each with a script of their own."""
+"""Scripts of five kinds of users."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from sklearn.preprocessing import LabelEncoder
 
 import keras_modals
 
-# Keras says so of every dataset.
+# Keras issues this warning for every dataset.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),
 ]
@@ -28,7 +28,7 @@ def means(result):
 
 
 def write_images(folder, counts, rng):
-    """Dark images, and of those who are ill, with a bright spot."""
+    """Writes dark images. Those of ill patients have a bright spot."""
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -88,7 +88,7 @@ def test_images_of_a_rare_disease(rng, tmp_path):
     assert result.best_model().predict(test, verbose=0).shape == (32, 2)
 
 
-# Texts, for KerasHub -----------------------------------------------------------------
+# Texts for KerasHub ------------------------------------------------------------------
 
 
 def test_texts_as_they_are():
@@ -129,7 +129,7 @@ def build_recurrent(units, activation=None):
 
 def test_sequences_of_different_length(rng):
     labels = np.arange(80) % 2
-    # Of one class they rise, of the other they fall.
+    # Sequences of one class rise, and those of the other fall.
     sequences = [
         np.linspace(-sign, sign, length)[:, None] + rng.normal(0, 0.1, (length, 2))
         for sign, length in zip(2 * labels - 1, rng.integers(4, 9, 80))
@@ -148,7 +148,7 @@ def test_sequences_of_different_length(rng):
 
     model = keras_modals.augment(build(), seed=0)
     model.fit(x, labels, epochs=6, verbose=0)
-    # What is padded does not count.
+    # Padding has no effect.
     longer = keras.utils.pad_sequences(sequences, 12, dtype="float32", value=-9.0)
     outputs = [array(model.predict_on_batch(each)) for each in (x, longer)]
     np.testing.assert_allclose(*outputs, atol=1e-5)
@@ -164,7 +164,7 @@ def test_windows_of_a_series():
     time = np.arange(200)
     series = np.stack([np.sin(time / 4), np.cos(time / 4)], axis=-1).astype("float32")
     ends = {"train": (0, 110), "validation": (110, 150), "test": (150, 199)}
-    # The next value of the first column.
+    # Predict the next value of the first column.
     data = {
         part: keras.utils.timeseries_dataset_from_array(
             series[start : end - 8],
@@ -264,7 +264,7 @@ def test_a_table_with_numbers_to_predict(rng):
 
 def test_an_image_a_text_and_a_table(rng):
     labels = np.arange(96) % 3
-    # Each tells one of three classes from the others.
+    # Each input distinguishes one of three classes from the others.
     images = rng.uniform(0, 0.3, (96, 8, 8, 1)) + (labels == 0)[:, None, None, None]
     notes = [f"{'rash' if label == 1 else 'no'} fever today" for label in labels]
     table = rng.normal(0, 0.3, (96, 4)) + (labels == 2)[:, None]

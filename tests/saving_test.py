@@ -42,7 +42,7 @@ def train(model, x, y, epochs=1):
 
 
 def state_of(model):
-    """All that training goes on from."""
+    """Returns the state from which training continues."""
     variables = [*model.variables, *model.optimizer.variables]
     return [array(variable) for variable in variables]
 
@@ -77,7 +77,7 @@ def test_keras_file_brings_back_everything(tmp_path, rng):
     assert loaded.latent_augmentation.get_config() == (
         model.latent_augmentation.get_config()
     )
-    # As in a file, where a tuple is a list.
+    # Compare as in a file, where a tuple is a list.
     configs = [json.dumps(each.get_compile_config()) for each in (loaded, model)]
     assert configs[0] == configs[1]
     assert loaded.terms[-1].discriminator.hidden_units == (8,)

@@ -1,4 +1,4 @@
-"""A search's folder: what is missing, damaged, full, or left behind."""
+"""Folders of searches: missing, damaged and leftover files, and full disks."""
 
 import errno
 import pathlib
@@ -19,7 +19,7 @@ from keras_modals._src.tuners.entry import Entry
 
 @pytest.fixture
 def folder(tmp_path):
-    """A search that was interrupted in its third generation."""
+    """Creates a search that was interrupted in its third generation."""
     oracle = make_oracle(tmp_path, size=2)
     for _ in range(5):
         trial = oracle.create_trial("a")
@@ -68,7 +68,7 @@ def test_a_file_that_is_damaged_is_named(damage, name, folder):
         ValueError, match=r"overwrite=True|another format version"
     ) as error:
         make_oracle(folder, size=2).reload()
-    # The message of another version names the folder.
+    # The message about another version names the folder.
     named = path.parent if (name, damage) == (FILES[-1], "an empty object") else path
     assert str(named) in str(error.value)
 
@@ -141,7 +141,7 @@ def test_a_full_disk_ends_the_search_and_says_what_was_before(tmp_path, monkeypa
     first, then = oracle.failure.split("\nThen:\n")
     assert first == "out of memory"
     assert "No space left" in then
-    # Nobody waits for the lock, or gets the same trial again and again.
+    # Nobody waits for the lock, or gets the same trial repeatedly.
     assert oracle.is_finished
     assert oracle.create_trial("a").status == "STOPPED"
     assert not oracle.ongoing_trials
@@ -207,7 +207,7 @@ def test_workers_see_results_in_the_folder(tmp_path, data, monkeypatch, capsys):
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "18293")
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker0")
-    # Its chief has ended: nobody answers.
+    # The chief has ended, so nobody answers.
     worker = make_tuner(tmp_path, **SMALL)
     assert not worker.population.trials
     assert worker.best_schedule() == chief.best_schedule()

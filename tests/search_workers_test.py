@@ -1,4 +1,4 @@
-"""Searches by real processes, which are killed. Each starts Python several times."""
+"""Searches in real processes, which are killed. Each starts Python several times."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def start():
-    """Starts a Python process that searches in a folder."""
+    """Returns a function that starts a Python process to search in a folder."""
     with contextlib.ExitStack() as stack:
 
         def start_one(folder, environment=None, **arguments):
@@ -73,7 +73,7 @@ def _start(folder, environment, arguments):
 
 
 def statuses(folder):
-    """Status of every trial, from the files of a search that may be running."""
+    """Returns the status of every trial from files of a search that may be running."""
     result = {}
     for path in sorted((folder / "search").glob("trial_*/trial.json")):
         with contextlib.suppress(FileNotFoundError):
@@ -89,7 +89,7 @@ def wait_until(condition, seconds=240):
 
 
 def worker_processes(folder):
-    """Process ids of the local workers of the search in `folder`."""
+    """Returns the process ids of the local workers of the search in `folder`."""
     found = []
     for path in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -104,7 +104,7 @@ def worker_processes(folder):
 
 
 def listening(*processes):
-    """The sockets of processes at which others could knock."""
+    """Returns the sockets of processes that listen for connections."""
     found = set()
     for process in processes:
         for path in pathlib.Path(f"/proc/{process}/fd").iterdir():
@@ -120,14 +120,14 @@ def listening(*processes):
 
 @pytest.fixture
 def mark(tmp_path, monkeypatch):
-    """Workers inherit the environment: it tells whose they are."""
+    """Marks the environment, which workers inherit, to identify their owner."""
     monkeypatch.setenv("KERAS_MODALS_TEST", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """The scores of the same search in this process."""
+    """Returns the scores of the same search in this process."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -143,7 +143,7 @@ def test_workers_of_one_machine(mark, data, expected, capfd):  # noqa: F811
     killed, ports = [], set()
 
     def kill_one():
-        # In the middle of a trial of the second generation.
+        # Kill in the middle of a trial of the second generation.
         wait_until(lambda: "trial_0005" in statuses(mark))
         ports.update(listening(os.getpid(), *worker_processes(mark)))
         killed.append(worker_processes(mark)[0])
@@ -154,10 +154,10 @@ def test_workers_of_one_machine(mark, data, expected, capfd):  # noqa: F811
     search(tuner, data, workers=2, verbose=1)
     killer.join()
     assert killed
-    # Nobody else can take part.
+    # Nobody else can connect.
     assert not ports
     assert not worker_processes(mark)
-    # The killed worker's member was done again; nothing differs.
+    # The killed worker's member was repeated, and nothing differs.
     assert scores(tuner) == pytest.approx(expected, abs=1e-6)
     assert tuner.best_schedule().epochs == 6
     lines = capfd.readouterr().out.strip().splitlines()
@@ -181,7 +181,7 @@ def test_everything_killed_and_started_again(mark, start, data, expected):  # no
 @pytest.mark.slow
 def test_ctrl_c_ends_all(mark, start):
     process = start(mark, workers=2)
-    # On a busy machine the second may be the last to be seen.
+    # On a busy machine, the second worker may be the last to appear.
     wait_until(lambda: statuses(mark))
     assert worker_processes(mark)
     process.send_signal(signal.SIGINT)
@@ -190,7 +190,7 @@ def test_ctrl_c_ends_all(mark, start):
 
 
 class Bomb:
-    """Goes off where it is unpickled."""
+    """Goes off when unpickled."""
 
     def __reduce__(self):
         return exec, ("raise RuntimeError('no such device')",)
@@ -214,13 +214,14 @@ def test_data_that_cannot_be_sent(tmp_path, data):  # noqa: F811
         make_tuner(tmp_path).search(
             stream, validation_data=data["validation_data"], workers=2
         )
-    # No file of theirs stays, neither here nor elsewhere.
+    # None of the task files remain, here or elsewhere.
     assert not list((tmp_path / "search").glob("*task*"))
 
 
 @pytest.mark.slow
 def test_chief_and_workers_of_a_cluster(mark, start, expected):
-    """Keras Tuner's own way: the same script everywhere, told apart by environment."""
+    """This is Keras Tuner's own way: the same script everywhere, with its role in the
+    environment."""
     address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": "18291"}
 
     def launch(name):
@@ -230,7 +231,7 @@ def test_chief_and_workers_of_a_cluster(mark, start, expected):
     wait_until(lambda: len(statuses(mark)) >= 5)
     lost.kill()
     lost.wait()
-    # Started again under its name, it does its member again.
+    # Restarted under its name, the lost worker repeats its member.
     for process in [launch("worker0"), other, chief]:
         assert process.wait(240) == 0
     tuner = make_tuner(mark)
@@ -239,7 +240,7 @@ def test_chief_and_workers_of_a_cluster(mark, start, expected):
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Makes this process the one of a name."""
+    """Returns a function that gives this process a name in the cluster."""
 
     def be(name, port):
         monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
@@ -257,7 +258,7 @@ def test_a_chief_refuses_trials_that_are_none(cluster, tmp_path, data):  # noqa:
     serving = threading.Thread(target=search, args=(chief, data), daemon=True)
     serving.start()
     wait_until(lambda: (folder / "search" / "tuner.json").exists())
-    # Whoever it is has a worker's means to ask.
+    # Anyone can ask by the same means as a worker.
     cluster("worker0", 18292)
     worker = make_tuner(folder, **small)
     made = {path.name for path in (folder / "search").iterdir()}
@@ -279,7 +280,7 @@ def test_a_chief_refuses_trials_that_are_none(cluster, tmp_path, data):  # noqa:
 
 
 class FalseChief:
-    """Gives out a trial that would be written elsewhere."""
+    """Hands out a trial that would be written elsewhere."""
 
     def __init__(self, tuner):
         self.objective = tuner.population.objective

@@ -1,9 +1,9 @@
-"""The numbers of every mode of training, as they were when they were stored.
+"""Compares the numbers of every mode of training with stored ones.
 
-A change of the structure changes none of them: `[KERAS_BACKEND=jax] python
-tests/stored_numbers.py` compares. With `--write` it stores them anew, for a change that
-is meant to change some, and says which. The last digits depend on processor and
-compiler: store them on the machine that compares, from the commit before.
+A refactoring must not change any: `[KERAS_BACKEND=jax] python tests/stored_numbers.py`
+compares them. With `--write`, it stores them again, for a change that is meant to
+change some, and prints which. The last digits depend on the processor and compiler, so
+store the numbers of the previous commit on the machine that compares.
 """
 
 import json
@@ -135,7 +135,7 @@ SEARCHES = {
 
 
 def optimizer():
-    # Adam would make much of little differences.
+    # Adam would amplify small differences.
     return keras.optimizers.SGD(0.05, momentum=0.9)
 
 
@@ -155,7 +155,7 @@ def make_model(layer, compile):
 
 
 def digest(array):
-    """Three sums, over which a change of any entry shows."""
+    """Returns three sums that reveal a change of any entry."""
     values = np.asarray(ops.convert_to_numpy(array), "float64").reshape(-1)
     places = np.arange(1, len(values) + 1)
     sums = (np.sum(values * np.cos(places * k)) for k in (0.0, 0.1, 0.7))
@@ -212,7 +212,7 @@ NAMES = [*MODES, *SEARCHES]
 
 
 def differences(actual, expected):
-    """The entries that differ by more than 1e-6."""
+    """Returns the names of entries that differ by more than 1e-6."""
     changed = sorted(actual.keys() ^ expected.keys())
     if changed:
         return changed

@@ -1,4 +1,4 @@
-"""Labels that come in streams are checked as arrays are."""
+"""Labels in streams are checked like arrays."""
 
 import warnings
 
@@ -16,7 +16,7 @@ from keras_modals._src.rows import RowMap
 
 pytestmark = [
     pytest.mark.backend,
-    # Keras's own, of streams.
+    # This is Keras's own warning about streams.
     pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),
 ]
 
@@ -76,13 +76,13 @@ def x_of(rng):
     return rng.normal(size=(SIZE, FEATURES)).astype("float32")
 
 
-# What loss and output give away ------------------------------------------------
+# What the loss and output reveal -----------------------------------------------
 
 
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber", keras.losses.LogCosh()])
 @pytest.mark.parametrize("width", [1, 4])
 def test_a_regression_of_classes_is_refused_when_compiling(loss, width):
-    """Uncompiled, a model without an activation may be of classes."""
+    """An uncompiled model without an activation may be for classes."""
     with pytest.raises(ValueError, match=r"regression: pass `labels=.*Values\(\)`"):
         model_of(width, None, loss)
 
@@ -104,7 +104,7 @@ def test_squared_errors_of_probabilities_are_no_regression(rng):
     ],
 )
 def test_several_labels_are_no_classes(stream, activation, loss, rng):
-    """Refused before the first step, where a number of classes is given."""
+    """With a given number of classes, the error comes before the first step."""
     model = model_of(5, activation, loss, classes=5)
     before = model.get_weights()
     y = (rng.random((SIZE, 5)) < 0.2).astype("float32")
@@ -135,7 +135,7 @@ def _positions(rng):
     return Positions(Classes(3)), L.Dense(3, "softmax"), loss, y
 
 
-#: On JAX, where each is compiled, fewer.
+#: There are fewer on JAX, which compiles each of them.
 FEWER = STREAMS[:1] if BACKEND == "jax" else STREAMS
 
 
@@ -207,7 +207,7 @@ def test_one_hot_arrays_beside_a_sigmoid_are_classes(rng):
     model.fit(x_of(rng), one_hot, verbose=0)
 
 
-# What only labels tell -----------------------------------------------------------
+# What only labels reveal ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -235,7 +235,7 @@ def test_rows_of_several_labels_are_warned_of(rng):
 
 @pytest.mark.parametrize("stream", [Batches, tf_data])
 def test_samples_that_the_user_gives_no_label_are_no_fault(stream, rng):
-    """They could teach something, which is said once."""
+    """A warning says once that the model could learn from them."""
     labels = np.where(rng.random(SIZE) < 0.5, -1, np.arange(SIZE) % 3)
     loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
     model = model_of(3, "softmax", loss)
@@ -261,7 +261,7 @@ def test_good_labels_leave_no_log(rng):
     assert list(history) == ["loss"]
 
 
-# Batches in which there is nobody to mix with --------------------------------------
+# Batches without mixing partners ---------------------------------------------------
 
 
 def test_batches_of_one_are_warned_of(rng):

@@ -20,7 +20,7 @@ class Square(Term):
 
 
 class Center(Term):
-    """One with a variable that it trains itself: a point that follows the latents."""
+    """A term that trains its own variable: a point that follows the latents."""
 
     kind = "center"
     log_names = ("center_loss", "center_distance")
@@ -64,7 +64,7 @@ def latents_of(model, x):
 
 @pytest.mark.backend
 def test_one_of_the_users_own(rng):
-    """It acts on clean latents, by its weight, beside the whole task."""
+    """It acts on clean latents, by its weight, in addition to the whole task."""
     x, y = make_data(rng, 24)
     model, plain = still(square_weight=0.25), still()
     plain.set_weights(model.get_weights())
@@ -73,7 +73,7 @@ def test_one_of_the_users_own(rng):
     hidden = keras.Model(model.input, model.get_layer("hidden").output)(x)
     logs = model.train_on_batch(x, y, return_dict=True)
     np.testing.assert_allclose(logs["square_loss"], np.mean(np.sum(z**2, 1)), rtol=1e-5)
-    # The logs have the task's loss, whatever a term adds.
+    # The logs contain the task loss, whatever a term adds.
     plain_logs = plain.train_on_batch(x, y, return_dict=True)
     np.testing.assert_allclose(logs["loss"], plain_logs["loss"], rtol=1e-6)
     others = plain.get_layer("latents").weights
@@ -143,7 +143,7 @@ def test_compiled_again_it_keeps_its_variables():
 
 
 def test_a_term_is_that_of_one_model():
-    """Its state is: two models would train one discriminator."""
+    """Its state belongs to one model. Two models would train the same discriminator."""
     terms = [Center(0.1)]
     still(terms=terms)
     with pytest.raises(ValueError, match="Create a term for each"):

@@ -6,7 +6,7 @@ from portable import BACKEND, array, compiled, gradients, tensorflow_only
 
 from keras_modals import TripletSelector
 
-# Eager steps take long.
+# Eager steps are slow.
 DRAWS = 300 if BACKEND == "torch" else 2000
 
 MINING = ("random", "semihard", "hardest", "all")
@@ -27,7 +27,7 @@ def distances_by_loops(embeddings, distance):
 
 
 def triplets_by_loops(labels, distances, margin, mining):
-    """List, per pair, of the losses that the mining rule may choose from."""
+    """Returns a list of losses per pair, from which the mining rule may choose."""
     candidates = []
     size = len(labels)
     for a in range(size):
@@ -69,8 +69,8 @@ def test_hardest_and_all_match_loops(distance, seed):
 
 @pytest.mark.parametrize("mining", ["random", "semihard"])
 def test_random_choices_match_loops_in_the_mean(mining, rng):
-    """The sum over pairs is a sum of uniform choices, each with its candidates' mean;
-    the pairs share one random order, so bounds come from repeated draws."""
+    """The sum over pairs is a sum of uniform choices, each with its candidates' mean.
+    Pairs share one random order, so bounds come from repeated draws."""
     labels, embeddings = batch(rng)
     distances = distances_by_loops(embeddings, "squared_euclidean")
     candidates = triplets_by_loops(labels, distances, 2.0, mining)
@@ -112,7 +112,7 @@ def test_gradient_matches_finite_differences(mining, distance, rng):
     state = array(loss.seed_generator.state)
 
     def value(points):
-        # The same choices for every evaluation.
+        # Make the same choices in every evaluation.
         loss.seed_generator.state.assign(state)
         return float(loss(labels, points.astype("float32")))
 
@@ -126,7 +126,7 @@ def test_gradient_matches_finite_differences(mining, distance, rng):
             2 * step
         )
     assert np.abs(gradient).max() > 0.05
-    # A choice or an activity that flips within the step spoils single entries.
+    # A choice or activity that flips within the step spoils single entries.
     close = np.abs(gradient - numeric) < 1e-2 * np.abs(gradient).max()
     assert close.mean() > 0.8
 
@@ -201,7 +201,7 @@ def test_compiled_with_unknown_batch_size(mining, jit_compile, rng):
     )
     result = float(function(labels, embeddings))
     if mining in ("random", "semihard"):
-        # XLA draws other numbers from the same seed.
+        # XLA draws different numbers from the same seed.
         distances = distances_by_loops(embeddings, "squared_euclidean")
         candidates = triplets_by_loops(labels, distances, 2.0, mining)
         assert np.mean([min(losses) for losses in candidates]) < result
@@ -289,7 +289,7 @@ def test_seeds(rng):
 @pytest.mark.parametrize("norm", [0.0, 1e-9, 1e-5])
 @pytest.mark.parametrize("mining", MINING)
 def test_a_latent_without_direction_takes_no_part_in_cosines(mining, norm, rng):
-    """Its gradient would be as large as its norm is small."""
+    """Its gradient would grow as its norm shrinks."""
     labels, embeddings = batch(rng)
     embeddings = embeddings.astype("float32")
     scaled = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)

@@ -1,5 +1,5 @@
-"""Samples without labels: the term that learns from them, and all else, which must
-leave them out."""
+"""Unlabeled samples: the term that learns from them, and everything else, which must
+skip them."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ from keras_modals.operations import ClassMixing
 
 pytestmark = pytest.mark.backend
 
-#: So little that it changes nothing, and is not off.
+#: A weight so small that it changes nothing, but is not off.
 NOTHING = 1e-30
 IS_EAGER = keras.backend.backend() == "tensorflow"
 SPARSE, BINARY = "sparse_categorical_crossentropy", "binary_crossentropy"
@@ -27,7 +27,7 @@ LABELED, ALL, TIME = 5, 12, 4
 
 
 class Watched(Consistency):
-    """Keeps what it is given."""
+    """Stores the step that it receives."""
 
     kind = "watched"
 
@@ -48,8 +48,8 @@ def squares(p, q):
     return np.sum((p - q) ** 2, axis=-1)
 
 
-#: Kind to the head's width and activation, its loss, what outputs are in probabilities,
-#: and how far two are from each other.
+#: Kind to the head's width and activation, its loss, a function from outputs to
+#: probabilities, and the distance between two of these.
 KINDS = {
     "softmax": (3, "softmax", SPARSE, lambda p: p, squares),
     "logits": (
@@ -75,7 +75,7 @@ KINDS = {
 
 
 def targets(kind, rng):
-    """Of all samples, those after the first ones without a label."""
+    """Returns the targets of all samples. Only the first ones have a label."""
     classes = rng.integers(0, 3, ALL)
     y = {
         "softmax": classes,
@@ -106,7 +106,8 @@ def network(width, activation, is_series=False):
 
 
 def watched(model, loss, term=None, **arguments):
-    """A compiled model whose averaged weights are others, in the middle of its ramp."""
+    """Returns a compiled model in the middle of its ramp, with different averaged
+    weights, and its term."""
     model = keras_modals.augment(model, seed=0, warmup_steps=0, **arguments)
     term = term or Watched(1.0, threshold=None, ramp_steps=(0, 4))
     compile_(model, keras.optimizers.SGD(0.1), loss=loss, terms=[term])
@@ -119,7 +120,7 @@ def watched(model, loss, term=None, **arguments):
 
 
 def of_teacher(model, x):
-    """What a model with the averaged weights says."""
+    """Returns the outputs of a model with the averaged weights."""
     averages = [v for v in model.optimizer.variables if v.name.endswith("_average")]
     weights = [array(variable) for variable in model.trainable_variables]
     for variable, average in zip(model.trainable_variables, averages, strict=True):
@@ -238,26 +239,26 @@ def test_positions_without_labels_count_where_there_is_something(rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_labels_that_are_none_change_no_number_of_the_task(rng, kind):
-    """Trained on all samples, a model that is not augmented is what a plain model is
-    that is trained on those with labels."""
+    """Trained on all samples, a model without augmentation equals a plain model trained
+    on the labeled ones."""
     width, activation, loss, *_ = KINDS[kind]
     x = rng.normal(size=(ALL, 6)).astype("float32")
     y, weights = targets(kind, rng), rng.uniform(0.5, 1.5, ALL)
     if kind == "series":
-        # Keras wants weights of as many axes as losses.
+        # Keras needs weights with as many axes as losses.
         weights = weights[:, None]
     plain = network(width, activation, kind == "series")
     model = keras_modals.augment(
         plain, seed=0, policy=Policy.zero(repeats=1), layer="head", **labels_of(kind)
     )
-    # The area under the curve heeds no masks, but weights.
+    # AUC ignores masks, but uses weights.
     metric = "mean_absolute_error" if labels_of(kind) else "accuracy"
     logs = []
     for each, known, terms in (
         (plain, slice(LABELED), {}),
         (model, slice(ALL), {"terms": [Consistency(NOTHING)]}),
     ):
-        # Both end with their averages.
+        # Both end with averaged weights.
         optimizer = keras.optimizers.SGD(0.5, use_ema=True)
         names = [metric] if kind != "binary" else [metric, "AUC"]
         each.compile(
@@ -284,7 +285,7 @@ def test_metrics_without_weights_count_labels_alone(rng, kind):
     width, activation, loss, *_ = KINDS[kind]
     x, y = rng.normal(size=(ALL, 6)).astype("float32"), targets(kind, rng)
     name = "mean_absolute_error" if kind == "number" else "accuracy"
-    # It learns nothing, so that all steps have the same numbers.
+    # The model learns nothing, so all steps have the same numbers.
     model = keras_modals.augment(
         network(width, activation, kind == "series"),
         policy=Policy.zero(repeats=1),
@@ -300,12 +301,12 @@ def test_metrics_without_weights_count_labels_alone(rng, kind):
     assert logs["ignored_labels"] == [(ALL - LABELED) / ALL]
 
 
-# Whom they are mixed with ---------------------------------------------------------
+# Partners -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("partners", ["any", "balanced"])
 def test_samples_without_labels_meet_each_other(rng, partners):
-    """Frequencies of partners for every row, within 4.5 standard errors."""
+    """Checks the frequencies of partners for every row, within 4.5 standard errors."""
     groups = np.array([0, 0, -1, 1, -1, 0, -1, -1], "int32")
     size, batch = 4000, len(groups)
     labels = of_groups(tensor(groups, "int32"))
@@ -333,7 +334,7 @@ def test_samples_without_labels_meet_each_other(rng, partners):
 
 
 def test_only_samples_with_labels_follow_the_policy_s_probability(rng):
-    """How often each is mixed, within 4.5 standard errors."""
+    """Checks how often samples are mixed, within 4.5 standard errors."""
     size, labeled = 4000, 1600
     groups = np.where(np.arange(size) < labeled, np.arange(size) % 3, -1)
     labels = of_groups(tensor(groups, "int32"))
@@ -381,13 +382,13 @@ def test_batches_with_few_of_one_kind(rng, labeled):
 
 def parts(rng):
     x = rng.normal(size=(40, FEATURES)).astype("float32")
-    # Which sample it is.
+    # The first feature identifies the sample.
     x[:, 0] = np.arange(40)
     return x, (np.arange(16) % 3).astype("int32")
 
 
 class Inputs:
-    """Batches of inputs alone, that can be iterated over."""
+    """An iterable over batches of inputs only."""
 
     def __init__(self, x):
         self.x = x
@@ -417,13 +418,13 @@ def test_joined_batches_have_so_many_of_each(rng, source):
         assert [each[0].shape for each in batches] == [(13, FEATURES)] * 2
         inputs, labels = (np.concatenate(each) for each in zip(*batches, strict=True))
         numbers, known = inputs[:, 0].astype(int), labels >= 0
-        # Each half has its share of both.
+        # Each half has its share of labeled and unlabeled samples.
         assert [known[i : i + 13].reshape(-1)[:7].sum() for i in (0, 13)] == [4, 4]
         assert sorted(numbers[known]) == list(range(16))
         np.testing.assert_array_equal(labels[known], y[numbers[known]])
         rows.append(numbers[known])
         seen.extend(numbers[~known])
-    # All of the 24 before any comes twice.
+    # All 24 unlabeled samples come before any repeats.
     assert sorted(seen[:24]) == list(range(16, 40))
     assert (rows[0] == rows[1]).all() == (source != "arrays")
 
@@ -443,7 +444,7 @@ def test_a_joined_dataset_trains_as_its_batches_do(rng):
         else:
             callback = Look()
             model.fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[callback])
-            # After it are the averages.
+            # After `fit`, the model has the averages.
             model = callback
         weights.append([array(v) for v in model.trainable_variables])
     for one, other in zip(*weights, strict=True):
@@ -451,7 +452,7 @@ def test_a_joined_dataset_trains_as_its_batches_do(rng):
 
 
 class Look(keras.callbacks.Callback):
-    """Keeps the weights at the ends of epochs."""
+    """Stores the weights at the end of each epoch."""
 
     def on_epoch_end(self, epoch, logs=None):
         self.trainable_variables = [array(v) for v in self.model.trainable_variables]
@@ -464,12 +465,12 @@ def test_samples_without_labels_go_on_from_fit_to_fit(rng):
     for _ in range(2):
         seen.update(int(n) for i in range(2) for n in data[i][0][:, 0])
         model.fit(data, verbose=0)
-    # 32 in all, 16 of them in each epoch.
+    # There are 32 unlabeled samples, 16 in each epoch.
     assert len(seen) == 8 + 32
 
 
 def test_losses_in_the_logs_are_means_of_labels_and_of_what_has_none(rng):
-    """Whatever the batches have of each."""
+    """This holds for any share of each in the batches."""
     model = keras_modals.augment(
         network(3, "softmax"), policy=Policy.zero(repeats=1), layer="head"
     )
@@ -497,7 +498,7 @@ def test_what_is_joined_keeps_weights_and_kinds_of_labels(rng):
             ({"a": x[:3]}, y, weights), {"a": x[3:]}, shuffle=False, seed=0
         )
         inputs, labels, sample_weight = data[0]
-        # Two without after, before and between those with labels.
+        # Unlabeled samples are before, between and after the labeled ones.
         known = np.arange(9) % 3 == 1
         np.testing.assert_array_equal(inputs["a"][known], x[:3])
         np.testing.assert_array_equal(labels[known], y)
@@ -526,8 +527,8 @@ def learner():
 
 
 def test_a_model_ends_with_the_averaged_weights(rng):
-    """Those before it are the student's, and those that are validated where Keras's
-    callback swaps them are the averages."""
+    """Before the end, the weights are the student's. If Keras's callback swaps them,
+    the averages are validated."""
     x, y = parts(rng)
     after, before = [], []
 
@@ -558,7 +559,7 @@ def test_a_training_goes_on_after_a_stop(rng, tmp_path):
                 raise KeyboardInterrupt
 
     def backup():
-        # Before the first epoch that is not done.
+        # Restore the state before the first unfinished epoch.
         return keras.callbacks.BackupAndRestore(tmp_path / "backup")
 
     with pytest.raises(KeyboardInterrupt):
@@ -605,7 +606,7 @@ def test_the_weight_grows_between_two_steps(rng, ramp, expected):
 
 
 def test_what_only_others_train_waits_until_it_has_a_weight():
-    """Adam would make whole steps of the smallest gradient."""
+    """Adam would take full steps even with the smallest gradients."""
     x = np.repeat(np.arange(8), 4).astype("int32")[:, None]
     y = np.where(x[:, 0] < 4, x[:, 0] % 2, -1)
     inputs = keras.Input((1,), dtype="int32")
@@ -637,7 +638,7 @@ def test_the_weight_grows_in_the_middle_of_fit(rng):
 
 
 def test_steps_are_those_of_the_optimizer(rng):
-    """Of which there are fewer where gradients of some are taken together."""
+    """There are fewer of these with gradient accumulation."""
     x, y = parts(rng)
     model = keras_modals.augment(network(3, "softmax"), seed=0)
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
@@ -663,7 +664,7 @@ def test_averages_are_of_the_last_tenth_of_a_short_training(rng):
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_stream_of_unknown_length(rng):
-    """After an epoch its length is known; with one epoch there is no weight."""
+    """After an epoch, its length is known. With only one epoch, there is no weight."""
     x, y = parts(rng)
     y = np.concatenate([y, np.full(24, -1, "int32")])
 
@@ -676,7 +677,8 @@ def test_a_stream_of_unknown_length(rng):
     data = tf.data.Dataset.from_generator(stream, output_signature=shapes)
     model = learner()
     model.fit(data, epochs=4, shuffle=False, verbose=0)
-    # 5 batches; where TensorFlow finds the end, the optimizer has counted a step more.
+    # There are 5 batches. When TensorFlow reaches the end, the optimizer has counted
+    # one more step.
     steps = 6 if keras.backend.backend() == "tensorflow" else 5
     ramp = np.array([0.4, 0.8], "float32") * 4 * steps
     np.testing.assert_array_equal(array(model.terms[0].ramp), ramp)
@@ -695,7 +697,7 @@ def test_callbacks_in_a_list_of_keras(rng):
     assert list(model.history.history) == ["loss"]
 
 
-# What cannot work -----------------------------------------------------------------
+# Errors and warnings --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -766,7 +768,7 @@ def test_what_is_not_known_of_the_output_is_asked_for():
 
 
 def test_what_the_loss_ignores_is_not_what_has_no_label(rng):
-    """It is left alone, as ever."""
+    """It is not mixed, as usual."""
     loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=9)
     model, term = watched(network(3, "softmax"), loss)
     y = np.array([0, 1, 2, 0, 9, 9, 9, -1, -1, -1, 1, 2])

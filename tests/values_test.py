@@ -1,4 +1,4 @@
-"""Regression: targets that are real numbers, mixed as such."""
+"""Regression: real-valued targets, mixed as numbers."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.backend
 L = keras.layers
 FEATURES, ROWS = 6, 24
 
-#: On TensorFlow, to build the graph of a step would take most of a test's time.
+#: On TensorFlow, building the graph of a step would take most of a test's time.
 EAGER = {"run_eagerly": BACKEND == "tensorflow"}
 
 STILL = Policy({"class_mixing": (0.0, 0.0)})
@@ -49,7 +49,7 @@ def log_cosh_of_my_own(y_true, y_pred):
     return keras.ops.mean(keras.ops.logaddexp(y_true - y_pred, y_pred - y_true), -1)
 
 
-# What is mixed --------------------------------------------------------------------
+# Mixing ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("views", [1, 2])
@@ -74,11 +74,11 @@ def test_targets_are_mixed_as_the_latents_are(form, views, rng):
         model, policy=MIXING, num_views=views, seed=0, warmup_steps=0, **arguments
     )
     model.compile(keras.optimizers.SGD(0.0), "mse", **EAGER)
-    # Keras takes no weights of rank 1 for a loss of rank 2.
+    # Keras does not accept weights of rank 1 for a loss of rank 2.
     shape = (ROWS, 1) if form == "series" else ROWS
     weights = rng.uniform(0.5, 2.0, shape).astype("float32")
     for sample_weight in (None, weights):
-        # The step draws what the call before it has drawn.
+        # The step and the call below have the same draws.
         state = [array(seed) for seed in seeds(model)]
         logs = model.train_on_batch(x, y, sample_weight=sample_weight)
         for seed, value in zip(seeds(model), state, strict=True):
@@ -96,7 +96,7 @@ def test_targets_are_mixed_as_the_latents_are(form, views, rng):
 
 
 def mixed_rows(values, rows):
-    """What samples have, mixed for each row as the step says."""
+    """Returns the values of samples, mixed for each row as in the step."""
     values = values.astype("float64")
     partner, share = array(rows.partner), array(rows.share)
     share = share.reshape(-1, *[1] * (values.ndim - 1))
@@ -116,7 +116,7 @@ def test_by_hand(rng):
     changed = np.any(latents != x, axis=1)
     assert changed.mean() > 0.5
     for row in np.flatnonzero(changed):
-        # The partner that explains the latent explains the target.
+        # The partner that explains the latent also explains the target.
         shares = [
             np.linalg.lstsq((p - x[row])[:, None], latents[row] - x[row], rcond=None)
             for p in x
@@ -178,7 +178,7 @@ def test_metrics_see_the_true_targets(rng):
     model.compile(keras.optimizers.SGD(0.0), "mse", metrics=["mae"])
     expected = np.abs(model.predict(x, verbose=0) - y).mean()
     logs = model.fit(x, y, batch_size=ROWS, verbose=0).history
-    # Of two views the first is clean.
+    # The first of two views is clean.
     np.testing.assert_allclose(logs["mae"], expected, rtol=1e-5)
 
 
@@ -208,7 +208,7 @@ def test_a_sample_without_a_number_is_left_alone(rng):
     assert not set(partner[share > 0]) & {3, 5}
 
 
-# Which kind it is ---------------------------------------------------------------------
+# Kinds of labels ----------------------------------------------------------------------
 
 
 def test_augment_tells_it_from_loss_and_output():
@@ -330,7 +330,7 @@ def test_several_outputs(rng):
         found = augmented(x, training=True)
     partner, share = array(scope.rows.partner), array(scope.rows.share)
     number = np.mean((array(found["number"]) - mixed_rows(y, scope.rows)) ** 2)
-    # The classes of both count, by their shares.
+    # The classes of both samples count, by their shares.
     chances = -np.log(array(found["kind"]))
     kinds, each = targets["kind"], np.arange(ROWS)
     both = (1 - share) * chances[each, kinds] + share * chances[each, kinds[partner]]
@@ -351,7 +351,7 @@ def test_edges_are_the_quantiles_of_the_last_numbers(rng):
         seen = np.concatenate([seen, numbers])[-(10**6) :]
         kept = seen[np.isfinite(seen)]
         if size == 2000:
-            # Of a batch, the last 1,024, of which some are no numbers.
+            # Only the last 1,024 values of a batch count, some of which are NaN.
             old = seen[:-2000][np.isfinite(seen[:-2000])]
             kept = np.concatenate([old, numbers[-1024:][np.isfinite(numbers[-1024:])]])
         kept = kept[-1024:]
@@ -369,7 +369,7 @@ def test_bins_are_equally_frequent(rng):
     for group in range(3):
         assert y[groups == group].max() < y[groups == group + 1].min()
     assert array(counts).tolist() == [400, 0, 0, 1]
-    # Numbers that are equal are in one bin, and a sample without one in none.
+    # Equal numbers are in the same bin, and a sample without a number is in none.
     labels, _ = layer.read(tensor([[1.0], [1.0], [np.nan], [1e9]]))
     groups = array(labels.groups)
     assert groups[0] == groups[1]
@@ -383,7 +383,7 @@ def test_of_several_numbers_the_mean_falls_into_a_bin():
 
 
 def test_the_paper_s_operations_and_triplets_work_in_bins(rng, tmp_path):
-    """The memory of a bin has the latents of the samples in it, and no others."""
+    """The memory of a bin holds only the latents of the samples in it."""
     x, y = data(rng)
     policy = Policy.constant(0.5, 0.5)
     model = keras_modals.augment(
@@ -408,7 +408,7 @@ def test_the_paper_s_operations_and_triplets_work_in_bins(rng, tmp_path):
     logs = model.train_on_batch(x, y, return_dict=True)
     expected = float(selector(groups, latents))
     np.testing.assert_allclose(float(logs["triplet_loss"]), expected, rtol=1e-4)
-    # The stream's edges go along.
+    # The file includes the stream's edges.
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     for name in ("numbers", "counters"):
@@ -432,7 +432,7 @@ def test_where_nothing_needs_bins_no_number_is_kept(rng):
 @pytest.mark.parametrize("bandwidth", [0.3, 1.0, 100.0])
 @pytest.mark.parametrize("columns", [1, 2])
 def test_near_partners_by_a_kernel_of_targets(bandwidth, columns, rng):
-    """Frequencies of partners for every row, within 4.5 standard errors."""
+    """Checks the frequencies of partners for every row, within 4.5 standard errors."""
     batch, size = 7, 4000
     y = rng.normal(size=(batch, columns)).astype("float32") * 3 + 50
     y[5] = np.nan

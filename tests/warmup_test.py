@@ -1,4 +1,4 @@
-"""The first steps of a training, over which what a policy does sets in."""
+"""Warm-up: policies take effect gradually over the first steps of a training."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ MIXING = Policy({"class_mixing": (0.8, 0.5)}, operation_counts=(0.0, 1.0))
 MOVING = Policy({"difference_transform": (0.8, 0.5)}, operation_counts=(0.0, 1.0))
 
 
-#: The share of rows that is augmented at a step, with a warm-up of 20.
+#: Pairs of a step and its share of augmented rows, with a warm-up of 20 steps.
 STRENGTHS = [(0, 0.0), (5, 0.2), (20, 0.8), (90, 0.8)]
 
 
@@ -41,7 +41,7 @@ def data(rng, rows=24):
 
 
 def copy_state(model, other):
-    """Gives a model the variables of another one, those of draws included."""
+    """Copies the variables of `other` to `model`, including those for draws."""
     for variable, value in zip(model.variables, other.variables, strict=True):
         variable.assign(array(value))
 
@@ -74,7 +74,7 @@ def test_the_share_of_moved_rows_grows(step, expected, rng):
 
 @pytest.mark.parametrize("policy", [MIXING, MOVING], ids=["mixing", "moving"])
 def test_each_step_has_its_own_strength(policy, rng):
-    """In one traced step: the first is the plain model's, the others are not."""
+    """All steps share one trace. Only the first equals that of the plain model."""
     x, y = data(rng)
     model = model_of(policy, 3)
     # Fills the memory of classes.
@@ -85,7 +85,7 @@ def test_each_step_has_its_own_strength(policy, rng):
     np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
     assert abs(losses[2] - expected) > 1e-4
 
-    # Then all is as without.
+    # After the warm-up, training is the same as without one.
     others = model_of(policy, 0)
     copy_state(others, model)
     losses = [
@@ -96,7 +96,7 @@ def test_each_step_has_its_own_strength(policy, rng):
 
 
 def test_steps_are_those_of_the_optimizer(rng):
-    """A batch whose gradients are gathered only is none."""
+    """A batch that only accumulates gradients is not a step."""
     x, y = data(rng)
     model = model_of(MIXING, 2)
     model.compile(
