@@ -193,7 +193,7 @@ def test_a_table_fits_a_terminal_and_a_notebook(rng):
     with pytest.warns(UserWarning, match="fails"):
         result = keras_modals.compare(build, make_data(rng), methods, 2, **FAST)
     text = str(result)
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 88
     assert repr(result) == text
     assert re.search(r"mixup chose alpha=\S+, learning_rate=\S+(, \d of 2)?\n", text)
     page = result._repr_html_()

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 
 #: The width of the text, in columns of a terminal.
-WIDTH = 100
+WIDTH = 88
 CAPTION = (
     "Mean ± standard deviation over seeds; change from none on the same seeds ± its "
     "standard error; p corrected for the number of methods."
