@@ -91,19 +91,38 @@ _NAMES_OF_OTHER_TARGETS = tuple(
     name for _, names in OTHER_TARGETS.values() for name in names
 )
 
-_FEW_LABELS = tuple(
-    f"{name}+{count}"
-    for name, counts in {
-        "digits": (50, 100, 200),
-        "mnist": (50, 100, 200),
-        "fsdd": (50, 100, 200),
-        "watch": (35, 70, 140),
-        "abalone": (50, 100, 200),
-        "breast": (20, 40, 80),
-        "trec6": (150, 300, 545),
-        "trec6_sentences": (50, 100, 200),
-    }.items()
-    for count in counts
+#: Data sets with few labels: the smallest number of labels, a larger and the largest.
+FEW_LABELS = (
+    (
+        "digits+50",
+        "mnist+50",
+        "fsdd+50",
+        "watch+35",
+        "abalone+50",
+        "breast+20",
+        "trec6+150",
+        "trec6_sentences+50",
+    ),
+    (
+        "digits+100",
+        "mnist+100",
+        "fsdd+100",
+        "watch+70",
+        "abalone+100",
+        "breast+40",
+        "trec6+300",
+        "trec6_sentences+100",
+    ),
+    (
+        "digits+200",
+        "mnist+200",
+        "fsdd+200",
+        "watch+140",
+        "abalone+200",
+        "breast+80",
+        "trec6+545",
+        "trec6_sentences+200",
+    ),
 )
 
 #: Studies by name, which is also the name of the file. Text with the whole training set
@@ -118,8 +137,8 @@ STUDIES = {
         False,
     ),
     "targets": Study(TARGETS, _NAMES_OF_OTHER_TARGETS, None, False),
-    "unlabeled": Study(UNLABELED, _FEW_LABELS, "accuracy", False),
-    "unlabeled_tuning": Study(UNLABELED, _FEW_LABELS, "accuracy", True),
+    "unlabeled": Study(UNLABELED, sum(FEW_LABELS, ()), "accuracy", False),
+    "unlabeled_tuning": Study(UNLABELED, sum(FEW_LABELS, ()), "accuracy", True),
     "tuning": Study(CANDIDATES, _FOR_TUNING, "accuracy", True),
 }
 
