@@ -29,6 +29,7 @@ IMBALANCE = ROOT / "benchmarks/accuracy/earlier/imbalance.csv"
 
 #: Results of current methods: the study `tuning` for classes, `targets` for the others.
 RECENT = [ROOT / f"benchmarks/accuracy/{name}.csv" for name in ("tuning", "targets")]
+UNLABELED = ROOT / "benchmarks/accuracy/unlabeled.csv"
 MARKER = "<!-- numbers -->\n"
 
 #: Formats a bullet of a Markdown list.
@@ -128,7 +129,14 @@ def numbers():
     }
     classes, values, labels, words, pixels = means.values()
     ours, rate, default = "latent mixing, rate 2", "none, rate 2", "latent mixing"
+    few = report.few_labels(UNLABELED)
+    datasets = few.runs["dataset"].nunique()
+    few = _changes(few.mean_changes())
+    both = few[report.CONSISTENT]
     bullets = [
+        f"**Few labels and many unlabeled samples**: {both.short} over {datasets} data "
+        f"sets, on the worst {both.worst}; {few[default].short} without the unlabeled "
+        "samples.",
         f"**Words and frames**: {words[ours].short} at twice the learning rate, and "
         f"{words[rate].short} by that rate alone.",
         f"**Several labels at once**: {labels[ours].short}, and "

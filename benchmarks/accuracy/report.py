@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.accuracy import stored
-from benchmarks.accuracy.studies import OTHER_TARGETS, STUDIES
+from benchmarks.accuracy.studies import FEW_LABELS, OTHER_TARGETS, STUDIES
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals.evaluation import Comparison
 from keras_modals.plots import plot_comparison, plot_learning_curves
@@ -56,6 +56,8 @@ OTHERS = (
 )
 #: The method that is best on validation samples, among the alternatives and among all.
 RIVAL, BEST = "best of the others", "best of all"
+#: The defaults with unlabeled samples.
+CONSISTENT = "consistency of 1, threshold 0.8"
 #: Methods that a user could choose, and the paper's. The evidence page has all methods.
 SHOWN = (
     "none",
@@ -308,6 +310,13 @@ def complete(comparison, least=SHARES[0], datasets=None, methods=None):
         comparison.metric,
         chosen_by=comparison.chosen_by,
     )
+
+
+def few_labels(path, *methods):
+    """Returns a `Comparison` at the smallest numbers of labels: the defaults with and
+    without unlabeled samples, and other methods."""
+    methods = [BASELINE, "latent mixing", CONSISTENT, *methods]
+    return complete(stored.read(path, "accuracy"), 0.6, FEW_LABELS[0], methods)
 
 
 def table(comparison, with_means=True):
