@@ -312,11 +312,11 @@ def complete(comparison, least=SHARES[0], datasets=None, methods=None):
     )
 
 
-def few_labels(path, *methods):
-    """Returns a `Comparison` at the smallest numbers of labels: the defaults with and
-    without unlabeled samples, and other methods."""
+def few_labels(path, *methods, size=0):
+    """Returns a `Comparison` at the smallest numbers of labels, or a larger `size`: the
+    defaults with and without unlabeled samples, and other methods."""
     methods = [BASELINE, "latent mixing", CONSISTENT, *methods]
-    return complete(stored.read(path, "accuracy"), 0.6, FEW_LABELS[0], methods)
+    return complete(stored.read(path, "accuracy"), 0.6, FEW_LABELS[size], methods)
 
 
 def table(comparison, with_means=True):
