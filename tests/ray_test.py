@@ -238,6 +238,7 @@ def logs_of(result):
     return {name: result[name] for name in result if name.endswith(("loss", "acy"))}
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_a_step_reports_the_last_epoch(make_member):
     member = make_member(smoothing=0.25)
@@ -276,6 +277,7 @@ class Seen(keras.callbacks.Callback):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_a_state_goes_on_exactly(make_member, tmp_path):
     averages = keras.callbacks.SwapEMAWeights()
@@ -325,6 +327,7 @@ def test_members_begin_by_their_seeds(make_member):
     np.testing.assert_array_equal(kernel(member), first)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_values_are_assigned_and_nothing_is_traced_again(make_member, tmp_path):
     traces = []

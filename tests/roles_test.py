@@ -39,6 +39,7 @@ def write_images(folder, counts, rng):
             keras.utils.save_img(folder / name / f"{number}.png", image, scale=False)
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_images_of_a_rare_disease(rng, tmp_path):
     write_images(tmp_path / "train", {"healthy": 64, "ill": 16}, rng)
@@ -159,6 +160,7 @@ def test_sequences_of_different_length(rng):
     assert (means(result) > 90).all()
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_windows_of_a_series():
     time = np.arange(200)
