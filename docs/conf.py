@@ -137,8 +137,8 @@ def _to_keras(app, env, node, content):
     target = node.get("reftarget", "")
     if not target.startswith("keras."):
         return None
-    page, name, method = re.fullmatch(r"(.*?[A-Z]\w*|.*)(\.(\w+))?", target).groups()
-    address = _KERAS + page.replace(".", "/") + (f"#{method}" if name else "")
+    page, method = re.fullmatch(r"(.*?[A-Z]\w*|.*)(?:\.(\w+))?", target).groups()
+    address = _KERAS + page.replace(".", "/") + (f"#{method}" if method else "")
     return nodes.reference("", "", content, internal=False, refuri=address)
 
 

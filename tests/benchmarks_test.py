@@ -77,6 +77,27 @@ def _distances(first, second):
     )
 
 
+def test_changes_at_better_rates(tmp_path):
+    rows = [
+        (names[0], method, seed, 0.01 * (seed + score))
+        for _, names in studies.OTHER_TARGETS.values()
+        for method, score in {
+            "none": 3,
+            "none, rate 2": 1,
+            "latent mixing": 2,
+            "latent mixing, rate 2": 7,
+            "mixup": 9,
+        }.items()
+        for seed in range(2)
+    ]
+    table = pd.DataFrame(rows, columns=["dataset", "method", "seed", "score"])
+    for metric, _ in studies.OTHER_TARGETS.values():
+        table[f"validation_{metric}"] = table["score"]
+    table.to_csv(tmp_path / "results.csv")
+    changes = dict(report.at_better_rates(tmp_path / "results.csv"))
+    assert changes == dict.fromkeys(studies.OTHER_TARGETS, pytest.approx(4.0))
+
+
 @pytest.mark.parametrize("count", [50, 100])
 def test_few_labels_and_many_samples(count):
     made = problem(f"digits+{count}")

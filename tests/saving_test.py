@@ -199,8 +199,10 @@ def test_export(tmp_path, rng):
     assert len(exported.variables) < len(model.variables)
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="others convert with tf2onnx")
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(BACKEND != "torch", reason="others need other converters")
+@pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning"
+)
 def test_export_to_onnx(tmp_path, rng):
     import onnxruntime
 
