@@ -244,6 +244,17 @@ def test_validation_data_is_needed():
         check_validation({"x": 1})
 
 
+def test_policies_of_several_layers_are_printed_in_several_lines(capsys):
+    policy = Policy({"class_mixing": (0.5, 0.25)})
+    step = Step(1, (policy,) * 3, {"x": 1e-5}, 1, np.ones(1))
+    print_results("val_loss", "min", [step])
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert max(map(len, lines)) <= 88
+    assert [line[:56].strip() for line in lines[1:]] == [""] * (len(lines) - 1)
+    trained_with = " ".join(line[56:].strip() for line in lines)
+    assert trained_with == f"{policy} | {policy} | {policy}, x 1e-05"
+
+
 def test_a_generation_in_which_all_failed_is_printed(capsys):
     steps = [Step(1, Policy.zero(), {}, np.nan, np.array([np.nan, np.nan]))]
     print_results("val_loss", "min", steps)

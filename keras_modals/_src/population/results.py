@@ -1,10 +1,14 @@
 """Results of a population-based search, whatever the search library."""
 
+import textwrap
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_modals._src.policies.policy_schedule import PolicySchedule, as_policies
+
+#: Columns of a printed line.
+MOST_COLUMNS = 88
 
 
 class Step(NamedTuple):
@@ -55,7 +59,14 @@ def print_results(objective, direction, steps, last=None):
         scores = step.scores[np.isfinite(step.scores)]
         found = [of(scores) if len(scores) else np.nan for of in (best, np.mean, worst)]
         numbers = " ".join(f"{number:8.4f}" for number in found)
-        print(
+        row = (
             f"{generation:10} {numbers} {len(step.scores) - len(scores):7} "
-            f"{step.score:8.4f}  {describe(step.policy, step.values)}"
+            f"{step.score:8.4f}  "
         )
+        # A policy of several layers takes several lines.
+        trained_with = textwrap.wrap(
+            describe(step.policy, step.values),
+            MOST_COLUMNS - len(row),
+            break_on_hyphens=False,
+        )
+        print(row + f"\n{'':{len(row)}}".join(trained_with))
