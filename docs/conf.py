@@ -30,7 +30,13 @@ extensions = [
     "sphinx_copybutton",
 ]
 html_theme = "furo"
-html_title = "keras_modals"
+release = version = importlib.import_module("keras_modals").__version__
+html_title = f"keras_modals {release}"
+html_theme_options = {
+    "source_repository": gallery.PROJECT["urls"]["Repository"],
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 exclude_patterns = ["_build", "gallery/*.ipynb"]
@@ -97,6 +103,24 @@ def _public_names():
 
 
 _NAMES = _public_names()
+#: Names to the pages that explain them.
+_GUIDES = {
+    "keras_modals.augment": ("get_started", "where_to_insert", "tuning"),
+    "keras_modals.LatentAugmentation": ("how_it_works", "where_to_insert"),
+    "keras_modals.ModalsModel": ("how_it_works", "tuning"),
+    "keras_modals.Policy": ("tuning", "how_it_works"),
+    "keras_modals.PolicySchedule": ("policy_search",),
+    "keras_modals.SharedEncoderSearch": ("policy_search",),
+    "keras_modals.Consistency": ("unlabeled",),
+    "keras_modals.join_unlabeled": ("unlabeled",),
+    "keras_modals.MultiLabels": ("targets",),
+    "keras_modals.Positions": ("targets",),
+    "keras_modals.Values": ("targets",),
+    "keras_modals.evaluation.compare": ("compare",),
+    "keras_modals.evaluation.LatentMonitor": ("troubleshooting",),
+    "keras_modals.tuners.PopulationBasedTuner": ("policy_search", "distributed"),
+    "keras_modals.ray.trainable": ("ray",),
+}
 #: Reference of Keras's classes and functions, since keras.io has no addresses by name.
 _KERAS = "https://www.tensorflow.org/api_docs/python/tf/"
 _FENCES = re.DOTALL | re.MULTILINE
@@ -114,6 +138,20 @@ def _from_markdown(app, what, name, obj, options, lines):
         for piece in pieces[1::2]
     ]
     lines[:] = "".join(pieces).split("\n")
+
+
+def _add_guides(app, what, name, obj, options, lines):
+    """Adds links to the pages that explain a class or function."""
+    public = _NAMES.get(name.rpartition(".")[2], name)
+    if what in ("class", "function") and public == name and name in _GUIDES:
+        links = ", ".join(f":doc:`/{page}`" for page in _GUIDES[name])
+        lines += ["", f".. seealso:: {links}", ""]
+
+
+def _drop_edit_link(app, pagename, templatename, context, doctree):
+    """Drops the edit links of pages that the build writes."""
+    if pagename.startswith(("gallery/", "reference/")):
+        context["page_source_suffix"] = ""
 
 
 def _prose(text):
@@ -161,6 +199,8 @@ def setup(app):
     gallery.write()
     app.connect("autodoc-skip-member", _skip)
     app.connect("missing-reference", _to_keras)
-    # Run before napoleon.
+    app.connect("html-page-context", _drop_edit_link)
+    # Run after napoleon, and before it.
+    app.connect("autodoc-process-docstring", _add_guides, priority=900)
     app.connect("autodoc-process-docstring", _from_markdown, priority=100)
     app.connect("autodoc-process-signature", _signature)

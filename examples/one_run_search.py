@@ -91,7 +91,7 @@ def main():
         for way, runs in results.items():
             *numbers, model = train(way, seed, arguments.epochs)
             runs.append(numbers)
-            print(f"seed {seed}, {way}: {numbers[0]:.1f} %", flush=True)
+            print(f"seed {seed}, {way}: {numbers[0]:.1f}%", flush=True)
 
     print(f"\nTest accuracy, %, {arguments.seeds} seeds: mean, spread, change vs plain")
     plain = np.array(results["plain"])

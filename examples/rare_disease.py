@@ -2,7 +2,7 @@
 
     python examples/rare_disease.py
 
-Predicting that everyone is healthy has an accuracy of 94 % here. Balanced accuracy, the
+Predicting that everyone is healthy has an accuracy of 94% here. Balanced accuracy, the
 mean recall of both classes, is more informative. Compares methods for rare classes,
 `keras_modals`, and both together. Prints a table and plots it to `rare_disease.png`.
 """

@@ -40,7 +40,7 @@ def main(methods=METHODS, seeds=3, epochs=40):
         seeds,
         epochs=epochs,
         batch_size=16,
-        # Of 569 samples, 14 % are for training, 14 % for validation, the rest for test.
+        # Of 569 samples, 14% are for training, 14% for validation, the rest for test.
         splits=(0.14, 0.72),
         dataset="tabular",
     )

@@ -12,7 +12,7 @@ from keras_modals import Policy
 from keras_modals._src.evaluation.latents import LatentProbe
 from keras_modals.evaluation import LatentMonitor, latents_dataframe
 
-SHARES = "val_relabelled_gaussian_noise", "val_relabelled_hard_extrapolation"
+SHARES = "val_relabeled_gaussian_noise", "val_relabeled_hard_extrapolation"
 POLICY = Policy({"gaussian_noise": (0.5, 0.3), "hard_extrapolation": (0.5, 0.9)})
 
 
@@ -96,7 +96,7 @@ def test_what_the_head_sees_is_what_the_model_predicts(outputs, rng):
         assert len(set(expected)) > 1
 
 
-def test_a_move_across_the_border_is_relabelled(rng):
+def test_a_move_across_the_border_is_relabeled(rng):
     x, y = make_data(rng, 90)
     model = compile_(modals_model(policy=POLICY))
     shares = {}
@@ -104,8 +104,8 @@ def test_a_move_across_the_border_is_relabelled(rng):
         operations = {"hard_extrapolation": magnitude, "difference_transform": 1.0}
         monitor = LatentMonitor(x, y, operations)
         model.fit(x, y, epochs=1, callbacks=[monitor], verbose=0)
-        shares[magnitude] = monitor.frame["relabelled_hard_extrapolation"].mean()
-        assert monitor.frame["relabelled_difference_transform"].mean() > 0
+        shares[magnitude] = monitor.frame["relabeled_hard_extrapolation"].mean()
+        assert monitor.frame["relabeled_difference_transform"].mean() > 0
     assert shares[0.0] == 0
     frame = latents_dataframe(model, x, y, operations)
     clean, moved = (

@@ -177,9 +177,9 @@ def test_plot_classes(trained):
     assert ax.lines[1].get_xdata().tolist() == [1, 2, 3]
     ax = plot_classes(monitor, "drift")
     assert ax.lines[0].get_xdata().tolist() == [2, 3]
-    ax = plot_classes(monitor, "relabelled")
+    ax = plot_classes(monitor, "relabeled")
     assert legend_of(ax)[2] == "gaussian noise"
-    of_noise = monitor.frame.groupby("epoch")["relabelled_gaussian_noise"].mean()
+    of_noise = monitor.frame.groupby("epoch")["relabeled_gaussian_noise"].mean()
     np.testing.assert_allclose(ax.lines[2].get_ydata(), 100 * of_noise)
     with pytest.raises(ValueError, match="quantity='width'"):
         plot_classes(monitor, "width")

@@ -43,14 +43,14 @@ def measure(name, seed):
     settings.update(epochs=made.epochs + 1, initial_epoch=made.epochs)
     logs = model.fit(*parts["train"], callbacks=[monitor], **settings).history
     return {
-        ("validation", f"relabelled_{name}"): logs[f"val_relabelled_{name}"][-1]
+        ("validation", f"relabeled_{name}"): logs[f"val_relabeled_{name}"][-1]
         for name in PAPER_OPERATIONS
     }
 
 
 def run(datasets, seeds):
     file = RunFile(FOLDER / "why.csv")
-    last = ("validation", f"relabelled_{PAPER_OPERATIONS[-1]}")
+    last = ("validation", f"relabeled_{PAPER_OPERATIONS[-1]}")
     for seed in seeds:
         for name in datasets:
             if ("still", seed) not in file.finished(name, [last]):
@@ -70,7 +70,7 @@ def table():
     for name in dict.fromkeys(shares.index.get_level_values("dataset")):
         cells = []
         for operation in PAPER_OPERATIONS:
-            cell = f"{shares[name, f'relabelled_{operation}']:.0f} %"
+            cell = f"{shares[name, f'relabeled_{operation}']:.0f}%"
             if (name, _words(operation)) in changes.index:
                 row = changes.loc[name, _words(operation)]
                 cell += f", {row['change']:+z.1f} ({row['standard_error']:.1f})"

@@ -22,7 +22,7 @@ class LatentMonitor(keras.callbacks.Callback):
     The means over classes are added to the logs, for the history and for all callbacks
     that come later in `callbacks`, such as `keras.callbacks.TensorBoard` and
     `CSVLogger`. Their names are `val_spread`, `val_drift` (from the second epoch on)
-    and, for each operation, `val_relabelled_<operation>`.
+    and, for each operation, `val_relabeled_<operation>`.
 
     Args:
         x, y: Samples to monitor, usually the validation data. A few hundred are enough.
@@ -32,7 +32,7 @@ class LatentMonitor(keras.callbacks.Callback):
 
     Attributes:
         frame: A pandas DataFrame with a row for each epoch and class: `epoch`, from 1,
-            `label`, `samples`, `spread`, `drift` and a column `relabelled_<operation>`
+            `label`, `samples`, `spread`, `drift` and a column `relabeled_<operation>`
             for each operation.
 
     Example:
@@ -47,7 +47,7 @@ class LatentMonitor(keras.callbacks.Callback):
     >>> monitor = keras_modals.evaluation.LatentMonitor(x, y)
     >>> history = model.fit(x, y, epochs=2, callbacks=[monitor], verbose=0)
     >>> sorted(set(history.history) - {"loss"})
-    ['val_drift', 'val_relabelled_class_mixing', 'val_spread']
+    ['val_drift', 'val_relabeled_class_mixing', 'val_spread']
     """
 
     def __init__(self, x, y, operations=None, batch_size=500):
@@ -99,7 +99,7 @@ class LatentMonitor(keras.callbacks.Callback):
                 continue
             flipped = group["predicted"].to_numpy() != clean["predicted"].to_numpy()
             shares = pd.Series(flipped).groupby(group["label"].to_numpy()).mean()
-            table[f"relabelled_{name}"] = shares
+            table[f"relabeled_{name}"] = shares
         self.frame = pd.concat([self.frame, table.reset_index()], ignore_index=True)
         if logs is not None:
             means = table.drop(columns=["epoch", "samples"]).mean().dropna()

@@ -65,7 +65,7 @@ def holm(p_values):
 def samples_for(differences, test_to_train=0.0, comparisons=1):
     """Estimates the number of differences that `paired_test` needs for significance.
 
-    The estimate is for a power of 80 %, at a level of 5 % after the correction for the
+    The estimate is for a power of 80%, at a level of 5% after the correction for the
     number of `comparisons`. Returns `None` if no number is enough.
     """
     if len(differences) < 2:

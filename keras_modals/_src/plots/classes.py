@@ -3,7 +3,7 @@ from keras_modals._src.plots.style import finish_epochs, new_axes, plot_over_epo
 _UNITS = {
     "spread": "spread, units of latents",
     "drift": "drift of the mean, spreads",
-    "relabelled": "relabelled moved latents, %",
+    "relabeled": "relabeled moved latents, %",
 }
 
 
@@ -13,7 +13,7 @@ def plot_classes(monitor, quantity="spread", class_names=None, ax=None):
     Args:
         monitor: A `keras_modals.evaluation.LatentMonitor` used in a training.
         quantity: `"spread"` or `"drift"`, with a line for each class; or
-            `"relabelled"`, with a line for each operation, averaged over classes.
+            `"relabeled"`, with a line for each operation, averaged over classes.
         class_names: Names of the classes, by index. Defaults to the indices.
         ax: matplotlib `Axes` to draw on. Defaults to `None`, a new figure.
 
@@ -26,7 +26,7 @@ def plot_classes(monitor, quantity="spread", class_names=None, ax=None):
             f"{list(_UNITS)}. Received: quantity={quantity!r}"
         )
     ax = new_axes(ax, figsize=(6.4, 3.6))
-    if quantity == "relabelled":
+    if quantity == "relabeled":
         lines = _by_operation(monitor)
     else:
         lines = _by_class(monitor, quantity, class_names)
@@ -34,7 +34,7 @@ def plot_classes(monitor, quantity="spread", class_names=None, ax=None):
         plot_over_epochs(ax, values.index, values, index, name)
     ax.set_ylim(bottom=0)
     ax.set_ylabel(_UNITS[quantity])
-    finish_epochs(ax, "operation" if quantity == "relabelled" else "class")
+    finish_epochs(ax, "operation" if quantity == "relabeled" else "class")
     return ax
 
 
@@ -45,9 +45,9 @@ def _by_class(monitor, quantity, class_names):
 
 
 def _by_operation(monitor):
-    columns = [name for name in monitor.frame if name.startswith("relabelled_")]
+    columns = [name for name in monitor.frame if name.startswith("relabeled_")]
     table = 100 * monitor.frame.groupby("epoch")[columns].mean()
     return {
-        name.removeprefix("relabelled_").replace("_", " "): table[name]
+        name.removeprefix("relabeled_").replace("_", " "): table[name]
         for name in columns
     }

@@ -7,7 +7,7 @@ from keras_modals._src.plots.style import COLORS, color_of, marker_of, new_axes
 
 
 def plot_comparison(comparison, dataset=None, methods=None, ax=None):
-    """Plots each method's change from `"none"` with its 95 % confidence interval.
+    """Plots each method's change from `"none"` with its 95% confidence interval.
 
     Filled markers are differences that stay significant after the correction for the
     number of methods, which the title gives. Open markers may be noise.

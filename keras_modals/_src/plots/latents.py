@@ -54,8 +54,8 @@ def plot_latents(model, x, y, operations=None, arrows=40, class_names=None, ax=N
         handles.append(Line2D([], [], **style, label=name.replace("_", " ")))
     ax.autoscale_view()
     shares = 100 * projection.explained_variance_ratio_
-    ax.set_xlabel(f"first principal component ({shares[0]:.0f} % of variance)")
-    ax.set_ylabel(f"second principal component ({shares[1]:.0f} % of variance)")
+    ax.set_xlabel(f"first principal component ({shares[0]:.0f}% of variance)")
+    ax.set_ylabel(f"second principal component ({shares[1]:.0f}% of variance)")
     handles = [*ax.get_legend_handles_labels()[0], *handles]
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

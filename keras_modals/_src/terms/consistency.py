@@ -52,8 +52,8 @@ class Consistency(Term):
             between probabilities, summed over classes. Defaults to `"auto"`: 0.8 with
             classes, `None` with several labels or a regression.
         ramp_steps: Pair of integers, the optimizer steps between which the weight grows
-            from 0. Before them, the term has no effect. Defaults to `None`: from 40 %
-            to 80 % of the steps of `fit`; with `train_on_batch` alone, the weight is
+            from 0. Before them, the term has no effect. Defaults to `None`: from 40%
+            to 80% of the steps of `fit`; with `train_on_batch` alone, the weight is
             constant.
         ema_momentum: Float in `[0, 1)`, the momentum of the averages, unless the
             optimizer has `use_ema=True` with its own. Defaults to `None`: 0.99, or less
