@@ -9,11 +9,9 @@ The numbers follow the comment `<!-- numbers -->`.
 import pathlib
 import re
 import textwrap
-from collections import defaultdict
 from functools import partial
 
 from benchmarks.accuracy import report
-from benchmarks.accuracy.studies import STUDIES
 
 ROOT = pathlib.Path(__file__).parents[1]
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -22,13 +20,9 @@ ENCODERS = {
     "bilstm": "BiLSTM of 64",
     "cnn": "CNN of 3 layers",
 }
-#: Results of an earlier edition, with other defaults. Its methods had these names.
-RESULTS = ROOT / "benchmarks/accuracy/earlier/results.csv"
-IMBALANCE = ROOT / "benchmarks/accuracy/earlier/imbalance.csv"
-
-
-#: Results of current methods: the study `tuning` for classes, `targets` for the others.
+#: What the plot shows: the study `tuning` for classes, `targets` for the others.
 RECENT = [ROOT / f"benchmarks/accuracy/{name}.csv" for name in ("tuning", "targets")]
+RESULTS = ROOT / "benchmarks/accuracy/results.csv"
 UNLABELED = ROOT / "benchmarks/accuracy/unlabeled.csv"
 MARKER = "<!-- numbers -->\n"
 
@@ -60,78 +54,27 @@ def steps():
 
 
 class Change:
-    """A change in points, as text with its standard error. If the table has them, also
-    the level itself (`mean`, in percent) and the change on the worst data set."""
+    """A change in points, as text, and the one on the worst data set."""
 
     def __init__(self, row):
         self.short = f"{row['change']:+z.1f}"
-        self.text = f"{self.short} ({row['standard_error']:.1f})"
-        if "mean" in row:
-            self.mean = f"{row['mean']:.1f}"
-        if "worst" in row:
-            self.worst = f"{row['worst']:+z.1f}"
-        self.p = f"{row['corrected_p']:.3f}"
-        self.seeds = f"{row['runs']:.0f}"
-
-    def __str__(self):
-        return self.text
+        self.worst = f"{row['worst']:+z.1f}"
 
 
-def _changes(table):
-    return {name: Change(row) for name, row in table.iterrows()}
-
-
-class _Over(dict):
-    """Baseline to the mean changes from it, by method."""
-
-    def __init__(self, comparison):
-        self.comparison = comparison
-
-    def __missing__(self, baseline):
-        self[baseline] = _changes(self.comparison.mean_changes(baseline))
-        return self[baseline]
-
-
-def expectations():
-    """Returns what to expect, as bullets of text.
-
-    In the text, `main` has mean changes over the data sets of the table. `parts` has
-    those of other methods, too, and `every` includes token texts. `on` has changes on
-    one data set, and `rare` mean changes over imbalanced data sets. `over`, `rare_over`
-    and, for added seeds, `later_over` have changes from other methods than "none".
-    """
-    results = report.read(RESULTS)
-    main = report.complete(results, report.MAIN, methods=report.SHOWN)
-    rare = report.whole(report.read(IMBALANCE, "balanced_accuracy"))
-    later = report.added(rare)
-    on = defaultdict(dict)
-    for (dataset, method), row in results.summary().iterrows():
-        on[dataset][method] = Change(row)
-    text = (ROOT / "benchmarks/expectations.md").read_text()
-    text = text.format(
-        main=_changes(main.mean_changes()),
-        parts=_changes(report.complete(results, report.MAIN).mean_changes()),
-        every=_changes(report.complete(results).mean_changes()),
-        over=_Over(main),
-        on=on,
-        rare=_changes(rare.mean_changes()),
-        rare_over=_Over(rare),
-        later_over=_Over(later),
-    )
-    bullets = [" ".join(words.split()) for words in re.split("^- ", text, flags=re.M)]
-    return [_fill(bullet) for bullet in bullets[1:]]
+def _changes(comparison):
+    means = comparison.mean_changes()
+    return {name: Change(row) for name, row in means.iterrows()}
 
 
 def numbers():
     """Returns bullets on what latent mixing changes, by what is predicted."""
-    means = {
-        title: _changes(each.mean_changes()) for title, each in report.by_kind(*RECENT)
-    }
-    classes, values, labels, words, pixels = means.values()
+    kinds = [_changes(each) for _, each in report.by_kind(*RECENT)]
+    _, values, labels, words, pixels = kinds
     ours, rate, default = "latent mixing, rate 2", "none, rate 2", "latent mixing"
+    results = report.complete(report.read(RESULTS))
+    classes, many = _changes(results), results.runs["dataset"].nunique()
     few = report.few_labels(UNLABELED)
-    datasets = few.runs["dataset"].nunique()
-    few = _changes(few.mean_changes())
+    datasets, few = few.runs["dataset"].nunique(), _changes(few)
     both = few[report.CONSISTENT]
     bullets = [
         f"**Few labels and many unlabeled samples**: {both.short} over {datasets} data "
@@ -141,10 +84,10 @@ def numbers():
         f"{words[rate].short} by that rate alone.",
         f"**Several labels at once**: {labels[ours].short}, and "
         f"{labels[rate].short} by that rate alone.",
-        f"**Classes**: {classes[default].short} at the rate of the plain model, on the "
-        f"worst of {len(STUDIES['tuning'].datasets)} data sets and encoders "
-        f"{classes[default].worst}; {classes[ours].short} at twice the rate, and "
-        f"{classes[rate].short} by that rate alone.",
+        f"**Classes**: {classes[default].short} over {many} data sets, on the worst "
+        f"{classes[default].worst}; {classes[report.RIVAL].short} by choosing among "
+        f"other methods on validation samples, and {classes[report.BEST].short} with "
+        "latent mixing among them.",
         f"**Numbers** and **pixels**: {values[ours].short} and {pixels[ours].short}, "
         f"and {values[rate].short} and {pixels[rate].short} by that rate alone: no "
         "gain.",

@@ -321,3 +321,15 @@ def test_masks_have_the_rows_of_all_views(rng):
         for model in (plain, augmented)
     ]
     np.testing.assert_allclose(*(h.history["loss"] for h in losses), rtol=1e-5)
+
+
+def test_suggests_the_right_name_of_an_argument():
+    with pytest.raises(TypeError, match=r"'layers'\. Did you mean 'layer'"):
+        keras_modals.augment(plain_model(), layers="head")
+    with pytest.raises(TypeError, match=r"Did you mean 'memory_size'\?"):
+        keras_modals.augment(plain_model(), memory_sizes=3)
+
+
+def test_refuses_a_function_in_place_of_a_model():
+    with pytest.raises(ValueError, match=r"write `augment\(build\(\)\)`"):
+        keras_modals.augment(plain_model)

@@ -338,44 +338,36 @@ def test_studies_know_their_data_and_methods():
 
 def test_report(tmp_path, capsys):
     file = RunFile(tmp_path / "runs.csv")
-    scores = {"none": 0.5, "MODALS": 0.6, "dropout(a=1)": 0.55, "dropout(a=2)": 0.4}
-    shares = ("digits:0.5", "digits:0.25", "digits:0.5@180")
-    datasets = ("digits", *shares, "iris", "iris@180")
-    for seed, dataset in itertools.product(range(3), datasets):
+    scores = {
+        "none": 0.5,
+        "latent mixing": 0.6,
+        "dropout(a=1)": 0.55,
+        "dropout(a=2)": 0.4,
+    }
+    for seed, dataset in itertools.product(range(3), ("digits", "iris")):
         for method, score in scores.items():
-            score += 0.01 * seed * (method == "MODALS")
+            score += 0.01 * seed * (method == "latent mixing")
+            score += 0.02 * (dataset == "iris") * (method == "latent mixing")
             values = {
                 (split, metric): score if metric == "accuracy" else 1 - score
                 for split in ("validation", "test")
                 for metric in ("accuracy", *report.ALSO["accuracy"])
             }
             file.append(dataset, method, seed, values)
-    report.print_report(file.path, "accuracy", tmp_path / "pictures")
+    report.print_report(file.path, "accuracy")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "| method | mean | worst | digits | iris |"
-    assert lines[2] == "| none |  |  | 50.00 (n=3) | 50.00 (n=3) |"
-    assert lines[3].startswith("| MODALS | +11.00 (0.41)* | +11.0 | +11.00 (0.58)* |")
-    unit = "-0.11 ({0})* | -11.00 ({1})* | +6.00 ({1})* |"
-    row = "| MODALS | 3 | +11.00 ({1})* | +11.0 | " + unit
-    assert row.format("0.00", "0.41") in lines
-    # Defaults were chosen on data sets that include digits, but not iris.
-    start, end = map(
-        lines.index, ("Data sets by which no default was chosen:", "Trained longer:")
-    )
-    unseen, longer = lines[start:end], lines[end:]
-    assert "| method | digits:0.25 | digits:0.5 |" in lines
-    assert "| method | digits:0.5@180 |" in lines
-    assert row.format("0.01", "0.58") in unseen
+    assert lines[0] == "| method | mean | worst | without best | digits | iris |"
+    assert lines[2] == "| none |  |  |  | 50.00 (n=3) | 50.00 (n=3) |"
+    changes = "+12.00 (0.41)* | +11.0 | +11.00"
+    of_each = "+11.00 (0.58)* | +13.00 (0.58)* |"
+    assert lines[3] == f"| latent mixing | {changes} | {of_each}"
+    others = "-0.12 (0.00)* | -12.00 (0.41)* | +7.00 (0.41)* |"
+    row = f"| latent mixing | 3 | {changes} | {others}"
+    assert row in lines
     # Validation chooses the best method, which is dropout among the others.
-    assert row.format("0.01", "0.58").replace("MODALS", "best of all") in unseen
-    assert any(
-        line.startswith("| best of the others | 3 | +5.00 (0.00)") for line in unseen
-    )
-    # Few methods were trained longer, so a choice among them says little.
-    assert longer[2] == "| method | iris@180 |"
-    assert not any("best of" in line for line in longer)
-    pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
-    assert pictures == {"accuracy.png", "digits_accuracy_by_size.png"}
+    assert row.replace("latent mixing", report.BEST) in lines
+    (rival,) = [line for line in lines if line.startswith(f"| {report.RIVAL} | 3 |")]
+    assert rival.startswith(f"| {report.RIVAL} | 3 | +5.00 (0.00)")
 
 
 def test_other_targets_have_their_own_metrics(tmp_path):
@@ -391,7 +383,7 @@ def test_other_targets_have_their_own_metrics(tmp_path):
     assert metrics == ("r2", "average_precision", "macro_f1", "mean_iou")
     for table, (_, names) in zip(tables, studies.OTHER_TARGETS.values()):
         lines = table.splitlines()
-        assert lines[0] == f"| method | mean | worst | {names[-1]} |"
+        assert lines[0] == f"| method | mean | worst | without best | {names[-1]} |"
         rows = {line.split(" | ")[0]: line for line in lines[2:]}
         assert next(iter(rows)) == "| none"
         for name, change in {

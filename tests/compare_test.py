@@ -23,6 +23,7 @@ from keras_modals._src.labels import Classes
 from keras_modals.evaluation import METHODS, Comparison, Method, Trial
 
 KIND = kind_of(Classes(NUM_CLASSES), (None, NUM_CLASSES))
+ONE_HOT = "categorical_crossentropy"
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 
 
@@ -972,7 +973,7 @@ class Batches(keras.utils.PyDataset):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"methods": ["mixpu"]}, "Unknown method.*mixpu"),
+        ({"methods": ["mixpu"]}, "Unknown method 'mixpu'. Did you mean 'mixup'"),
         ({"methods": {"a(b)": do_nothing}}, "without parentheses.*a\\(b\\)"),
         ({"seeds": 0}, "seeds=0"),
         ({"epochs": 0}, "epochs=0"),
@@ -1053,9 +1054,30 @@ class Batches(keras.utils.PyDataset):
             {"data": (Unequal(), Y)},
             r"pad_sequences\(x\)`. Received: .*Unequal of shape",
         ),
-        ({"data": (X.astype(str), Y)}, r"astype\('float32'\)`.*dtype <U"),
+        ({"data": (X.astype(str), Y)}, r"astype\('float32'\)`.*dtype object"),
         ({"data": (X.astype(object), Y)}, r"astype\('float32'\)`.*dtype object"),
         ({"build_fn": lambda: logits()}, "not probabilities"),
+        (
+            {"build_fn": lambda: keras_modals.augment(build())},
+            "must return the plain model.*which has a `LatentAugmentation`",
+        ),
+        ({"methods": list("abc") * 9}, r"compare\(build_fn, \(x, y\)\).*a list of 27"),
+        (
+            {"data": (X, np.eye(3)[Y])},
+            "one-hot rows.*with 'categorical_crossentropy' instead.*shape .40, 3",
+        ),
+        (
+            {
+                "build_fn": lambda: compile_(
+                    plain_model(), loss="categorical_crossentropy"
+                )
+            },
+            "class indices.*with 'sparse_categorical_crossentropy' instead",
+        ),
+        (
+            {"data": (X, np.array(["a", "b", "c", None] * 10))},
+            "10 of 40 labels that are no strings, the first in row 3: None",
+        ),
     ],
 )
 def test_refuses(change, message, rng):
@@ -1063,6 +1085,15 @@ def test_refuses(change, message, rng):
     with pytest.raises(ValueError, match=message) as error:
         keras_modals.compare(**{**arguments, "seeds": 1, **FAST, **change})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("n_seeds", "'seeds'"), ("epoch", "'epochs'"), ("calbacks", "'callbacks'")],
+)
+def test_suggests_the_right_name_of_an_argument(name, hint, rng):
+    with pytest.raises(TypeError, match=f"{name}'. Did you mean {hint}"):
+        keras_modals.compare(build, make_data(rng), ["none"], **FAST, **{name: 3})
 
 
 def test_refuses_a_model_in_place_of_a_function(rng):
@@ -1221,3 +1252,75 @@ def test_correction_is_within_a_data_set_in_whatever_order_runs_came():
         np.testing.assert_allclose(group["corrected_p"], expected, err_msg=dataset)
     assert table.loc[("d", "m"), "verdict"] == "better"
     assert "noise" in table.loc[("d", "late"), "verdict"]
+
+
+def test_inputs_that_the_model_cannot_handle_are_refused(rng):
+    x, y = rng.normal(size=(60, 8)).astype("float32"), np.arange(60) % 3
+    x[:7, 2], x[20, 1] = np.nan, np.inf
+    with pytest.raises(ValueError, match="such inputs in 8 of 60 samples"):
+        keras_modals.compare(build, (x, y), ["none"], 1, **FAST)
+
+    def build_for_nan():
+        inputs = keras.Input((8,))
+        hidden = keras.layers.Lambda(
+            lambda x: keras.ops.where(keras.ops.isfinite(x), x, 0.0)
+        )(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(hidden))
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    result = keras_modals.compare(build_for_nan, (x, y), ["none"], 1, **FAST)
+    assert result.summary()["runs"].tolist() == [1]
+
+
+def test_predictions_of_nan_are_named(rng):
+    def diverge(trial, model):
+        model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+        return model
+
+    data = rng.normal(size=(60, 8)).astype("float32"), np.arange(60) % 3
+    with pytest.warns(UserWarning, match="diverging, seed 0.*predicts NaN"):
+        result = keras_modals.compare(build, data, {"diverging": diverge}, 1, **FAST)
+    runs = result.runs[result.runs["method"] == "diverging"]
+    losses = runs[runs["metric"] == "log_loss"]["value"]
+    np.testing.assert_allclose(losses, np.log(3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["U", "column", "object"])
+def test_class_names_in_any_array(kind, rng):
+    x, numbers = rng.normal(size=(60, 8)).astype("float32"), np.arange(60) % 3
+    names = np.array(["a", "b", "c"])[numbers]
+    labels = {"U": names, "column": names[:, None], "object": names.astype(object)}
+    by_name, by_number = (
+        keras_modals.compare(build, (x, y), ["none"], 1, **FAST)
+        for y in (labels[kind], numbers)
+    )
+    assert by_name.class_names == ["a", "b", "c"]
+    pd.testing.assert_frame_equal(
+        by_name.summary()[["mean"]], by_number.summary()[["mean"]]
+    )
+
+
+@tensorflow_only
+@pytest.mark.parametrize("form", ["list", "array", "tensor"])
+def test_texts_in_any_array(form):
+    texts = ["good day", "bad night", "good night", "bad day"] * 15
+    convert = {"list": list, "array": np.array, "tensor": keras.ops.convert_to_tensor}
+
+    def build_for_texts():
+        vectorize = keras.layers.TextVectorization(
+            output_sequence_length=2, vocabulary=["good", "bad", "day", "night"]
+        )
+        inputs = keras.Input((), dtype="string")
+        hidden = keras.layers.Embedding(6, 4)(vectorize(inputs))
+        hidden = keras.layers.GlobalAveragePooling1D()(hidden)
+        model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(hidden))
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    data = convert[form](texts), np.arange(60) % 2
+    result = keras_modals.compare(
+        build_for_texts, data, ["none"], 1, **{**FAST, "epochs": 60}
+    )
+    # The label follows from the first word.
+    assert result.summary()["mean"].tolist() == [100.0]

@@ -59,7 +59,6 @@ def main():
     _add_file(command)
     command = commands.add_parser("report")
     command.add_argument("--metric")
-    command.add_argument("--pictures", help="folder for plots")
     _add_file(command)
     arguments = parser.parse_args()
     study = STUDIES[arguments.study]
@@ -67,7 +66,7 @@ def main():
     if arguments.command == "report":
         metric = arguments.metric or study.metric
         path = arguments.path or results
-        report.print_report(path, metric, arguments.pictures)
+        report.print_report(path, metric)
         return
     methods = arguments.methods or list(study.methods)
     unknown = [name for name in methods if name not in study.methods]

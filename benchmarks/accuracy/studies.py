@@ -50,11 +50,6 @@ SMALL = (
     "sst2_sentences",
     *PACKAGED,
 )
-_SIZES = tuple(
-    f"{name}:{share}"
-    for name in ("digits", "fsdd", "trec6_sentences")
-    for share in (0.25, 0.5)
-)
 _FOR_TUNING = (
     "digits",
     "abalone",
@@ -129,7 +124,7 @@ FEW_LABELS = (
 #: (`trec6_full`, `sst2_full`) takes minutes per run, so `results` runs it only if
 #: `--datasets` asks for it.
 STUDIES = {
-    "results": Study(ALL, SMALL + _SIZES, "accuracy", False),
+    "results": Study(ALL, SMALL, "accuracy", False),
     "imbalance": Study(
         IMBALANCE,
         ("htru2", "trec6", "fsdd_tail", "mnist_tail"),

@@ -5,7 +5,7 @@
 
 Trains the model of each data set without augmentation, but fills the memory as usual.
 Then moves the latents of the validation samples by each operation, with the magnitude
-that the operation has on its own in `earlier/results.csv`. The report shows the share
+that the operation has on its own in `paper.csv`. The report shows the share
 of relabeled latents next to the change from training with the operation. Runs are
 stored in `why.csv`. A second call resumes where the first stopped.
 """
@@ -64,7 +64,7 @@ def table():
     in test accuracy in points with its standard error, by data set and operation."""
     shares = read_runs(FOLDER / "why.csv").groupby(["dataset", "metric"])["value"]
     shares = 100 * shares.mean()
-    changes = stored.read(FOLDER / "earlier" / "results.csv").summary()
+    changes = stored.read(FOLDER / "paper.csv").summary()
     rows = [["data", *map(_words, PAPER_OPERATIONS)]]
     rows.append(["---"] * len(rows[0]))
     for name in dict.fromkeys(shares.index.get_level_values("dataset")):

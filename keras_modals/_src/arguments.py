@@ -1,5 +1,6 @@
 """Argument checks in the style of Keras: early, and with the received value."""
 
+import difflib
 import math
 import numbers
 
@@ -54,6 +55,12 @@ def check_choice(name, value, choices):
             f"Invalid value received for argument `{name}`. Expected one of {choices}. "
             f"Received: {name}={value!r}"
         )
+
+
+def suggestion(name, names):
+    """Returns a sentence that names the most similar of some names, if there is one."""
+    found = difflib.get_close_matches(str(name), list(names), n=1)
+    return f"Did you mean {found[0]!r}? " if found else ""
 
 
 def shown(value):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 from scipy import sparse
 
-from keras_modals._src.arguments import check_integer, shown
+from keras_modals._src.arguments import check_integer, shown, suggestion
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals._src.evaluation.methods import METHODS, Method
 from keras_modals._src.evaluation.samples import is_dataset
@@ -70,7 +70,25 @@ def check_seeds(seeds):
     return found
 
 
-def check_fit_arguments(arguments, data):
+def check_fit_arguments(arguments, data, fit, own):
+    """Refuses arguments that `fit` does not take, or that `data` replaces.
+
+    Args:
+        arguments: Dict of further arguments of `compare`.
+        data: The data of `compare`.
+        fit: The model's `fit`.
+        own: Names of the arguments of `compare`.
+    """
+    known = inspect.signature(fit).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    for name in arguments:
+        if not (name in known or takes_any):
+            raise TypeError(
+                f"`compare` got an unexpected argument {name!r}. "
+                f"{suggestion(name, [*own, *known])}It accepts its own arguments and "
+                f"those of the model's `fit`. Received: {name}="
+                f"{described(arguments[name])}"
+            )
     for name in ("validation_data", "validation_split"):
         if name in arguments:
             raise ValueError(
@@ -114,9 +132,15 @@ def resolve(methods):
     if is_list:
         unknown = [name for name in methods if name not in METHODS]
         if unknown:
+            hint = suggestion(unknown[0], METHODS)
+            if len(unknown) == len(methods) and not hint:
+                hint = (
+                    "Pass inputs and targets as one argument, "
+                    "`compare(build_fn, (x, y))`. "
+                )
             raise ValueError(
-                f"Unknown method. Expected some of {list(METHODS)}. "
-                f"Received: methods={list(methods)}"
+                f"Unknown method {unknown[0]!r}. {hint}Expected some of "
+                f"{list(METHODS)}. Received: methods={described(methods)}"
             )
         methods = {name: METHODS[name] for name in methods}
     for name, method in methods.items():

@@ -20,7 +20,7 @@ def with_numbers(data):
     """
     pairs = data if isinstance(data, Mapping) else {"all": data}
     names = {
-        part: np.asarray(pair[1])
+        part: np.asarray(pair[1]).reshape(-1)
         for part, pair in pairs.items()
         if part in (*PARTS, "all") and _has_names(pair)
     }
@@ -42,7 +42,15 @@ def _has_names(pair):
     if not hasattr(pair[1], "shape"):
         return False
     labels = np.asarray(pair[1])
-    return labels.ndim == 1 and (
-        labels.dtype.kind == "U"
-        or (labels.dtype.kind == "O" and all(isinstance(each, str) for each in labels))
-    )
+    is_column = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
+    if not is_column or labels.dtype.kind not in "UO":
+        return False
+    are_names = [isinstance(each, str) for each in labels.flat]
+    if any(are_names) and not all(are_names):
+        row = are_names.index(False)
+        raise ValueError(
+            "Labels must all be class names, or all be numbers. Received: "
+            f"{are_names.count(False)} of {len(are_names)} labels that are no strings, "
+            f"the first in row {row}: {labels.flat[row]!r}"
+        )
+    return all(are_names)

@@ -1,4 +1,5 @@
 import collections
+import inspect
 
 import numpy as np
 
@@ -197,9 +198,10 @@ def compare(
     check_name("dataset", dataset)
     data = check_data(data, splits)
     data, class_names = with_numbers(data)
-    check_fit_arguments(fit_arguments, data)
     starts: dict[int, int] = {}
     model = build(build_fn, seeds[0], starts)
+    own = inspect.signature(compare).parameters
+    check_fit_arguments(fit_arguments, data, model.fit, own)
     if layer not in (None, *WORDS):
         # Refuse an unknown layer before anything is trained.
         model.get_layer(layer)

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from keras_modals._src.evaluation.checks import check_data_fn, described
 from keras_modals._src.evaluation.dataset_splits import can_be_split
-from keras_modals._src.evaluation.samples import is_dataset, is_endless
+from keras_modals._src.evaluation.samples import is_dataset, is_endless, take
 
 PARTS = ("train", "validation", "test")
 UNLABELED = "unlabeled"
@@ -53,15 +53,47 @@ def _with_texts(data):
 
 
 def texts_as_arrays(structure):
-    """Replaces lists of strings in a structure by arrays of objects."""
+    """Replaces lists, arrays and tensors of strings in a structure by arrays of
+    objects, which are what Keras takes."""
 
     def convert(entry):
         is_texts = isinstance(entry, list) and bool(entry)
         if is_texts and all(isinstance(each, str | bytes) for each in entry):
             return np.array(entry, dtype=object)
+        if isinstance(entry, np.ndarray) and entry.dtype.kind in "US":
+            return entry.astype(object)
+        if keras.ops.is_tensor(entry) and "string" in str(entry.dtype):
+            return np.vectorize(bytes.decode, otypes=[object])(np.asarray(entry))
         return None
 
     return keras.tree.traverse(convert, structure)
+
+
+def check_finite(model, parts):
+    """Refuses inputs with NaN or infinity for which the untrained model also predicts
+    such values."""
+    samples, found = 0, 0
+    for part in (parts[name] for name in PARTS if not is_dataset(parts[name])):
+        leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(part[0])]
+        wrong = np.zeros(len(leaves[0]), bool)
+        for leaf in leaves:
+            if leaf.dtype.kind == "f":
+                wrong |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1)
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            outputs = model.predict(take(part[0], rows), batch_size=500, verbose=0)
+            found += sum(map(_are_wrong, zip(*keras.tree.flatten(outputs))))
+        samples += len(wrong)
+    if found:
+        raise ValueError(
+            "The model cannot handle inputs that are NaN or infinite: it predicts NaN "
+            "for them. Fill them in, or drop these samples. "
+            f"Received: such inputs in {found} of {samples} samples"
+        )
+
+
+def _are_wrong(outputs):
+    return not all(np.isfinite(output).all() for output in outputs)
 
 
 def _check_can_be_split(dataset):
@@ -96,7 +128,7 @@ def check_parts(parts):
         received = list(parts) if isinstance(parts, Mapping) else described(parts)
         raise ValueError(
             'Split data must have "train", "validation" and "test", each a pair of '
-            f"arrays `(x, y)`. Received: {received}"
+            f"arrays `(x, y)` or a dataset. Received: {received}"
         )
     for name in PARTS:
         if not is_dataset(parts[name]):

@@ -2,16 +2,18 @@
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_modals._src import backend
 from keras_modals._src.evaluation.checks import run_name
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals._src.evaluation.compiled import knows_own_objects, takes_logits
-from keras_modals._src.evaluation.data_checks import UNLABELED
+from keras_modals._src.evaluation.data_checks import UNLABELED, check_finite
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.evaluation.methods import Method
 from keras_modals._src.evaluation.runs import TEST_SAMPLES, TEST_TO_TRAIN
@@ -22,6 +24,8 @@ from keras_modals._src.evaluation.samples import (
     predicted,
 )
 from keras_modals._src.evaluation.trial import Trial
+from keras_modals._src.layers.latent_augmentation import LatentAugmentation
+from keras_modals._src.models.graph import find_layers
 from keras_modals._src.session import forget_models
 
 
@@ -87,6 +91,7 @@ class Experiment:
     shares_datasets: bool = False
     starts: dict[int, int] = dataclasses.field(default_factory=dict)
     _loaded: Any = (None, None)
+    _checked: set[int] = dataclasses.field(default_factory=set)
 
     def run(self, index):
         """Trains and scores a task, and returns an `Outcome`.
@@ -135,23 +140,35 @@ class Experiment:
         start = time.perf_counter()
         trained = self.trained(index, trial, model)
         seconds = time.perf_counter() - start
-        return {("train", "seconds"): seconds, **self.scores(trained, model, parts)}
+        task = self.tasks[index]
+        name = f"{task.run}, seed {task.seed}"
+        scores = self.scores(trained, model, parts, name)
+        return {("train", "seconds"): seconds, **scores}
 
-    def scores(self, trained, model, parts):
+    def scores(self, trained, model, parts, name="first steps"):
         """Returns a dict from (split, metric) to numbers.
 
         Args:
             trained: The model that a method returned for `model`.
             model: A model from `build_fn`.
             parts: The parts of the data.
+            name: String, the name of the training, for warnings.
         """
         output = self.kind.output
         from_logits = takes_logits(output.losses(model))
         values: dict[tuple[str, str], float] = {}
+        is_finite = True
         for split in ("validation", "test"):
             targets, outputs, number = predicted(trained, parts[split], output)
+            is_finite &= bool(np.all(np.isfinite(outputs)))
             scores = self.kind.all_scores(targets, outputs, from_logits)
             values |= {(split, name): score for name, score in scores.items()}
+        if not is_finite:
+            warnings.warn(
+                f"{name}: the model predicts NaN for some samples, which counts as if "
+                "it knew nothing about them. A lower learning rate may help",
+                stacklevel=2,
+            )
         # The test samples come last in the loop.
         values["test", TEST_TO_TRAIN] = len(targets) / count_of(parts["train"], output)
         known = parts.get("test_id")
@@ -175,7 +192,11 @@ class Experiment:
             fit_arguments=dict(self.fit_arguments),
             unlabeled=parts.get(UNLABELED),
         )
-        return trial, build(self.build_fn, task.seed, self.starts), parts
+        model = build(self.build_fn, task.seed, self.starts)
+        if task.seed not in self._checked:
+            check_finite(model, parts)
+            self._checked.add(task.seed)
+        return trial, model, parts
 
 
 def build(build_fn, seed, starts):
@@ -190,6 +211,13 @@ def build(build_fn, seed, starts):
         raise ValueError(
             "`build_fn` must return a compiled Keras model. "
             f"Received: build_fn()={model!r}"
+        )
+    if find_layers(model, LatentAugmentation):
+        raise ValueError(
+            "`build_fn` must return the plain model, since `compare` adds the "
+            "augmentation. To try a model of your own, write a method "
+            "`fn(trial, model)` that returns it trained. "
+            f"Received: build_fn()={model!r}, which has a `LatentAugmentation`"
         )
     start = checksum(model.get_weights())
     if starts.setdefault(seed, start) != start:

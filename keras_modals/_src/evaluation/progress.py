@@ -1,8 +1,10 @@
+import math
 import threading
 import time
 
 import numpy as np
 
+from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals._src.evaluation.estimate import steps_and_seconds
 from keras_modals._src.evaluation.scores import ERRORS
 from keras_modals._src.models.augment import DEFAULT_WARMUP
@@ -53,11 +55,12 @@ class Progress:
                 f"{_counted(trainings, 'training')} of {_counted(each, 'epoch')}: "
                 f"{_counted(number, 'method')}, {_counted(seeds, 'seed')}{about}"
             )
-            if steps is not None and steps < 3 * DEFAULT_WARMUP:
+            least = 3 * DEFAULT_WARMUP
+            if steps is not None and steps < least and set(methods) != {BASELINE}:
                 self._print(
                     f"Each training has {_counted(steps, 'step')}, and augmentation "
-                    f"warms up for {DEFAULT_WARMUP}: increase `epochs` to see its "
-                    "full effect"
+                    f"warms up for {DEFAULT_WARMUP}: use at least "
+                    f"{math.ceil(each * least / steps)} epochs to see its full effect"
                 )
         self._start = time.monotonic()
 

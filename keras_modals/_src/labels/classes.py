@@ -205,6 +205,8 @@ class Classes(Labels):
         per_position = ""
         if len(shape) > 1:
             per_position = " If each position has a label, pass `axis=-1`."
+        if not shape:
+            per_position = " A dataset must have batches: call `.batch(32)`."
         return (
             "Labels must have shape (batch,) or (batch, 1) for class indices, or "
             f"(batch, {self.num_classes}) for one-hot rows, since `LatentAugmentation` "

@@ -1,8 +1,10 @@
+import inspect
 import numbers
 from functools import partial
 
 import keras
 
+from keras_modals._src.arguments import shown, suggestion
 from keras_modals._src.labels import labels_of
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.latent_dropout import LatentDropout
@@ -101,6 +103,7 @@ def augment(
       features (16,): the head's input
     >>> augmented.compile("adam", "sparse_categorical_crossentropy")
     """
+    _check_names(layer_arguments)
     present = (
         find_layers(model, LatentAugmentation) if isinstance(model, keras.Model) else []
     )
@@ -165,6 +168,19 @@ def augment(
     return result
 
 
+def _check_names(layer_arguments):
+    known = {"dtype", "name", "trainable"}
+    known |= set(inspect.signature(LatentAugmentation.__init__).parameters)
+    own = inspect.signature(augment).parameters
+    for name, value in layer_arguments.items():
+        if name not in known:
+            raise TypeError(
+                f"`augment` got an unexpected argument {name!r}. "
+                f"{suggestion(name, [*own, *known])}It accepts its own arguments and "
+                f"those of `LatentAugmentation`. Received: {name}={shown(value)}"
+            )
+
+
 def _graph(model):
     """Returns the model as a plain Functional model."""
     try:
@@ -172,6 +188,11 @@ def _graph(model):
     except (AttributeError, IndexError, TypeError, ValueError):
         graph = None
     if graph is None:
+        if callable(model) and not isinstance(model, keras.Model):
+            raise ValueError(
+                "`augment` takes a model, not a function that builds one: write "
+                f"`augment(build())`. Received: model={shown(model)}"
+            )
         raise ValueError(
             "`augment` rebuilds the graph of a built Functional or Sequential model. A "
             "subclassed model has no graph: build its layers into a Functional model "

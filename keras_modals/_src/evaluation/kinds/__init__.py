@@ -1,5 +1,8 @@
 """The kinds of labels that a comparison supports, and what differs between them."""
 
+import keras
+
+from keras_modals._src.evaluation.compiled import name_of_loss
 from keras_modals._src.evaluation.kinds.classes import ClassKind
 from keras_modals._src.evaluation.kinds.kind import Kind
 from keras_modals._src.evaluation.kinds.multi_labels import MultiLabelKind
@@ -50,6 +53,8 @@ def kind_of_model(model, labels=None, label_output=None):
     given, labels = labels, labels_of(task) if labels is None else labels
     kind = kind_of(labels, shape, may_be_unlabeled(output.losses(model)))
     kind.output = output
+    losses = map(keras.losses.get, output.losses(model))
+    kind.losses = tuple(map(name_of_loss, losses))
     if given is not None:
         labels.check_output(task.name, shape)
         labels.check_task(task)

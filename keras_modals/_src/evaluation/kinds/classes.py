@@ -30,6 +30,20 @@ class ClassKind(Kind):
     def check(self, targets):
         self._check_number(np.asarray(targets))
         super().check(targets)
+        self._check_format(np.asarray(targets))
+
+    def _check_format(self, targets):
+        """Refuses labels in another format than that of the loss."""
+        are_rows = targets.ndim == 2 and targets.shape[1] > 1
+        form = "one-hot rows" if are_rows else "class indices"
+        losses = ["categorical_crossentropy", "sparse_categorical_crossentropy"]
+        right, wrong = losses if are_rows else losses[::-1]
+        if wrong in self.losses:
+            raise ValueError(
+                f"The labels are {form}, which the loss '{wrong}' does not take. "
+                f"Compile the model with '{right}' instead. "
+                f"Received: labels of shape {targets.shape}"
+            )
 
     def _check_number(self, targets):
         """Refuses class labels with more classes than the model has."""

@@ -19,11 +19,13 @@ class Kind:
         has_accuracy: Boolean, whether the best epoch is chosen by accuracy, if the
             model has one.
         output: The `LabelOutput`.
+        losses: Names of the losses that the output is compiled with.
         has_numbers: Boolean, whether targets are numbers, with distances between them.
     """
 
     scores: dict
     output = LabelOutput()
+    losses: tuple = ()
     has_accuracy = False
     has_numbers = False
 
