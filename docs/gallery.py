@@ -9,6 +9,7 @@ their pages. Notebooks are committed, since Colab opens them from the repository
 import ast
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,10 @@ OUTPUTS, PAGES = DOCS / "outputs", DOCS / "gallery"
 PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
 COLAB = PROJECT["urls"]["Repository"].replace(
     "https://github.com", "https://colab.research.google.com/github"
+)
+#: Lines of progress: Keras's bars, what `compare` prints while it trains, and seeds.
+PROGRESS = re.compile(
+    r"\x08|━|^\d+/\d+[, ]|^\d+ trainings? of \d+ epoch|^seed \d+, [^:]*$"
 )
 INSTALL = '%pip install --quiet "keras-modals[tensorflow,{}]"'
 #: Packages that the extra `examples` does not install, to the extras that do.
@@ -171,8 +176,14 @@ def run(name):
         OUTPUTS.mkdir(exist_ok=True)
         for plot in plots:
             plot.rename(OUTPUTS / f"{name}.png")
-    lines = [line.rstrip() for line in printed.splitlines() if "\b" not in line]
-    (OUTPUTS / f"{name}.txt").write_text("\n".join(lines).strip() + "\n")
+    (OUTPUTS / f"{name}.txt").write_text(without_progress(printed))
+
+
+def without_progress(printed):
+    """Drops lines with progress or with times of the machine, and empty lines twice."""
+    lines = [line.rstrip() for line in printed.splitlines()]
+    text = "\n".join(line for line in lines if not PROGRESS.search(line))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 if __name__ == "__main__":

@@ -67,10 +67,11 @@ def test_says_how_many_trainings_there_are_before_the_first(rng, capsys):
     assert re.fullmatch(
         r"8 trainings of 2 epochs: 3 methods, 2 seeds, about \d+ s", first
     )
-    # There are 58 samples in batches of 20.
-    assert hint.startswith("Each training has 6 steps, and augmentation warms up for")
-    # There are 58 samples in batches of 20.
-    assert hint.startswith("Each training has 6 steps, and augmentation warms up for")
+    # There are 58 samples in batches of 20. After 100 epochs, there are 300 steps.
+    assert hint == (
+        "Each training has 6 steps, and mixing warms up for 100: use at least "
+        "100 epochs"
+    )
     assert len(lines) == 6
     assert lines[0].startswith("1/6 none, seed 0: validation accuracy 0.")
     assert lines[-1].endswith(" left")

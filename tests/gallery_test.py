@@ -59,3 +59,19 @@ def test_a_page_has_text_code_and_output(tmp_path, monkeypatch):
     first = next(line for line in lines if line.startswith(":lines:"))
     source = (gallery.EXAMPLES / "tabular.py").read_text().splitlines()
     assert source[int(first.split()[1].rstrip("-")) - 1] == "import keras"
+
+
+def test_stored_outputs_have_no_progress():
+    printed = """seed 0, plain
+
+\x1b[1m3/3\x1b[0m ━━━━ - loss: 0.3
+1/3 \x08\x08
+3 trainings of 60 epochs: 3 methods, 1 seed, about 1 min
+3/3, 0 s left
+
+
+seed 0, searched: 94.0%
+  none   93.2 ± 1.5
+"""
+    expected = "seed 0, searched: 94.0%\n  none   93.2 ± 1.5\n"
+    assert gallery.without_progress(printed) == expected

@@ -58,9 +58,9 @@ class Progress:
             least = 3 * DEFAULT_WARMUP
             if steps is not None and steps < least and set(methods) != {BASELINE}:
                 self._print(
-                    f"Each training has {_counted(steps, 'step')}, and augmentation "
-                    f"warms up for {DEFAULT_WARMUP}: use at least "
-                    f"{math.ceil(each * least / steps)} epochs to see its full effect"
+                    f"Each training has {_counted(steps, 'step')}, and mixing warms up "
+                    f"for {DEFAULT_WARMUP}: use at least "
+                    f"{math.ceil(each * least / steps)} epochs"
                 )
         self._start = time.monotonic()
 
