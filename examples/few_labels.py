@@ -128,9 +128,10 @@ def main(counts=COUNTS, seeds=1, steps=600):
             tables[name, count] = means.rename({"none": "plain"})
     table = pd.DataFrame(tables).T.rename_axis(["data", "labels per class"])
     print((100 * table).round(1).to_string())
-    _, axes = plt.subplots(1, 2, figsize=(9, 4))
+    _, axes = plt.subplots(1, 2, figsize=(9, 4), layout="tight")
     for axis, (name, part) in zip(axes, table.groupby(level=0), strict=True):
-        part.droplevel(0).plot(ax=axis, marker="o", title=name, ylabel="test accuracy")
+        part = 100 * part.droplevel(0)
+        part.plot(ax=axis, marker="o", title=name, ylabel="test accuracy, %")
     plt.savefig("few_labels.png")
 
 
