@@ -52,7 +52,7 @@ nb_output_stderr = "remove"
 # The default, CommonMark, has no tables.
 nb_render_markdown_format = "gfm"
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(pandas|matplotlib|numpy|collections)\..*")]

@@ -22,9 +22,11 @@ PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
 COLAB = PROJECT["urls"]["Repository"].replace(
     "https://github.com", "https://colab.research.google.com/github"
 )
-#: Lines of progress: Keras's bars, what `compare` prints while it trains, and seeds.
+#: Lines of progress: Keras's bars, seeds, and what `compare` and searches print while
+#: they train.
 PROGRESS = re.compile(
-    r"\x08|━|^\d+/\d+[, ]|^\d+ trainings? of \d+ epoch|^seed \d+, [^:]*$"
+    r"\x08|━|^\d+/\d+[, ]|^\d+ trainings? of \d+ epoch|^Each training has |"
+    r"^generation \d+/\d+, member|^seed \d+, [^:]*$"
 )
 INSTALL = '%pip install --quiet "keras-modals[tensorflow,{}]"'
 #: Packages that the extra `examples` does not install, to the extras that do.

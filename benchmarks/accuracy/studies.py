@@ -123,6 +123,7 @@ FEW_LABELS = (
 #: Studies by name, which is also the name of the file. Text with the whole training set
 #: (`trec6_full`, `sst2_full`) takes minutes per run, so `results` runs it only if
 #: `--datasets` asks for it.
+_UNLABELED = (*sum(FEW_LABELS, ()), "trec6/masked_bilstm+150")
 STUDIES = {
     "results": Study(ALL, SMALL, "accuracy", False),
     "imbalance": Study(
@@ -132,8 +133,8 @@ STUDIES = {
         False,
     ),
     "targets": Study(TARGETS, _NAMES_OF_OTHER_TARGETS, None, False),
-    "unlabeled": Study(UNLABELED, sum(FEW_LABELS, ()), "accuracy", False),
-    "unlabeled_tuning": Study(UNLABELED, sum(FEW_LABELS, ()), "accuracy", True),
+    "unlabeled": Study(UNLABELED, _UNLABELED, "accuracy", False),
+    "unlabeled_tuning": Study(UNLABELED, _UNLABELED, "accuracy", True),
     "tuning": Study(CANDIDATES, _FOR_TUNING, "accuracy", True),
 }
 
