@@ -142,8 +142,7 @@ def _from_markdown(app, what, name, obj, options, lines):
 
 def _add_guides(app, what, name, obj, options, lines):
     """Adds links to the pages that explain a class or function."""
-    public = _NAMES.get(name.rpartition(".")[2], name)
-    if what in ("class", "function") and public == name and name in _GUIDES:
+    if what in ("class", "function") and name in _GUIDES:
         links = ", ".join(f":doc:`/{page}`" for page in _GUIDES[name])
         lines += ["", f".. seealso:: {links}", ""]
 

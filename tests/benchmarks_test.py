@@ -419,8 +419,10 @@ def test_classifiers_that_are_no_networks(tmp_path):
     stored.add(path, pd.DataFrame(rows))
     file = RunFile(tmp_path / "networks.csv")
     for seed, (method, score) in itertools.product(
-        range(2), {"none": 0.991, "latent mixing": 0.992}.items()
+        range(3), {"none": 0.991, "latent mixing": 0.992}.items()
     ):
+        # Only common seeds count.
+        score = 0.5 if seed == 2 else score
         values = {("validation", "accuracy"): score, ("test", "accuracy"): score}
         file.append("iris", method, seed, values)
     head, _, line = report.context(path, report.read(file.path)).splitlines()

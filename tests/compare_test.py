@@ -23,7 +23,6 @@ from keras_modals._src.labels import Classes
 from keras_modals.evaluation import METHODS, Comparison, Method, Trial
 
 KIND = kind_of(Classes(NUM_CLASSES), (None, NUM_CLASSES))
-ONE_HOT = "categorical_crossentropy"
 FAST = {"epochs": 2, "batch_size": 20, "verbose": 0}
 
 

@@ -84,10 +84,13 @@ def context(path, networks):
         path: Path of the file from `benchmarks.accuracy.context`.
         networks: `Comparison` of networks, with the choice by validation.
     """
-    ran = networks.runs[["dataset", "seed"]].drop_duplicates()
-    others = Comparison(stored.read(path).runs.merge(ran), "accuracy")
-    tables = [each.summary()["mean"].unstack("method") for each in (networks, others)]
-    shown = tables[0].reindex(tables[1].index)[[BASELINE, BEST]].join(tables[1])
+    parts = networks.runs, stored.read(path).runs
+    seeds = [runs[["dataset", "seed"]].drop_duplicates() for runs in parts]
+    own, others = (
+        Comparison(runs.merge(pairs), "accuracy").summary()["mean"].unstack("method")
+        for runs, pairs in zip(parts, seeds[::-1], strict=True)
+    )
+    shown = own[[BASELINE, BEST]].join(others)
     rows = [("data set", *shown.columns), ("---",) * (len(shown.columns) + 1)]
     for name, means in shown.iterrows():
         cells = ["" if np.isnan(mean) else f"{mean:.1f}" for mean in means]

@@ -1,6 +1,7 @@
 """Argument checks in the style of Keras: early, and with the received value."""
 
 import difflib
+import inspect
 import math
 import numbers
 
@@ -55,6 +56,25 @@ def check_choice(name, value, choices):
             f"Invalid value received for argument `{name}`. Expected one of {choices}. "
             f"Received: {name}={value!r}"
         )
+
+
+def check_known(function, arguments, others, owner):
+    """Refuses keyword arguments that a function passes on, but nobody takes.
+
+    Args:
+        function: The function.
+        arguments: Dict of the arguments that it passes on.
+        others: Names that it may pass on.
+        owner: String, what it passes them to.
+    """
+    own = inspect.signature(function).parameters
+    for name, value in arguments.items():
+        if name not in others:
+            raise TypeError(
+                f"`{function.__name__}` got an unexpected argument {name!r}. "
+                f"{suggestion(name, [*own, *others])}It accepts its own arguments and "
+                f"those of {owner}. Received: {name}={shown(value)}"
+            )
 
 
 def suggestion(name, names):

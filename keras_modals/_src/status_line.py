@@ -4,6 +4,9 @@ import contextlib
 import shutil
 import sys
 
+#: Columns of a printed line of a table.
+WIDTH = 88
+
 
 class StatusLine:
     """Prints a status line, overwriting the last one in a terminal or notebook.

@@ -70,25 +70,7 @@ def check_seeds(seeds):
     return found
 
 
-def check_fit_arguments(arguments, data, fit, own):
-    """Refuses arguments that `fit` does not take, or that `data` replaces.
-
-    Args:
-        arguments: Dict of further arguments of `compare`.
-        data: The data of `compare`.
-        fit: The model's `fit`.
-        own: Names of the arguments of `compare`.
-    """
-    known = inspect.signature(fit).parameters
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in known.values())
-    for name in arguments:
-        if not (name in known or takes_any):
-            raise TypeError(
-                f"`compare` got an unexpected argument {name!r}. "
-                f"{suggestion(name, [*own, *known])}It accepts its own arguments and "
-                f"those of the model's `fit`. Received: {name}="
-                f"{described(arguments[name])}"
-            )
+def check_fit_arguments(arguments, data):
     for name in ("validation_data", "validation_split"):
         if name in arguments:
             raise ValueError(

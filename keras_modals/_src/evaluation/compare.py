@@ -3,7 +3,7 @@ import inspect
 
 import numpy as np
 
-from keras_modals._src.arguments import check_choice, check_integer
+from keras_modals._src.arguments import check_choice, check_integer, check_known
 from keras_modals._src.evaluation.best_model import BestModel
 from keras_modals._src.evaluation.checks import (
     check_build_fn,
@@ -200,8 +200,10 @@ def compare(
     data, class_names = with_numbers(data)
     starts: dict[int, int] = {}
     model = build(build_fn, seeds[0], starts)
-    own = inspect.signature(compare).parameters
-    check_fit_arguments(fit_arguments, data, model.fit, own)
+    parameters = inspect.signature(model.fit).parameters
+    if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):
+        check_known(compare, fit_arguments, parameters, "the model's `fit`")
+    check_fit_arguments(fit_arguments, data)
     if layer not in (None, *WORDS):
         # Refuse an unknown layer before anything is trained.
         model.get_layer(layer)

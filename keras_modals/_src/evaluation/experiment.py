@@ -91,7 +91,6 @@ class Experiment:
     shares_datasets: bool = False
     starts: dict[int, int] = dataclasses.field(default_factory=dict)
     _loaded: Any = (None, None)
-    _checked: set[int] = dataclasses.field(default_factory=set)
 
     def run(self, index):
         """Trains and scores a task, and returns an `Outcome`.
@@ -179,6 +178,7 @@ class Experiment:
         """Returns the `Trial` of a task, its model before training, and all parts of
         its data."""
         task = self.tasks[index]
+        is_new = self._loaded[0] != task.seed
         parts = self.parts(task.seed)
         trial = Trial(
             train=parts["train"],
@@ -193,9 +193,8 @@ class Experiment:
             unlabeled=parts.get(UNLABELED),
         )
         model = build(self.build_fn, task.seed, self.starts)
-        if task.seed not in self._checked:
+        if is_new:
             check_finite(model, parts)
-            self._checked.add(task.seed)
         return trial, model, parts
 
 

@@ -5,8 +5,8 @@ import textwrap
 
 import numpy as np
 
-#: The width of the text, in columns of a terminal.
-WIDTH = 88
+from keras_modals._src.status_line import WIDTH
+
 CAPTION = (
     "Mean ± standard deviation over seeds; change from none on the same seeds ± its "
     "standard error; p corrected for the number of methods."

@@ -4,7 +4,7 @@ from functools import partial
 
 import keras
 
-from keras_modals._src.arguments import shown, suggestion
+from keras_modals._src.arguments import check_known, shown
 from keras_modals._src.labels import labels_of
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.latent_dropout import LatentDropout
@@ -103,7 +103,9 @@ def augment(
       features (16,): the head's input
     >>> augmented.compile("adam", "sparse_categorical_crossentropy")
     """
-    _check_names(layer_arguments)
+    parameters = inspect.signature(LatentAugmentation.__init__).parameters
+    known = {"dtype", "name", "trainable", *parameters}
+    check_known(augment, layer_arguments, known, "`LatentAugmentation`")
     present = (
         find_layers(model, LatentAugmentation) if isinstance(model, keras.Model) else []
     )
@@ -166,19 +168,6 @@ def augment(
     if model.compiled:
         compile_alike(result, model)
     return result
-
-
-def _check_names(layer_arguments):
-    known = {"dtype", "name", "trainable"}
-    known |= set(inspect.signature(LatentAugmentation.__init__).parameters)
-    own = inspect.signature(augment).parameters
-    for name, value in layer_arguments.items():
-        if name not in known:
-            raise TypeError(
-                f"`augment` got an unexpected argument {name!r}. "
-                f"{suggestion(name, [*own, *known])}It accepts its own arguments and "
-                f"those of `LatentAugmentation`. Received: {name}={shown(value)}"
-            )
 
 
 def _graph(model):

@@ -6,9 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_modals._src.policies.policy_schedule import PolicySchedule, as_policies
-
-#: Columns of a printed line.
-MOST_COLUMNS = 88
+from keras_modals._src.status_line import WIDTH
 
 
 class Step(NamedTuple):
@@ -66,7 +64,7 @@ def print_results(objective, direction, steps, last=None):
         # A policy of several layers takes several lines.
         trained_with = textwrap.wrap(
             describe(step.policy, step.values),
-            MOST_COLUMNS - len(row),
+            WIDTH - len(row),
             break_on_hyphens=False,
         )
         print(row + f"\n{'':{len(row)}}".join(trained_with))
