@@ -139,6 +139,38 @@ def tuned_threshold(trial, model):
     return keras.Model(trained.input, outputs / total)
 
 
+def focal_loss(trial, model, gamma):
+    """Gives samples that are classified well a smaller loss (Lin et al., 2017)."""
+
+    def loss(y, outputs):
+        probability = _of_labels(y, outputs)
+        return -((1.0 - probability) ** gamma) * keras.ops.log(probability)
+
+    model.compile(model.optimizer, loss, metrics=["accuracy"])
+    return trial.fit(model)
+
+
+def logit_adjustment(trial, model, power):
+    """Trains logits to which the logarithm of the class shares is added (Menon et al.,
+    2021)."""
+    counts = np.bincount(trial.labels, minlength=trial.num_classes)
+    shares = (np.maximum(counts, 1) / counts.sum()).astype("float32") ** power
+
+    def loss(y, outputs):
+        outputs = outputs * shares
+        outputs /= keras.ops.sum(outputs, axis=-1, keepdims=True)
+        return -keras.ops.log(_of_labels(y, outputs))
+
+    model.compile(model.optimizer, loss, metrics=["accuracy"])
+    return trial.fit(model)
+
+
+def _of_labels(y, outputs):
+    """Returns the probability of the true class of each sample."""
+    chosen = keras.ops.one_hot(keras.ops.reshape(y, (-1,)), outputs.shape[-1])
+    return keras.ops.clip(keras.ops.sum(chosen * outputs, axis=-1), 1e-7, 1.0)
+
+
 IMBALANCE = {
     **{
         name: METHODS[name]
@@ -157,6 +189,8 @@ IMBALANCE = {
         )
     },
     "tuned threshold": Method(tuned_threshold),
+    "focal loss": Method(focal_loss, ({"gamma": 1.0}, {"gamma": 2.0})),
+    "logit adjustment": Method(logit_adjustment, ({"power": 0.5}, {"power": 1.0})),
 }
 
 

@@ -128,7 +128,14 @@ STUDIES = {
     "results": Study(ALL, SMALL, "accuracy", False),
     "imbalance": Study(
         IMBALANCE,
-        ("htru2", "trec6", "fsdd_tail", "mnist_tail"),
+        (
+            "htru2",
+            "trec6",
+            "trec6_sentences",
+            "fsdd_tail",
+            "mnist_tail",
+            "cifar10_tail",
+        ),
         "balanced_accuracy",
         False,
     ),
