@@ -534,6 +534,6 @@ def test_the_readme_says_what_the_results_say():
     assert readme.with_results(text) == text
     for stale in (
         re.sub(r"^- \*\*Classes.*\n", "", text, flags=re.MULTILINE),
-        re.sub(r"(\*\*Words and frames\*\*:) \S+", r"\1 +9.9", text),
+        re.sub(r"(macro F1\):) \S+", r"\1 +9.9", text),
     ):
         assert readme.with_results(stale) == text != stale

@@ -40,6 +40,8 @@ OTHERS = (
     "class weights",
     "oversampling",
     "tuned threshold",
+    "focal loss",
+    "logit adjustment",
 )
 #: The method that is best on validation samples, among the alternatives and among all.
 RIVAL, BEST = "best of the others", "best of all"
