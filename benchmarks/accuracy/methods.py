@@ -157,8 +157,8 @@ def logit_adjustment(trial, model, power):
     shares = (np.maximum(counts, 1) / counts.sum()).astype("float32") ** power
 
     def loss(y, outputs):
-        outputs = outputs * shares
-        outputs /= keras.ops.sum(outputs, axis=-1, keepdims=True)
+        outputs = keras.ops.multiply(outputs, shares)
+        outputs = outputs / keras.ops.sum(outputs, axis=-1, keepdims=True)
         return -keras.ops.log(_of_labels(y, outputs))
 
     model.compile(model.optimizer, loss, metrics=["accuracy"])
