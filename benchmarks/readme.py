@@ -75,11 +75,12 @@ def numbers():
     classes, many = _changes(results), results.runs["dataset"].nunique()
     few = report.few_labels(UNLABELED)
     datasets, few = few.runs["dataset"].nunique(), _changes(few)
-    both = few[report.CONSISTENT]
+    both, chosen = few[report.CONSISTENT], few[report.CHOSEN]
     bullets = [
         f"**Few labels and many unlabeled samples**: {both.short} over {datasets} data "
         f"sets, on the worst {both.worst}; {few[default].short} without the unlabeled "
-        "samples.",
+        f"samples; {chosen.short} and {chosen.worst} where 100 validation samples "
+        "choose between these and the plain model.",
         "**Several labels at once** (average precision), and **a label for each word "
         f"or frame** (macro F1): {labels[ours].short} and {words[ours].short} at twice "
         f"the learning rate; {labels[rate].short} and {words[rate].short} by that rate "

@@ -370,6 +370,20 @@ def test_report(tmp_path, capsys):
     assert rival.startswith(f"| {report.RIVAL} | 3 | +5.00 (0.00)")
 
 
+def test_few_labels_with_a_choice_by_validation(tmp_path):
+    file = RunFile(tmp_path / "runs.csv")
+    for dataset, gain in {"digits+50": 0.02, "trec6+150": -0.03}.items():
+        scores = {"none": 0.5, "latent mixing": 0.51, report.CONSISTENT: 0.5 + gain}
+        for seed, (method, score) in itertools.product(range(2), scores.items()):
+            values = {("validation", "accuracy"): score}
+            values["test", "accuracy"] = 2 * score
+            file.append(dataset, method, seed, values)
+    means = report.few_labels(file.path).mean_changes()
+    assert means.loc[report.CONSISTENT, "change"] == pytest.approx(-1.0)
+    assert means.loc[report.CHOSEN, "change"] == pytest.approx(3.0)
+    assert means.loc[report.CHOSEN, "worst"] == pytest.approx(2.0)
+
+
 def test_other_targets_have_their_own_metrics(tmp_path):
     file = RunFile(tmp_path / "runs.csv")
     scores = {"none": 0.5, "mixup(a=1)": 0.52, "mixup(a=2)": 0.4, "latent mixing": 0.53}
