@@ -12,6 +12,13 @@ from keras import layers
 LATENTS = 64
 
 
+def linear(input_shape, outputs, activation="softmax"):
+    """No hidden layer, for frozen features."""
+    inputs = keras.Input(input_shape)
+    outputs = layers.Dense(outputs, activation=activation, name="head")(inputs)
+    return keras.Model(inputs, outputs)
+
+
 def mlp(input_shape, *head, units=128):
     """Two hidden layers, for tabular data."""
     inputs = keras.Input(input_shape)
@@ -50,20 +57,35 @@ def _cnn(input_shape, kernel_size, stages, *head):
     return _model(inputs, global_pooling()(hidden), *head)
 
 
-def residual_1d(input_shape, *head, blocks=3, filters=64):
-    """Residual blocks with batch normalization, for series."""
+def residual_1d(input_shape, *head):
+    """Three residual blocks with batch normalization, for series."""
+    stages = layers.Conv1D, layers.MaxPooling1D, layers.GlobalAveragePooling1D
+    return _residual(input_shape, 5, (64, 64, 64), stages, *head)
+
+
+def residual_2d(input_shape, *head):
+    """Three residual blocks with batch normalization, for images."""
+    stages = layers.Conv2D, layers.MaxPooling2D, layers.GlobalAveragePooling2D
+    return _residual(input_shape, 3, (32, 32, 64), stages, *head, momentum=0.9)
+
+
+def _residual(input_shape, kernel_size, filters, stages, *head, momentum=0.99):
+    convolution, pooling, global_pooling = stages
     inputs = keras.Input(input_shape)
-    hidden = layers.Conv1D(filters, 5, padding="same")(inputs)
-    for _ in range(blocks):
+    hidden = convolution(filters[0], kernel_size, padding="same")(inputs)
+    for width in filters:
         start = hidden
+        if start.shape[-1] != width:
+            start = convolution(width, 1)(start)
         for activation in ("relu", None):
-            hidden = layers.Conv1D(filters, 5, padding="same", use_bias=False)(hidden)
-            hidden = layers.BatchNormalization()(hidden)
+            hidden = convolution(width, kernel_size, padding="same", use_bias=False)(
+                hidden
+            )
+            hidden = layers.BatchNormalization(momentum=momentum)(hidden)
             hidden = layers.Activation(activation)(hidden)
         hidden = layers.ReLU()(layers.Add()([hidden, start]))
-        hidden = layers.MaxPooling1D()(hidden)
-    hidden = layers.GlobalAveragePooling1D()(hidden)
-    return _model(inputs, hidden, *head)
+        hidden = pooling()(hidden)
+    return _model(inputs, global_pooling()(hidden), *head)
 
 
 def bilstm(input_shape, *head, vocabulary=2000, units=64, mask_zero=False):
@@ -97,7 +119,23 @@ def transformer(input_shape, *head, vocabulary=2000, units=64, blocks=2, pools=T
     """A small pre-norm transformer, for texts."""
     inputs = keras.Input(input_shape, dtype="int32")
     hidden = layers.Embedding(vocabulary, units, mask_zero=True)(inputs)
-    hidden = Positions()(hidden)
+    hidden = _blocks(Positions()(hidden), units, blocks)
+    if pools:
+        hidden = layers.GlobalAveragePooling1D()(hidden)
+    return _model(inputs, hidden, *head)
+
+
+def vision_transformer(input_shape, *head, units=64, blocks=3, patch=4):
+    """A small vision transformer, for images."""
+    inputs = keras.Input(input_shape)
+    hidden = layers.Conv2D(units, patch, patch)(inputs)
+    hidden = layers.Reshape((-1, units))(hidden)
+    hidden = _blocks(Positions()(hidden), units, blocks)
+    return _model(inputs, layers.GlobalAveragePooling1D()(hidden), *head)
+
+
+def _blocks(hidden, units, blocks):
+    """Pre-norm transformer blocks."""
     for _ in range(blocks):
         start = layers.LayerNormalization()(hidden)
         start = layers.MultiHeadAttention(4, units // 4)(start, start)
@@ -105,10 +143,7 @@ def transformer(input_shape, *head, vocabulary=2000, units=64, blocks=2, pools=T
         start = layers.LayerNormalization()(hidden)
         start = layers.Dense(2 * units, "gelu")(start)
         hidden = layers.Add()([hidden, layers.Dense(units)(start)])
-    hidden = layers.LayerNormalization()(hidden)
-    if pools:
-        hidden = layers.GlobalAveragePooling1D()(hidden)
-    return _model(inputs, hidden, *head)
+    return layers.LayerNormalization()(hidden)
 
 
 def resnet18(input_shape, num_classes, filters=64):

@@ -116,6 +116,8 @@ ALL = {
         for name in ("one-run search", "population search", "MODALS")
     },
 }
+#: Methods for several encoders on the same samples.
+ENCODERS = {name: ALL[name] for name in ("none", "latent mixing", "mixup")}
 
 
 #: Powers of the class shares. 0 leaves the thresholds as they are.

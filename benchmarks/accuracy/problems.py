@@ -17,11 +17,14 @@ Attributes:
 """
 
 EPOCHS = {
+    "linear": 60,
     "mlp": 60,
     "cnn_1d": 60,
     "cnn_2d": 20,
     "cnn_2d_max": 20,
     "residual_1d": 60,
+    "residual_2d": 20,
+    "vision_transformer": 40,
     "bilstm": 20,
     "masked_bilstm": 20,
     "transformer": 40,

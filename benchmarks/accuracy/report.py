@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.accuracy import stored
-from benchmarks.accuracy.studies import FEW_LABELS, OTHER_TARGETS
+from benchmarks.accuracy.studies import FEW_LABELS, OF_ENCODERS, OTHER_TARGETS
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals.evaluation import Comparison
 from keras_modals.plots import plot_learning_curves
@@ -101,6 +101,13 @@ def context(path, networks):
         cells[best] = f"**{cells[best]}**"
         rows.append((name, *cells))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def encoders(path):
+    """Yields pairs of a kind of data and a `table` of its encoders."""
+    runs = stored.read(path).runs
+    for title, names in OF_ENCODERS.items():
+        yield title, table(Comparison(runs[runs["dataset"].isin(names)], "accuracy"))
 
 
 def _of_targets(path):

@@ -5,6 +5,7 @@ from collections import namedtuple
 from benchmarks.accuracy.methods import (
     ALL,
     CANDIDATES,
+    ENCODERS,
     IMBALANCE,
     TARGETS,
     UNLABELED,
@@ -120,6 +121,14 @@ FEW_LABELS = (
     ),
 )
 
+#: Kinds of data to the same samples with other encoders.
+OF_ENCODERS = {
+    "Images": ("mnist", "mnist/residual_2d", "mnist/vision_transformer"),
+    "Audio": ("fsdd", "fsdd/residual_1d"),
+    "Token texts": ("trec6", "trec6/masked_bilstm", "trec6/transformer"),
+    "Frozen features of texts": ("trec6_sentences/linear", "trec6_sentences"),
+}
+
 #: Studies by name, which is also the name of the file. Text with the whole training set
 #: (`trec6_full`, `sst2_full`) takes minutes per run, so `results` runs it only if
 #: `--datasets` asks for it.
@@ -140,6 +149,7 @@ STUDIES = {
         False,
     ),
     "targets": Study(TARGETS, _NAMES_OF_OTHER_TARGETS, None, False),
+    "encoders": Study(ENCODERS, sum(OF_ENCODERS.values(), ()), "accuracy", False),
     "unlabeled": Study(UNLABELED, _UNLABELED, "accuracy", False),
     "unlabeled_tuning": Study(UNLABELED, _UNLABELED, "accuracy", True),
     "tuning": Study(CANDIDATES, _FOR_TUNING, "accuracy", True),
