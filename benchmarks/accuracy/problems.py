@@ -135,8 +135,6 @@ def _with_few_labels(name, build, count, epochs, tuning):
     def load(seed):
         dataset = data.load(name, seed)
         x, y = dataset.train
-        labeled = _first_of_each(y, count, dataset.kind)
-        others = np.setdiff1d(np.arange(len(y)), labeled)
         (x_valid, y_valid), test = dataset.valid, dataset.test
         size = min(100, len(x_valid) // 3)
         rest = x_valid[size:], y_valid[size:]
@@ -144,6 +142,11 @@ def _with_few_labels(name, build, count, epochs, tuning):
             half = min(1500, len(rest[0]) // 2)
             test = rest[0][:half], rest[1][:half]
             rest = rest[0][half:], rest[1][half:]
+        if count > len(y):
+            x, y = (np.concatenate(pair) for pair in zip((x, y), rest, strict=True))
+            rest = x[:0], y[:0]
+        labeled = _first_of_each(y, count, dataset.kind)
+        others = np.setdiff1d(np.arange(len(y)), labeled)
         # Repeat all, so that "all labels" sees each sample equally often.
         labeled = np.repeat(labeled, times)
         unlabeled = tuple(

@@ -6,7 +6,12 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.accuracy import stored
-from benchmarks.accuracy.studies import FEW_LABELS, OF_ENCODERS, OTHER_TARGETS
+from benchmarks.accuracy.studies import (
+    FEW_LABELS,
+    LABEL_CURVES,
+    OF_ENCODERS,
+    OTHER_TARGETS,
+)
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals.evaluation import Comparison
 from keras_modals.plots import plot_learning_curves
@@ -160,17 +165,16 @@ def _datasets(runs):
     return list(dict.fromkeys(runs["dataset"]))
 
 
-def plot_label_curves(path, base):
-    """Plots test accuracy over the number of labels, on a data set with few labels."""
-    sizes = {}
-    for names in FEW_LABELS:
-        for name in names:
-            data, _, count = name.partition("+")
-            sizes |= {int(count): name} if data == base else {}
+def plot_label_curves(path):
+    """Plots test accuracy over the number of labels, an axis for each data set."""
+    comparison = stored.read(path, "accuracy")
     methods = [BASELINE, "latent mixing", CONSISTENT, "all labels"]
-    ax = plot_learning_curves(stored.read(path, "accuracy"), base, sizes, methods)
-    ax.set_xlabel("labels")
-    return ax
+    _, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
+    for ax, (name, sizes) in zip(axes.flat, LABEL_CURVES.items(), strict=True):
+        sizes = {size: f"{name}+{size}" for size in sizes}
+        plot_learning_curves(comparison, name, sizes, methods, ax=ax)
+        ax.set_xlabel("labels")
+    return axes
 
 
 def complete(comparison, least=0.9, datasets=None, methods=None):

@@ -129,10 +129,21 @@ OF_ENCODERS = {
     "Frozen features of texts": ("trec6_sentences/linear", "trec6_sentences"),
 }
 
+#: Data sets to the numbers of labels of a curve from few to many.
+LABEL_CURVES = dict.fromkeys(
+    ("digits", "abalone", "trec6_sentences", "sst2_sentences"),
+    (50, 100, 200, 500, 1000),
+)
+
 #: Studies by name, which is also the name of the file. Text with the whole training set
 #: (`trec6_full`, `sst2_full`) takes minutes per run, so `results` runs it only if
 #: `--datasets` asks for it.
-_UNLABELED = (*sum(FEW_LABELS, ()), "trec6/masked_bilstm+150")
+_UNLABELED = (
+    *sum(FEW_LABELS, ()),
+    "trec6/masked_bilstm+150",
+    *(f"{name}+{size}" for name, sizes in LABEL_CURVES.items() for size in sizes),
+)
+_UNLABELED = tuple(dict.fromkeys(_UNLABELED))
 STUDIES = {
     "results": Study(ALL, SMALL, "accuracy", False),
     "imbalance": Study(
