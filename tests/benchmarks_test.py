@@ -98,15 +98,15 @@ def test_changes_at_better_rates(tmp_path):
     assert changes == dict.fromkeys(studies.OTHER_TARGETS, pytest.approx(4.0))
 
 
-@pytest.mark.parametrize("count", [50, 100])
-def test_few_labels_and_many_samples(count):
+@pytest.mark.parametrize(("count", "others"), [(50, 1000), (100, 1000), (500, 657)])
+def test_few_labels_and_many_samples(count, others):
     made = problem(f"digits+{count}")
     parts = made.load(1)
     (x, y), (more, theirs) = parts["train"], parts["unlabeled"]
     times = len(y) // count
     # All samples occur equally often. Epochs are not too short, and add up to about
     # 2,000 steps.
-    for rows, kept in ((x, count), (more, problems.MOST_UNLABELED)):
+    for rows, kept in ((x, count), (more, others)):
         _, counts = np.unique(rows, axis=0, return_counts=True)
         assert (len(counts), set(counts)) == (kept, {times})
     steps = np.ceil(len(y) / made.batch_size)
@@ -252,11 +252,16 @@ def test_a_share_of_the_training_samples_and_a_longer_training():
 
 
 @pytest.mark.parametrize(
-    ("encoder", "epochs"),
-    [("masked_bilstm", 20), ("transformer", 40), ("residual_1d", 60)],
+    ("encoder", "shape", "epochs"),
+    [
+        ("masked_bilstm", (8,), 20),
+        ("transformer", (8,), 40),
+        ("residual_1d", (8, 3), 60),
+        ("residual_2d", (8, 8, 3), 20),
+        ("vision_transformer", (8, 8, 3), 40),
+    ],
 )
-def test_a_data_set_can_have_another_encoder(encoder, epochs, monkeypatch):
-    shape = (8, 3) if encoder == "residual_1d" else (8,)
+def test_a_data_set_can_have_another_encoder(encoder, shape, epochs, monkeypatch):
     pair = np.ones((10, *shape)), np.arange(10) % 4
     made = data.Data("own", "mlp", 4, pair, pair, pair)
     monkeypatch.setattr(data, "load", lambda name, seed=0: made)
@@ -270,6 +275,27 @@ def test_a_data_set_can_have_another_encoder(encoder, epochs, monkeypatch):
 def test_an_unknown_encoder():
     with pytest.raises(ValueError, match=r"Unknown encoder.*'mlp'.*forest"):
         problem("digits/forest")
+
+
+def test_losses_for_rare_classes():
+    outputs = np.array([[0.8, 0.2], [0.5, 0.5]], "float32")
+    trained = []
+
+    class Losses:
+        labels, num_classes = np.repeat([0, 1], [9, 1]), 2
+
+        def fit(self, model):
+            trained.append(keras.ops.convert_to_numpy(model.loss([1, 0], outputs)))
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
+    IMBALANCE["focal loss"].train(Losses(), model, gamma=2.0)
+    IMBALANCE["logit adjustment"].train(Losses(), model, power=1.0)
+    focal, adjusted = trained
+    wanted = [-(0.8**2) * np.log(0.2), -(0.5**2) * np.log(0.5)]
+    np.testing.assert_allclose(focal, wanted, rtol=1e-5)
+    # Products with the shares, 0.9 and 0.1, are divided by their sum.
+    wanted = [-np.log(0.02 / (0.72 + 0.02)), -np.log(0.45 / (0.45 + 0.05))]
+    np.testing.assert_allclose(adjusted, wanted, rtol=1e-5)
 
 
 def test_a_threshold_is_tuned_on_validation_samples():
@@ -382,6 +408,41 @@ def test_few_labels_with_a_choice_by_validation(tmp_path):
     assert means.loc[report.CONSISTENT, "change"] == pytest.approx(-1.0)
     assert means.loc[report.CHOSEN, "change"] == pytest.approx(3.0)
     assert means.loc[report.CHOSEN, "worst"] == pytest.approx(2.0)
+
+
+def test_curves_have_an_axis_for_each_data_set_and_a_point_for_each_size(tmp_path):
+    file = RunFile(tmp_path / "runs.csv")
+    methods = ["none", "latent mixing", report.CONSISTENT, "all labels"]
+    for name, sizes in studies.LABEL_CURVES.items():
+        for size, method in itertools.product(sizes, methods):
+            for seed in range(2):
+                values = {("validation", "accuracy"): 0.5}
+                values["test", "accuracy"] = size / 2000 + methods.index(method) / 10
+                file.append(f"{name}+{size}", method, seed, values)
+    axes = report.plot_label_curves(file.path)
+    assert [ax.get_title() for ax in axes.flat] == list(studies.LABEL_CURVES)
+    for container in axes.flat[0].containers:
+        line = container.lines[0]
+        start = 10 * methods.index(container.get_label())
+        assert line.get_xdata().tolist() == [50, 100, 200, 500, 1000]
+        means = np.asarray(line.get_ydata(), float)
+        np.testing.assert_allclose(means - start, [2.5, 5, 10, 25, 50])
+
+
+def test_encoders_have_a_table_for_each_kind_of_data(tmp_path):
+    file = RunFile(tmp_path / "runs.csv")
+    scores = {"none": 0.5, "mixup": 0.52, "latent mixing": 0.53}
+    for names in studies.OF_ENCODERS.values():
+        for name, seed, method in itertools.product(names, range(2), scores):
+            values = {("validation", "accuracy"): scores[method]}
+            values["test", "accuracy"] = scores[method]
+            file.append(name, method, seed, values)
+    titles, tables = zip(*report.encoders(file.path))
+    assert titles == tuple(studies.OF_ENCODERS)
+    for table, names in zip(tables, studies.OF_ENCODERS.values()):
+        head, _, _, best, _ = table.splitlines()
+        assert head.endswith(f"| {' | '.join(names)} |")
+        assert best.startswith("| latent mixing | +3.00 (0.00)")
 
 
 def test_other_targets_have_their_own_metrics(tmp_path):
