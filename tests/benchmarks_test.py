@@ -288,6 +288,7 @@ def test_losses_for_rare_classes():
             trained.append(keras.ops.convert_to_numpy(model.loss([1, 0], outputs)))
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
     IMBALANCE["focal loss"].train(Losses(), model, gamma=2.0)
     IMBALANCE["logit adjustment"].train(Losses(), model, power=1.0)
     focal, adjusted = trained
