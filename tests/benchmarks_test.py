@@ -249,6 +249,8 @@ def test_a_share_of_the_training_samples_and_a_longer_training():
     sizes = [len(each.load(0)["train"][1]) for each in (whole, half)]
     assert sizes[1] == round(sizes[0] / 2)
     assert (whole.epochs, half.epochs) == (60, 180)
+    x, y = problem("digits~50").load(0)["validation"]
+    assert len(x) == len(y) == 50
 
 
 @pytest.mark.parametrize(
@@ -428,6 +430,26 @@ def test_curves_have_an_axis_for_each_data_set_and_a_point_for_each_size(tmp_pat
         assert line.get_xdata().tolist() == [50, 100, 200, 500, 1000]
         means = np.asarray(line.get_ydata(), float)
         np.testing.assert_allclose(means - start, [2.5, 5, 10, 25, 50])
+
+
+def test_a_choice_by_more_validation_samples(tmp_path):
+    file = RunFile(tmp_path / "runs.csv")
+    scores = {"none": 0.5, "mixup": 0.52, "latent mixing": 0.53}
+    for dataset in studies.STUDIES["choosing"].datasets:
+        few = dataset.endswith("~50")
+        for seed, (method, score) in itertools.product(range(2), scores.items()):
+            # With few validation samples, the worst method is chosen.
+            values = {("validation", "accuracy"): -score if few else score}
+            values["test", "accuracy"] = score
+            file.append(dataset, method, seed, values)
+    head, _, *rows = report.choosing(file.path).splitlines()
+    assert head == "| chosen among | 50 samples | 100 samples | 300 samples |"
+    changes = [re.findall(r"[+-]\d\.\d\d", row) for row in rows]
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| {name}" for name in (report.RIVAL, report.BEST_OF_OURS, report.BEST)
+    ]
+    gains = ["+2.00", "+3.00", "+3.00"]
+    assert changes == [["+0.00", gain, gain] for gain in gains]
 
 
 def test_encoders_have_a_table_for_each_kind_of_data(tmp_path):

@@ -17,7 +17,8 @@ samples are used only for scores, and are the same for every seed.
 what it compiles. For images, `torch` is fastest.
 
 `name/transformer` is a data set with another encoder, `name:0.5` with half of its
-training samples, and `name@180` with another number of epochs.
+training samples, `name@180` with another number of epochs, and `name~50` with 50
+validation samples.
 """
 
 import argparse

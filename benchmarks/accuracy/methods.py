@@ -116,6 +116,19 @@ ALL = {
         for name in ("one-run search", "population search", "MODALS")
     },
 }
+#: Methods from which validation chooses, at the settings that `compare` has.
+CHOOSING = {
+    name: METHODS[name]
+    for name in (
+        "none",
+        "label smoothing",
+        "mixup",
+        "dropout",
+        "latent mixing",
+        "latent mixing tuned",
+    )
+}
+
 #: Methods for several encoders on the same samples.
 ENCODERS = {name: ALL[name] for name in ("none", "latent mixing", "mixup")}
 

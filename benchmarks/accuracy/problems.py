@@ -77,9 +77,11 @@ def problem(name, tuning=False):
 
     The name may have suffixes, in this order: `name/transformer` for another encoder;
     `name:0.5` for a share of the training samples, or `name+100` for 100 labeled
-    samples and the others unlabeled; and `name@180` for another number of epochs. With
-    `tuning`, half of the validation samples replace the test samples.
+    samples and the others unlabeled; `name@180` for another number of epochs; and
+    `name~50` for 50 validation samples. With `tuning`, half of the validation samples
+    replace the test samples.
     """
+    name, _, validated = name.partition("~")
     name, _, longer = name.partition("@")
     name, _, labels = name.partition("+")
     name, _, share = name.partition(":")
@@ -105,7 +107,7 @@ def problem(name, tuning=False):
         x, y = dataset.train
         x_valid, y_valid = dataset.valid
         # With few training samples, there are few validation samples, too.
-        size = max(len(x), 100)
+        size = int(validated) if validated else max(len(x), 100)
         test = dataset.test
         if tuning:
             size = min(size, len(x_valid) // 2)

@@ -11,6 +11,7 @@ from benchmarks.accuracy.studies import (
     LABEL_CURVES,
     OF_ENCODERS,
     OTHER_TARGETS,
+    VALIDATED,
 )
 from keras_modals._src.evaluation.comparison import BASELINE
 from keras_modals.evaluation import Comparison
@@ -49,7 +50,7 @@ OTHERS = (
     "logit adjustment",
 )
 #: The method that is best on validation samples, among the alternatives and among all.
-RIVAL, BEST = "best of the others", "best of all"
+RIVAL, BEST_OF_OURS, BEST = "best of the others", "best of ours", "best of all"
 #: The defaults with unlabeled samples, and the best of the plain model and the defaults
 #: without and with them, on validation samples.
 CONSISTENT, CHOSEN = "consistency of 1, threshold 0.8", "best of these three"
@@ -113,6 +114,24 @@ def encoders(path):
     runs = stored.read(path).runs
     for title, names in OF_ENCODERS.items():
         yield title, table(Comparison(runs[runs["dataset"].isin(names)], "accuracy"))
+
+
+def choosing(path):
+    """Returns a Markdown table of mean changes by a choice on validation samples, among
+    other methods, among ours and among all, in columns for their number."""
+    runs = stored.read(path).runs
+    rows = {RIVAL: [], BEST_OF_OURS: [], BEST: []}
+    for size in VALIDATED:
+        chosen = Comparison(runs[runs["dataset"].str.endswith(f"~{size}")], "accuracy")
+        ran = set(chosen.runs["method"].str.partition("(")[0])
+        for name, methods in zip(
+            rows, (ran - set(OURS), {BASELINE, *OURS} & ran, ran), strict=True
+        ):
+            means = chosen.with_choice(name, methods).mean_changes()
+            rows[name].append(_change(means.loc[name]))
+    head = ("chosen among", *(f"{size} samples" for size in VALIDATED))
+    lines = [head, ("---",) * len(head), *((name, *row) for name, row in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _of_targets(path):

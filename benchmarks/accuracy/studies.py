@@ -5,6 +5,7 @@ from collections import namedtuple
 from benchmarks.accuracy.methods import (
     ALL,
     CANDIDATES,
+    CHOOSING,
     ENCODERS,
     IMBALANCE,
     TARGETS,
@@ -135,6 +136,10 @@ LABEL_CURVES = dict.fromkeys(
     (50, 100, 200, 500, 1000),
 )
 
+#: Numbers of validation samples from which methods are chosen, on these data sets.
+VALIDATED = (50, 100, 300)
+_CHOOSING = tuple(f"{name}~{size}" for size in VALIDATED for name in LABEL_CURVES)
+
 #: Studies by name, which is also the name of the file. Text with the whole training set
 #: (`trec6_full`, `sst2_full`) takes minutes per run, so `results` runs it only if
 #: `--datasets` asks for it.
@@ -160,6 +165,7 @@ STUDIES = {
         False,
     ),
     "targets": Study(TARGETS, _NAMES_OF_OTHER_TARGETS, None, False),
+    "choosing": Study(CHOOSING, _CHOOSING, "accuracy", False),
     "encoders": Study(ENCODERS, sum(OF_ENCODERS.values(), ()), "accuracy", False),
     "unlabeled": Study(UNLABELED, _UNLABELED, "accuracy", False),
     "unlabeled_tuning": Study(UNLABELED, _UNLABELED, "accuracy", True),
