@@ -333,3 +333,42 @@ def test_suggests_the_right_name_of_an_argument():
 def test_refuses_a_function_in_place_of_a_model():
     with pytest.raises(ValueError, match=r"write `augment\(build\(\)\)`"):
         keras_modals.augment(plain_model)
+
+
+def _of_one_layer():
+    outputs = keras.layers.Dense(3, "softmax", name="kind")
+    return keras.Sequential([keras.Input((FEATURES,)), outputs])
+
+
+@pytest.mark.parametrize("loss", ["crossentropy", "ce"])
+def test_a_loss_that_keras_chooses_by_shapes(loss, rng):
+    x, y = rng.normal(size=(20, FEATURES)).astype("float32"), np.arange(20) % 3
+    losses = []
+    for each in (loss, "sparse_categorical_crossentropy"):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.Input((FEATURES,)), keras.layers.Dense(3, "softmax")]
+        )
+        model.compile("sgd", each)
+        model = augment(model, seed=0)
+        losses.append(model.fit(x, y, verbose=0, shuffle=False).history["loss"])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("label_output", [1, ["kind"], "unknown"])
+def test_an_output_that_is_not_there(label_output):
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, "softmax", name="kind")]
+    )
+    with pytest.raises(ValueError, match=r"Expected one of \['kind'\]"):
+        augment(model, label_output=label_output)
+
+
+def test_terms_that_are_not_in_a_list():
+    model = augment(
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    )
+    model.compile("sgd", "ce", terms=keras_modals.Triplets(0.1))
+    assert [term.kind for term in model.terms] == ["triplet"]
+    with pytest.raises(ValueError, match="Expected a list of `keras_modals"):
+        model.compile("sgd", "ce", terms="triplet")

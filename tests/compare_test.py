@@ -3,6 +3,7 @@ import logging
 import os
 import subprocess
 import sys
+from functools import partial
 
 import keras
 import numpy as np
@@ -171,6 +172,212 @@ def test_samples_to_judge_by_are_not_learned_from(rng):
     for part in ("validation", "test"):
         with pytest.raises(ValueError, match=f"are those of '{part}'"):
             keras_modals.compare(build, data, unlabeled=data[part][0].copy(), **FAST)
+
+
+def test_samples_to_judge_by_are_not_among_the_unlabeled(rng):
+    x, y = make_data(rng, 90)
+    with pytest.raises(ValueError, match="among which are those of 'validation'"):
+        keras_modals.compare(build, (x, y), ["pseudo-labels"], unlabeled=x, **FAST)
+    with pytest.raises(ValueError, match="Expected the inputs as one array"):
+        keras_modals.compare(build, (x, y), unlabeled=x.tolist(), **FAST)
+    # A few equal samples are a coincidence.
+    others, _ = make_data(rng, 90)
+    others[:10] = x[:10]
+    keras_modals.compare(build, (x, y), ["none"], seeds=1, unlabeled=others, **FAST)
+
+
+class Scaled(keras.losses.Loss):
+    """A loss whose config does not have its factor."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, y, outputs):
+        loss = keras.losses.sparse_categorical_crossentropy(y, outputs)
+        return self.factor * loss
+
+
+#: Methods that compile the model again, and whether they keep its loss.
+RECOMPILING = {
+    "none": True,
+    "triplet": True,
+    "input noise": True,
+    "latent mixing": True,
+    "latent mixing, unlabeled": True,
+    "label smoothing": False,
+}
+
+
+def test_methods_train_with_the_settings_of_the_baseline(rng):
+    x, y = make_data(rng, 60)
+
+    def build_(loss):
+        model = plain_model()
+        optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5)
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=True)
+        return model
+
+    trained = {}
+
+    def looked_at(name):
+        def train(trial, model):
+            method = METHODS[name]
+            trained[name] = method.train(trial, model, **method.grid[0])
+            return trained[name]
+
+        return train
+
+    for loss in (Scaled(5.0), "sparse_categorical_crossentropy"):
+        keeps = isinstance(loss, Scaled)
+        names = [name for name, kept in RECOMPILING.items() if kept or not keeps]
+        result = keras_modals.compare(
+            partial(build_, loss),
+            (x, y),
+            {name: looked_at(name) for name in names},
+            seeds=1,
+            unlabeled=make_data(rng, 30)[0],
+            **FAST,
+        )
+        assert result.skipped == {}
+        for name in names:
+            pattern = trained[name].optimizer._exclude_from_weight_decay_pattern
+            assert pattern.pattern == "bias", name
+            if keeps:
+                assert trained[name].loss is loss, name
+
+
+def test_members_of_a_population_have_the_terms_of_their_space(rng, monkeypatch):
+    import keras_modals._src.tuners as tuners
+
+    built = []
+
+    class BuiltError(Exception):
+        pass
+
+    class Builder:
+        def __init__(self, build, *args, **kwargs):
+            built.append(build(None))
+            raise BuiltError
+
+    monkeypatch.setattr(tuners, "PopulationBasedTuner", Builder)
+
+    def search(trial, model):
+        model.optimizer.exclude_from_weight_decay(var_names=["bias"])
+        space = {"triplet_weight": 0.03, "prior_weight": 0.01, "num_views": 2}
+        method = METHODS["population search"].train
+        with pytest.raises(BuiltError):
+            method(trial, model, space=lambda hp: space)
+        return trial.fit(model)
+
+    keras_modals.compare(build, make_data(rng), {"search": search}, 1, **FAST)
+    (member,) = built
+    assert {term.kind: term.initial_weight for term in member.terms} == {
+        "triplet": 0.03,
+        "prior": 0.01,
+    }
+    assert member.optimizer._exclude_from_weight_decay_pattern.pattern == "bias"
+
+
+def test_class_weights_may_have_the_names_of_classes(rng):
+    x, y = make_data(rng)
+    names = np.array(["a", "b", "c"])[y]
+    sums = []
+
+    def sum_of_weights(trial, model):
+        trained = trial.fit(model)
+        sums.append(sum(np.abs(each).sum() for each in trained.get_weights()))
+        return trained
+
+    for labels, weights in (
+        (names, {"a": 9.0, "b": 1.0, "c": 1.0}),
+        (names, {0: 9.0, 1: 1.0, 2: 1.0}),
+        (names, {"a": 1.0, "b": 1.0, "c": 1.0}),
+    ):
+        keras_modals.compare(
+            build,
+            (x, labels),
+            {"method": sum_of_weights},
+            seeds=1,
+            class_weight=weights,
+            **FAST,
+        )
+    assert sums[0] == sums[1] != sums[2]
+    for labels, message in ((names, r"among \['a', 'b', 'c'\]"), (y, "the indices")):
+        with pytest.raises(ValueError, match=f"{message}.*the key 'd'"):
+            keras_modals.compare(build, (x, labels), class_weight={"d": 2.0}, **FAST)
+
+
+def test_a_schedule_is_scaled_as_a_learning_rate_is(rng):
+    rates = {}
+
+    def build_():
+        schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.5)
+        return compile_(plain_model(), keras.optimizers.Adam(schedule))
+
+    def looked_at(name, setting):
+        def train(trial, model):
+            trained = METHODS[name].train(trial, model, **setting)
+            rates[name] = float(array(trained.optimizer.learning_rate))
+            return trained
+
+        return train
+
+    methods = {
+        "none": {},
+        "mixup": {"alpha": 0.2, "learning_rate": 2.0},
+        "latent mixing": {"learning_rate": 2.0},
+    }
+    methods = {name: looked_at(name, setting) for name, setting in methods.items()}
+    result = keras_modals.compare(build_, make_data(rng), methods, 1, **FAST)
+    assert result.skipped == {}
+    for name in ("mixup", "latent mixing"):
+        assert rates[name] == pytest.approx(2 * rates["none"], rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["crossentropy", "ce"])
+def test_a_loss_that_keras_chooses_by_shapes(loss, rng):
+    def build_(loss):
+        model = plain_model()
+        model.compile("adam", loss, metrics=["accuracy"], run_eagerly=True)
+        return model
+
+    data = make_data(rng)
+    scores = []
+    for each in (loss, "sparse_categorical_crossentropy"):
+        result = keras_modals.compare(
+            partial(build_, each),
+            data,
+            ["label smoothing", "latent mixing"],
+            seeds=1,
+            **FAST,
+        )
+        assert result.skipped == {}
+        table = result.runs
+        is_score = table["split"].isin(["validation", "test"])
+        scores.append(table.loc[is_score, "value"].tolist())
+    assert scores[0] == scores[1]
+
+
+def test_weighted_metrics_of_class_indices(rng):
+    def build_():
+        model = plain_model()
+        metrics = ["sparse_categorical_accuracy"]
+        loss = "sparse_categorical_crossentropy"
+        model.compile("adam", loss, weighted_metrics=metrics)
+        return model
+
+    result = keras_modals.compare(
+        build_, make_data(rng), ["label smoothing"], 1, **FAST
+    )
+    assert result.skipped == {}
+
+
+def test_a_method_must_return_a_model(rng):
+    methods = {"history": lambda trial, model: trial.fit(model).history}
+    with pytest.warns(UserWarning, match="must return the trained model"):
+        keras_modals.compare(build, make_data(rng), methods, 1, **FAST)
 
 
 def test_population_search(rng):

@@ -685,3 +685,60 @@ def test_one_hot_rows_of_whole_numbers_are_refused(rng):
     y = np.eye(TAGS, dtype="uint8")[rng.integers(0, TAGS, (ROWS, TIME))]
     with pytest.raises(ValueError, match="must be floats"):
         model.fit(np.ones((ROWS, TIME), int), y, verbose=0)
+
+
+def _sum_of_squares(y, outputs):
+    return keras.ops.sum(keras.ops.square(y - outputs), axis=-1)
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", _sum_of_squares])
+@pytest.mark.parametrize("batch_size", [8, 16])
+def test_targets_may_lack_the_axis_of_one_channel(batch_size, loss):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 8, 2)).astype("float32")
+    y = (x[..., 0] > 0).astype("float32")
+
+    def build():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((8, 2)),
+                keras.layers.Conv1D(4, 3, padding="same"),
+                keras.layers.Dense(1, "sigmoid"),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.0), loss, weighted_metrics=["mse"])
+        return model
+
+    def trained(model, y):
+        return model.fit(x, y, batch_size=batch_size, shuffle=False, verbose=0).history
+
+    still = keras_modals.Policy({"class_mixing": (1.0, 0.0)})
+    moved = keras_modals.Policy({"class_mixing": (1.0, 0.5)})
+    for targets in (y, y[..., None]):
+        wanted = trained(build(), targets)
+        found = trained(keras_modals.augment(build(), policy=still), targets)
+        for name, values in wanted.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-5)
+    mixed = [
+        trained(keras_modals.augment(build(), policy=moved, seed=0), targets)["loss"][0]
+        for targets in (y, y[..., None])
+    ]
+    # A sum over the last axis has another value for each shape, as in Keras.
+    factor = 8.0 if loss is _sum_of_squares else 1.0
+    np.testing.assert_allclose(mixed[0], factor * mixed[1], rtol=1e-5)
+    if loss is _sum_of_squares:
+        return
+
+    # Samples without a label count in no loss.
+    unlabeled = np.where(np.arange(64)[:, None] % 2, y, np.nan)
+    wanted = build().evaluate(x[1::2], y[1::2], verbose=0, return_dict=True)
+    for targets in (unlabeled, unlabeled[..., None]):
+        model = keras_modals.augment(
+            build(), policy=keras_modals.Policy.zero(repeats=1)
+        )
+        settings = {**model.get_compile_config(), "consistency_weight": 1.0}
+        model.compile_from_config(settings)
+        logs = trained(model, targets)
+        np.testing.assert_allclose(logs["loss"], wanted["loss"], rtol=1e-5)
+        np.testing.assert_allclose(logs["mse"], wanted["mse"], rtol=1e-5)

@@ -296,3 +296,24 @@ def test_a_list_of_numbers_is_refused(rng):
     model = model_of(3, "softmax", "sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match=r"such as `np\.array\(y\)`"):
         model.fit(x_of(rng), (np.arange(SIZE) % 3).tolist(), verbose=0)
+
+
+def test_labels_of_a_hinge_loss():
+    x = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
+    y = np.tile([-1.0, 1.0], 12).astype("float32")
+
+    def build(**arguments):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), L.Dense(1, "tanh")])
+        model.compile(keras.optimizers.SGD(0.0), "hinge")
+        return keras_modals.augment(model, seed=0, **arguments)
+
+    with pytest.raises(ValueError, match="for a hinge loss, need `labels=keras_modals"):
+        build().fit(x, y, verbose=0)
+    with pytest.warns(UserWarning, match="12 of 24 samples.*need `labels=keras_modals"):
+        build().fit(Batches(x, y), verbose=0)
+    policy = keras_modals.Policy({"class_mixing": (1.0, 0.0)})
+    model = build(labels=Values(), policy=policy)
+    expected = model.evaluate(x, y, verbose=0)
+    logs = model.fit(Batches(x, y), verbose=0).history
+    assert logs["loss"] == [pytest.approx(expected, rel=1e-5)]

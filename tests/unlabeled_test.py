@@ -684,6 +684,42 @@ def test_a_stream_of_unknown_length(rng):
     np.testing.assert_array_equal(array(model.terms[0].ramp), ramp)
     with pytest.warns(UserWarning, match="pass `steps_per_epoch`"):
         learner().fit(data, epochs=1, shuffle=False, verbose=0)
+    # The optimizer's steps are fewer than the batches, and are those of one `fit`.
+    model = keras_modals.augment(network(3, "softmax"), seed=0)
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps)
+    model.compile(optimizer, SPARSE, consistency_weight=1.0)
+    for _ in range(2):
+        model.fit(data, epochs=10, shuffle=False, verbose=0)
+        ramp = array(model.terms[0].ramp)
+        np.testing.assert_allclose(ramp, [4.0, 8.0], atol=0.5)
+
+
+def test_joined_samples_are_not_evaluated(rng):
+    x, y = parts(rng)
+    data = join_unlabeled((x[:16], y), x[16:], batch_size=8)
+    model = learner()
+    for call in (
+        lambda: model.evaluate(data),
+        lambda: model.fit(data, validation_data=data),
+    ):
+        with pytest.raises(ValueError, match="to evaluate must have labels"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: ((x[:16], y.tolist()), x[16:]), "`labeled`. Expected a tuple"),
+        (lambda x, y: ((x[:16], y), x[16:].tolist()), "`unlabeled`. Expected arrays"),
+        (lambda x, y: ((x[:16], y), None), "`unlabeled`. Expected arrays"),
+    ],
+)
+def test_lists_are_not_joined(change, message, rng):
+    with pytest.raises(ValueError, match=message):
+        join_unlabeled(*change(*parts(rng)))
+    x, y = parts(rng)
+    with pytest.raises(ValueError, match="argument `seed`"):
+        join_unlabeled((x[:16], y), x[16:], seed=-1)
 
 
 def test_callbacks_in_a_list_of_keras(rng):

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from keras_modals._src.arguments import check_integer
+from keras_modals._src.arguments import check_integer, shown
 from keras_modals._src.data.sources import (
     ArraySource,
     StreamSource,
@@ -80,6 +80,9 @@ class JoinedData(keras.utils.PyDataset):
         super().__init__()
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
+        check_integer("seed", seed, 0)
+        _check_source("labeled", labeled)
+        _check_source("unlabeled", unlabeled)
         if isinstance(labeled, tuple) and are_arrays(labeled):
             source = ArraySource(labeled, shuffle, (seed, 0))
             batch_size = min(batch_size, source.count)
@@ -133,6 +136,20 @@ class JoinedData(keras.utils.PyDataset):
 
     def on_epoch_end(self):
         self.epoch += 1
+
+
+def _check_source(name, given):
+    """Refuses lists of numbers, which would be taken for a stream of batches."""
+    leaves = keras.tree.flatten(given)
+    is_nested = isinstance(given, (list, tuple, dict))
+    are_numbers = [not hasattr(leaf, "shape") and leaf is not None for leaf in leaves]
+    if given is None or (is_nested and any(are_numbers)):
+        expected = "a tuple `(x, y)` of arrays" * (name == "labeled") or "arrays"
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected {expected}, or a "
+            "stream of batches. Convert lists with `np.array(x)`. "
+            f"Received: {name}={shown(given)}"
+        )
 
 
 def _check_alike(x, others):

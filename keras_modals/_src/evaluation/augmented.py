@@ -7,7 +7,7 @@ import keras
 
 from keras_modals._src.evaluation.compiled import (
     check_compiled,
-    compile_settings,
+    compile_like,
     knows_own_objects,
     recompile,
     scale_learning_rate,
@@ -111,7 +111,6 @@ def population_search(trial, model, population_size=8, space=_searched):
 
     from keras_modals._src import tuners
 
-    compiling = compile_settings(model)
     if trial.monitor is None:
         trial = dataclasses.replace(trial, monitor="val_loss")
     epochs = _divisor(trial.epochs, near=3)
@@ -121,10 +120,10 @@ def population_search(trial, model, population_size=8, space=_searched):
         with knows_own_objects(model):
             clone = keras.models.clone_model(model)
             clone.set_weights(model.get_weights())
+            compile_like(clone, model)
             member = augmented(trial, clone, **space(hp))
             # The clone of a task is not a task.
             member.preprocessor = preprocessor_of(model)
-            member.compile_from_config(compiling)
         return member
 
     with tempfile.TemporaryDirectory() as folder:

@@ -47,6 +47,7 @@ class BestModel:
                 return keras.saving.load_model(file)
             # Before training, since some methods compile the model again.
             settings = compile_settings(model)
+            settings = keras.saving.deserialize_keras_object(settings)
             best = self._experiment.trained(index, trial, model)
             if isinstance(best, ModalsModel):
                 best = best.inference_model()

@@ -59,13 +59,14 @@ def check_seeds(seeds):
     if isinstance(seeds, numbers.Integral):
         return range(check_integer("seeds", seeds, 1))
     try:
-        found = [int(seed) for seed in seeds]
-    except (TypeError, ValueError, OverflowError):
+        found = [check_integer("seeds", seed, 0) for seed in seeds]
+    except (TypeError, ValueError):
         found = []
     if not found or len(set(found)) < len(found):
         raise ValueError(
             "Invalid value received for argument `seeds`. Expected a positive integer, "
-            f"or one or more different seeds. Received: seeds={shown(seeds)}"
+            "or one or more different seeds, each a non-negative integer. "
+            f"Received: seeds={shown(seeds)}"
         )
     return found
 
@@ -95,6 +96,25 @@ def check_fit_arguments(arguments, data):
             "`trial.fit(model, sample_weight=...)` with weights for `trial.train`. "
             f"Received: sample_weight={described(weights)}"
         )
+
+
+def by_number(class_weight, class_names):
+    """Replaces class names in `class_weight` by their numbers.
+
+    Args:
+        class_weight: Dict with class names or indices as keys.
+        class_names: List of the names of the classes; `None` if labels are numbers.
+    """
+    indices = {name: index for index, name in enumerate(class_names or ())}
+    numbered = {indices.get(key, key): weight for key, weight in class_weight.items()}
+    unknown = [key for key in numbered if not isinstance(key, numbers.Integral)]
+    if unknown:
+        expected = list(indices) or "the indices of classes"
+        raise ValueError(
+            "Invalid value received for argument `class_weight`. Expected a dict with "
+            f"keys among {expected}. Received: the key {unknown[0]!r}"
+        )
+    return numbered
 
 
 def resolve(methods):

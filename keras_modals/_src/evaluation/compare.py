@@ -1,11 +1,13 @@
 import collections
 import inspect
+from collections.abc import Mapping
 
 import numpy as np
 
 from keras_modals._src.arguments import check_choice, check_integer, check_known
 from keras_modals._src.evaluation.best_model import BestModel
 from keras_modals._src.evaluation.checks import (
+    by_number,
     check_build_fn,
     check_fit_arguments,
     check_name,
@@ -204,6 +206,9 @@ def compare(
     if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):
         check_known(compare, fit_arguments, parameters, "the model's `fit`")
     check_fit_arguments(fit_arguments, data)
+    if isinstance(fit_arguments.get("class_weight"), Mapping):
+        weights = by_number(fit_arguments["class_weight"], class_names)
+        fit_arguments["class_weight"] = weights
     if layer not in (None, *WORDS):
         # Refuse an unknown layer before anything is trained.
         model.get_layer(layer)

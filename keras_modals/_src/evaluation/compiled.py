@@ -1,9 +1,11 @@
 """Copies the compile settings of a model from `build_fn` to another model."""
 
+import copy
+
 import keras
 
-from keras_modals._src.models.compiling import own_objects
-from keras_modals._src.training.losses import settings_of_loss
+from keras_modals._src.models.compiling import copy_exclusions, own_objects
+from keras_modals._src.training.losses import loss_named, settings_of_loss
 
 
 def check_compiled(model):
@@ -22,7 +24,8 @@ def compile_settings(model):
     check_compiled(model)
     settings = model.get_compile_config()
     try:
-        keras.saving.deserialize_keras_object(settings)
+        # Optimizers change the config that they are created from.
+        keras.saving.deserialize_keras_object(copy.deepcopy(settings))
     except (TypeError, ValueError) as error:
         raise ValueError(
             "The compile settings of the model from `build_fn` cannot be copied to the "
@@ -35,13 +38,29 @@ def compile_settings(model):
 
 def recompile(model, **changes):
     """Compiles a model again, with some settings changed."""
-    compile_with(model, {**compile_settings(model), **changes})
+    compile_like(model, model, **changes)
 
 
-def compile_with(model, settings):
-    """Compiles a model with the settings that `compile_settings` returned."""
+def compile_like(result, model, **changes):
+    """Compiles a model with the settings of another one, some of them changed.
+
+    Args:
+        result: The model to compile, which may contain the other one as a layer.
+        model: The compiled model to copy settings from. Its loss objects are shared.
+        **changes: Serialized arguments of `compile`.
+    """
+    settings = {**compile_settings(model), **changes}
+    arguments = keras.saving.deserialize_keras_object(settings)
+    if "loss" not in changes:
+        arguments["loss"] = model.loss
+    copy_exclusions(arguments["optimizer"], result, model)
+    compile_with(result, arguments)
+
+
+def compile_with(model, arguments):
+    """Compiles a model, and creates the variables of its optimizer."""
     # Not `compile_from_config`, which a class that overrides `compile` may lack.
-    model.compile(**keras.saving.deserialize_keras_object(settings))
+    model.compile(**arguments)
     model.optimizer.build(model.trainable_variables)
 
 
@@ -54,7 +73,7 @@ def knows_own_objects(model):
 def only_loss(losses):
     """Returns the loss of a model with one output, which may be in a list or dict."""
     (loss,) = keras.tree.flatten(losses)
-    return keras.losses.get(loss)
+    return loss_named(loss)
 
 
 def name_of_loss(loss):
@@ -64,7 +83,7 @@ def name_of_loss(loss):
 
 def takes_logits(losses):
     """Whether some of the losses, one or a structure of them, take logits."""
-    losses = map(keras.losses.get, keras.tree.flatten(losses))
+    losses = map(loss_named, keras.tree.flatten(losses))
     return any(settings_of_loss(loss).get("from_logits", False) for loss in losses)
 
 
@@ -115,6 +134,36 @@ def _accuracies(metrics):
 
 
 def scale_learning_rate(model, factor):
-    """Multiplies the learning rate of a compiled model by a factor."""
-    if factor != 1.0:
+    """Multiplies a compiled model's learning rate, or its schedule, by a factor."""
+    if factor == 1.0:
+        return
+    settings = compile_settings(model)["optimizer"]
+    config = settings["config"].get("inner_optimizer", settings)["config"]
+    if not isinstance(config["learning_rate"], dict):
         model.optimizer.learning_rate = factor * float(model.optimizer.learning_rate)
+        return
+    schedule = keras.saving.deserialize_keras_object(config["learning_rate"])
+    scaled = ScaledSchedule(schedule, factor)
+    config["learning_rate"] = keras.saving.serialize_keras_object(scaled)
+    recompile(model, optimizer=settings)
+
+
+@keras.saving.register_keras_serializable("keras_modals")
+class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate schedule, multiplied by a factor."""
+
+    def __init__(self, schedule, factor):
+        super().__init__()
+        self.schedule, self.factor = schedule, factor
+
+    def __call__(self, step):
+        return self.factor * self.schedule(step)
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "factor": self.factor}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["factor"])

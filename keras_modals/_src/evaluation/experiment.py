@@ -132,7 +132,13 @@ class Experiment:
         if callable(callbacks) and not isinstance(callbacks, keras.callbacks.Callback):
             # Not earlier: each call may start a run in an experiment tracker.
             trial.fit_arguments["callbacks"] = callbacks(task.run, task.seed)
-        return self.methods[task.method].train(trial, model, **task.setting)
+        result = self.methods[task.method].train(trial, model, **task.setting)
+        if not callable(getattr(result, "predict", None)):
+            raise TypeError(
+                "A method must return the trained model, `return trial.fit(model)`. "
+                f"Received: {result!r}"
+            )
+        return result
 
     def _values(self, index, trial, model, parts):
         """The scores of one training, and its time in seconds."""

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_modals._src.evaluation.compiled import compile_settings
+from keras_modals._src.evaluation.compiled import compile_like
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.evaluation.samples import (
     MappedTargets,
@@ -60,7 +60,7 @@ def input_noise(trial, model, deviation):
 
     noisy = keras.tree.map_structure(noise, inputs, scales)
     result = keras.Model(inputs, model(noisy))
-    result.compile_from_config(compile_settings(model))
+    compile_like(result, model)
     return trial.fit(result)
 
 

@@ -19,6 +19,8 @@ _NARROW_DTYPES = ("bool", "int8", "uint8", "int16", "uint16")
 #: Largest deviation from 1 of the sum of a row of probabilities.
 _TOLERANCE = 1e-2
 
+HINGE = "Labels of -1 and 1, as for a hinge loss, need `labels=keras_modals.Values()`."
+
 
 @keras.saving.register_keras_serializable("keras_modals")
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +194,8 @@ class Classes(Labels):
             )
         if targets.size and (targets.min() < 0 or targets.max() >= self.num_classes):
             value = targets.min() if targets.min() < 0 else targets.max()
+            if np.all(np.isin(targets, (-1, 1))):
+                raise ValueError(f"{HINGE} Received: labels of -1 and 1")
             raise ValueError(
                 f"Class labels must be in [0, {self.num_classes}), since "
                 f"`LatentAugmentation` was given num_classes={self.num_classes}. A "

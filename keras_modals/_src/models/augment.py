@@ -118,7 +118,7 @@ def augment(
     check_outputs(functional)
     names = output_names(functional)
     # `ModalsModel` raises for an unknown name; it also checks several outputs.
-    label_name = label_output if label_output in names else names[0]
+    label_name = next((name for name in names if name == label_output), names[0])
     output = by_output(functional.output, names)[label_name]
     if num_classes is not None:
         layer_arguments["num_classes"] = num_classes

@@ -30,7 +30,7 @@ def compile_alike(result, model, **weights):
         return
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     arguments["auto_scale_loss"] = scaled
-    _copy_exclusions(arguments.get("optimizer"), result, model)
+    copy_exclusions(arguments.get("optimizer"), result, model)
     arguments.update(weights)
     result.compile(**arguments, loss=getattr(model, "loss", None))
     for term, other in zip(result.terms, getattr(model, "terms", ())):
@@ -63,17 +63,24 @@ def own_objects(model):
     return {value.__name__: value for value in own if names.count(value.__name__) == 1}
 
 
-def _copy_exclusions(optimizer, result, model):
+def copy_exclusions(optimizer, result, model):
     """Copies the exclusions from weight decay of a model's optimizer.
 
     The optimizer's config does not contain them, and Keras offers no other way to read
-    them."""
+    them.
+
+    Args:
+        optimizer: The optimizer that receives them, for the model `result`, which may
+            contain `model` as a layer.
+        result, model: As in `compile_alike`.
+    """
     original = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     pattern = getattr(original, "_exclude_from_weight_decay_pattern", None)
     excluded = getattr(original, "_exclude_from_weight_decay", None) or set()
     if pattern is None and not excluded:
         return
-    copies = {layer.name: layer.variables for layer in result.layers}
+    owner = model if model in result.layers else result
+    copies = {layer.name: layer.variables for layer in owner.layers}
     variables = [
         copy
         for layer in model.layers

@@ -28,7 +28,10 @@ class FitProgress(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._is_known, self._start = False, None
         self._steps = steps = self.params.get("steps")
-        self._tell(steps and steps * self.params["epochs"])
+        optimizer = self._training.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        accumulated = optimizer.gradient_accumulation_steps or 1
+        self._tell(steps and steps * self.params["epochs"] // accumulated)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._start is None:
@@ -39,8 +42,8 @@ class FitProgress(keras.callbacks.Callback):
         elif not self._is_known:
             # The steps per epoch of a stream are known after one epoch.
             first, done = self._start
-            steps = (self._done() - done) // (epoch - first)
-            self._tell(done + steps * (self.params["epochs"] - first))
+            steps = (self._done() - done) / (epoch - first)
+            self._tell(int(steps * self.params["epochs"]))
         if self._data is not None and self._data.num_batches == self._steps:
             self._data.epoch = self._before + epoch
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_modals._src.labels.classes import HINGE
 from keras_modals._src.labels.labels import SAMPLES, STEPS, WITHOUT_LABEL, WRONG
 
 
@@ -49,6 +50,14 @@ class LabelReport(keras.callbacks.Callback):
                 f"{left_alone} of {counts[SAMPLES]} samples of the first epoch have no "
                 "label and were not used. See 'Few labels, many samples' in the "
                 "documentation for how to learn from them.",
+                stacklevel=2,
+            )
+        if left_alone and model.has_uncounted:
+            warnings.warn(
+                f"{left_alone} of {counts[SAMPLES]} samples of the first epoch have "
+                "the label -1. The loss counts them, but they were not augmented. "
+                f"{HINGE} A sample without a label needs a loss that ignores it: "
+                "`SparseCategoricalCrossentropy(ignore_class=-1)`.",
                 stacklevel=2,
             )
         if counts[STEPS] == counts[SAMPLES] and model.mixes_classes:

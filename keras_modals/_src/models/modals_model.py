@@ -7,7 +7,7 @@ from keras import ops
 from keras_modals._src.arguments import check_bounds, check_integer
 from keras_modals._src.data.joined import JoinedData
 from keras_modals._src.data.preprocessed import as_arrays
-from keras_modals._src.labels import IGNORED
+from keras_modals._src.labels import IGNORED, Classes
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.mixed_mask import MixedMask
 from keras_modals._src.layers.step_mixing import StepMixing
@@ -127,7 +127,7 @@ class ModalsModel(PreprocessingModel):
         super().__init__(inputs, outputs, name=name, **kwargs)
         check_outputs(self)
         names = output_names(self)
-        if isinstance(label_output, str) and label_output not in names:
+        if label_output not in (None, *names):
             raise ValueError(
                 "Invalid value received for argument `label_output`. Expected one of "
                 f"{names}. Received: label_output={label_output!r}"
@@ -270,6 +270,16 @@ class ModalsModel(PreprocessingModel):
         return any(term.reads_unlabeled for term in self.terms)
 
     @property
+    def has_uncounted(self):
+        """Whether the loss counts samples with the label -1, which are not augmented.
+
+        Arrays of such labels are refused."""
+        labels = self.latent_augmentation.labels
+        known = self._may_be_unlabeled or self.reads_unlabeled
+        is_plain = isinstance(labels, Classes) and labels.ignore_class is None
+        return is_plain and not known
+
+    @property
     def has_unused(self):
         """Whether samples with the label -1, ignored by the loss, are unused."""
         per_position = self.latent_augmentation.labels.per_position
@@ -352,7 +362,7 @@ class ModalsModel(PreprocessingModel):
         }
         terms = self._all_terms(terms, weights)
         super().compile(*args, **kwargs)
-        self.output_map.compile(self.loss)
+        self.output_map.compile(self.loss, self.output)
         labels = self.latent_augmentation.labels
         if any(term.reads_unlabeled for term in terms):
             bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
@@ -382,7 +392,7 @@ class ModalsModel(PreprocessingModel):
 
     def _all_terms(self, terms, weights):
         """The given terms, and one for each positive weight."""
-        terms = list(terms)
+        terms = list(terms) if isinstance(terms, (list, tuple)) else [terms]
         if not all(isinstance(term, Term) for term in terms):
             raise ValueError(
                 "Invalid value received for argument `terms`. Expected a list of "
@@ -515,31 +525,36 @@ class ModalsModel(PreprocessingModel):
         own = [LabelReport(self), FitProgress(self, x)]
         arguments = fit_arguments(self, own, x, y, *args, **kwargs)
         validation = arguments.get("validation_data")
+        if isinstance(validation, JoinedData):
+            self._check_evaluated(validation)
         if self.preprocessor is not None and isinstance(validation, (tuple, list)):
             # Keras will evaluate on a stream made from it.
-            self._check_evaluated(keras.utils.unpack_x_y_sample_weight(validation)[1])
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(validation)
+            self._check_evaluated(x, y)
         return super().fit(**arguments)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Evaluates the model, as `keras.Model.evaluate` does.
 
         All samples must have labels."""
-        self._check_evaluated(y)
+        self._check_evaluated(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def _check_evaluated(self, y):
-        """Raises if an array of labels has missing ones."""
+    def _check_evaluated(self, x, y=None):
+        """Raises if samples to evaluate are known to lack labels."""
+        lacking = isinstance(x, JoinedData)
         if self.reads_unlabeled and y is not None:
             y = self._given_labels(y)
             targets = self.output_map.target_names(y)
             targets = self.output_map.labels(by_output(y, targets))
             lacking = self.latent_augmentation.labels.lacks_label(targets)
-            if ops.convert_to_numpy(lacking).any():
-                raise ValueError(
-                    "Samples and positions to evaluate must have labels. Remove "
-                    "unlabeled ones, also from `validation_data`. Received: targets "
-                    "with missing labels"
-                )
+            lacking = ops.convert_to_numpy(lacking).any()
+        if lacking:
+            raise ValueError(
+                "Samples and positions to evaluate must have labels. Remove unlabeled "
+                "ones, also from `validation_data`. Received: targets with missing "
+                "labels"
+            )
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(x, y)
@@ -563,7 +578,8 @@ class ModalsModel(PreprocessingModel):
                 "Targets must be one array or tensor, such as `np.array(y)`, or a list "
                 f"with one for each output of {names}. Received: a list of {len(y)}"
             )
-        targets = ops.convert_to_numpy(self.output_map.labels(by_output(y, names)))
+        targets = self.output_map.targets(y)
+        targets = ops.convert_to_numpy(self.output_map.labels(targets))
         labels = self.latent_augmentation.labels
         if self.reads_unlabeled:
             output = by_output(self.output, self.output_map.names)

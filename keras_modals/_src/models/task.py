@@ -4,6 +4,7 @@ import keras
 
 from keras_modals._src.labels.task import Task
 from keras_modals._src.models.graph import Graph
+from keras_modals._src.training.losses import CHOSEN_BY_KERAS, loss_named
 from keras_modals._src.training.outputs import Outputs, by_output, output_names
 
 
@@ -29,15 +30,13 @@ def task_of(model, name, loss):
 
 def _function(loss):
     """The function wrapped by a Keras loss; other losses are returned as they are."""
-    if isinstance(loss, str) and loss in ("crossentropy", "ce"):
-        return loss
-    loss = keras.losses.get(loss)
+    loss = loss_named(loss)
     return getattr(loss, "fn", loss)
 
 
 def _name_in_keras(function):
     """The name of a Keras function; `None` for others."""
-    if function in ("crossentropy", "ce"):
+    if function in CHOSEN_BY_KERAS:
         return "crossentropy"
     if not (getattr(function, "__module__", None) or "").startswith("keras."):
         return None

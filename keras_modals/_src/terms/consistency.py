@@ -172,8 +172,6 @@ class Consistency(Term):
         """
         model = self._model()
         optimizer = _inner(model.optimizer)
-        if num_steps is not None:
-            num_steps //= optimizer.gradient_accumulation_steps or 1
         if self.ramp_steps is None:
             if num_steps is not None:
                 self.ramp.assign(np.array(RAMP, "float32") * num_steps)

@@ -1,9 +1,11 @@
 """Properties of compiled losses that matter for views and mixed labels."""
 
 import copy
+import math
 from collections import namedtuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_modals._src.labels import IGNORED
@@ -54,13 +56,21 @@ def settings_of_loss(loss):
 
 def gives_logits(task, losses):
     """Whether an output with this task and losses is logits; `None` if unknown."""
-    if any(
-        settings_of_loss(keras.losses.get(each)).get("from_logits") for each in losses
-    ):
+    if any(settings_of_loss(loss_named(each)).get("from_logits") for each in losses):
         return True
     if not any(_is_own(each) for each in losses):
         return False
     return {"softmax": False, "sigmoid": False, "linear": True}.get(task.activation)
+
+
+#: The names for which Keras chooses a loss by the shapes of targets and predictions.
+CHOSEN_BY_KERAS = ("crossentropy", "ce")
+
+
+def loss_named(loss):
+    """The loss with a name, or a loss itself; a name that Keras resolves in training
+    is returned."""
+    return loss if loss in CHOSEN_BY_KERAS else keras.losses.get(loss)
 
 
 def _is_own(loss):
@@ -147,7 +157,7 @@ def check_leaves_out(model, target, prediction):
 
 
 def _as_object(loss, targets, predictions):
-    if loss not in ("crossentropy", "ce"):
+    if loss not in CHOSEN_BY_KERAS:
         return keras.losses.get(loss)
     # Keras chooses one of its losses by the shapes.
     if predictions.shape[-1] == 1:
@@ -163,7 +173,7 @@ def _kind(loss, *shapes):
         samples = [_zeros(rows, shapes) for rows in (1, 2)]
         loss = _as_object(loss, *samples[0])
         is_object = isinstance(loss, keras.losses.Loss)
-        if any(isinstance(value, keras.Variable) for value in _state(loss)):
+        if _has_variables(loss):
             return WITH_STATE
         if is_object and type(loss).__call__ is not keras.losses.Loss.__call__:
             return OF_BATCH
@@ -193,8 +203,50 @@ def _zeros(rows, shapes):
     ]
 
 
+def scores_positions(loss, shape):
+    """Whether a loss of predictions `(batch, ..., 1)` averages over positions.
+
+    For targets `(batch, ...)`, Keras drops the last axis of such predictions, and most
+    losses are then a mean over the last positions. With that axis appended to the
+    targets, the same loss has a value for each position.
+
+    Args:
+        loss: A compiled loss.
+        shape: Tuple, the shape of the predictions.
+    """
+    if len(shape) < 3 or shape[-1] != 1:
+        return False
+    sizes = 2, *(3 if size is None else size for size in shape[1:])
+    predictions = np.linspace(0.1, 0.9, math.prod(sizes), dtype="float32")
+    targets = np.arange(predictions.size) % 2
+    predictions, targets = (
+        ops.convert_to_tensor(each.reshape(sizes), "float32")
+        for each in (predictions, targets)
+    )
+    try:
+        loss = copy.copy(_as_object(loss, targets, predictions))
+        if _has_variables(loss):
+            return False
+        means = _unreduced(loss, targets[..., 0], predictions)
+        values = _unreduced(loss, targets, predictions)
+        means, values = map(ops.convert_to_numpy, (means, values))
+        is_mean = np.allclose(means, values.mean(axis=-1), rtol=1e-4, atol=0)
+    except Exception:  # For example, a loss of pairs of rows.
+        return False
+    return values.shape == sizes[:-1] and means.shape == sizes[:-2] and is_mean
+
+
+def _has_variables(loss):
+    return any(isinstance(value, keras.Variable) for value in _state(loss))
+
+
 def _unreduced(loss, targets, predictions):
+    if isinstance(loss, keras.losses.Loss):
+        return ops.convert_to_tensor(loss.call(targets, predictions))
+    # Keras makes ranks equal before it calls a function.
     if len(targets.shape) + 1 == len(predictions.shape) and predictions.shape[-1] == 1:
-        targets = ops.expand_dims(targets, -1)
-    function = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    return ops.convert_to_tensor(function(targets, predictions))
+        if len(targets.shape) == 1:
+            targets = ops.expand_dims(targets, -1)
+        else:
+            predictions = ops.squeeze(predictions, -1)
+    return ops.convert_to_tensor(loss(targets, predictions))

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_modals._src.labels.mixing import with_rank
+from keras_modals._src.training.losses import scores_positions
 from keras_modals._src.training.masks import with_mask
 
 
@@ -89,15 +90,33 @@ class Outputs:
     def __init__(self, names, label, augmented):
         self.names, self.label, self.augmented = names, label, augmented
         self.losses: dict[str, list] = {name: [] for name in names}
+        # Outputs of positions with one channel, whose axis targets may lack.
+        self._ranks: dict[str, int] = {}
 
-    def compile(self, loss):
-        """Sets the losses that a model was compiled with."""
+    def compile(self, loss, output=None):
+        """Sets the losses that a model was compiled with.
+
+        Args:
+            loss: As given to `compile`.
+            output: The model's output, to fill in the axis of one channel that targets
+                of positions may lack.
+        """
         if isinstance(loss, (list, tuple)) and len(loss) == len(self.names):
             loss = dict(zip(self.names, loss, strict=True))
         by_name = loss if isinstance(loss, dict) else dict.fromkeys(self.names, loss)
         for name in self.names:
             losses = keras.tree.flatten(by_name.get(name))
             self.losses[name] = [each for each in losses if each is not None]
+        if output is None:
+            return
+        shapes = {
+            name: each.shape for name, each in by_output(output, self.names).items()
+        }
+        self._ranks = {
+            name: len(shapes[name])
+            for name, losses in self.losses.items()
+            if losses and all(scores_positions(each, shapes[name]) for each in losses)
+        }
 
     def target_names(self, y):
         """Names of the outputs that have targets.
@@ -110,8 +129,16 @@ class Outputs:
         return self.names
 
     def targets(self, y):
-        """Dict from name to targets, for the outputs that have targets."""
-        return by_output(y, self.target_names(y))
+        """Dict from name to targets, for the outputs that have targets.
+
+        Targets of positions get the axis of the output's one channel, if they lack it,
+        so that every position has its own loss."""
+        targets = by_output(y, self.target_names(y))
+        for name, rank in self._ranks.items():
+            target = targets.get(name)
+            if target is not None and len(target.shape) + 1 == rank:
+                targets[name] = ops.expand_dims(target, -1)
+        return targets
 
     def masked(self, y_pred, unlabeled):
         """Masks the label output's predictions where labels are missing."""

@@ -1,7 +1,5 @@
 """The kinds of labels that a comparison supports, and what differs between them."""
 
-import keras
-
 from keras_modals._src.evaluation.compiled import name_of_loss
 from keras_modals._src.evaluation.kinds.classes import ClassKind
 from keras_modals._src.evaluation.kinds.kind import Kind
@@ -12,7 +10,7 @@ from keras_modals._src.evaluation.label_output import LabelOutput
 from keras_modals._src.labels import Classes, MultiLabels, Positions, Values, labels_of
 from keras_modals._src.models.graph import plain
 from keras_modals._src.models.task import task_of
-from keras_modals._src.training.losses import may_be_unlabeled
+from keras_modals._src.training.losses import loss_named, may_be_unlabeled
 
 #: Dict from classes of labels to classes of kinds.
 KINDS: dict[type, type[Kind]] = {
@@ -53,7 +51,7 @@ def kind_of_model(model, labels=None, label_output=None):
     given, labels = labels, labels_of(task) if labels is None else labels
     kind = kind_of(labels, shape, may_be_unlabeled(output.losses(model)))
     kind.output = output
-    losses = map(keras.losses.get, output.losses(model))
+    losses = map(loss_named, output.losses(model))
     kind.losses = tuple(map(name_of_loss, losses))
     if given is not None:
         labels.check_output(task.name, shape)

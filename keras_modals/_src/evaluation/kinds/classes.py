@@ -11,7 +11,7 @@ from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.evaluation.kinds.kind import Kind, check_probabilities
 from keras_modals._src.evaluation.partition import by_strata
 from keras_modals._src.labels import Classes
-from keras_modals._src.training.losses import settings_of_loss
+from keras_modals._src.training.losses import CHOSEN_BY_KERAS, settings_of_loss
 
 
 class ClassKind(Kind):
@@ -102,17 +102,20 @@ class ClassKind(Kind):
     def compile_for_shares(self, model):
         loss = only_loss(model.loss)
         name = name_of_loss(loss)
+        config = model.get_compile_config()
+        metrics = {
+            part: _metrics_of_shares(config[part])
+            for part in ("metrics", "weighted_metrics")
+        }
         if name == "sparse_categorical_crossentropy":
             settings = settings_of_loss(loss)
             shared = ("from_logits", "reduction")
             loss = keras.losses.CategoricalCrossentropy(
                 **{key: settings[key] for key in shared if key in settings}
             )
-            recompile(
-                model,
-                loss=keras.losses.serialize(loss),
-                metrics=_metrics_of_shares(model.get_compile_config()["metrics"]),
-            )
+            recompile(model, loss=keras.losses.serialize(loss), **metrics)
+        elif name in CHOSEN_BY_KERAS:
+            recompile(model, **metrics)
         elif name not in ("categorical_crossentropy", "binary_crossentropy"):
             raise NotApplicableError(f"needs a crossentropy, not the loss {name}")
 
