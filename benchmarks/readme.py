@@ -23,6 +23,7 @@ ENCODERS = {
 #: What the plot shows: the study `tuning` for classes, `targets` for the others.
 RECENT = [ROOT / f"benchmarks/accuracy/{name}.csv" for name in ("tuning", "targets")]
 RESULTS = ROOT / "benchmarks/accuracy/results.csv"
+RARE = ROOT / "benchmarks/accuracy/imbalance.csv"
 UNLABELED = ROOT / "benchmarks/accuracy/unlabeled.csv"
 MARKER = "<!-- numbers -->\n"
 
@@ -76,6 +77,7 @@ def numbers():
     few = report.few_labels(UNLABELED)
     datasets, few = few.runs["dataset"].nunique(), _changes(few)
     both, chosen = few[report.CONSISTENT], few[report.CHOSEN]
+    rare, oversampled = _changes(report.rare_classes(RARE)), f"{default}, oversampling"
     bullets = [
         f"**Few labels and many unlabeled samples**: {both.short} over {datasets} data "
         f"sets, on the worst {both.worst}; {few[default].short} without the unlabeled "
@@ -85,6 +87,9 @@ def numbers():
         f"or frame** (macro F1): {labels[ours].short} and {words[ours].short} at twice "
         f"the learning rate; {labels[rate].short} and {words[rate].short} by that rate "
         "alone.",
+        f"**Rare classes** (balanced accuracy): {rare[oversampled].short} with "
+        f"oversampling, {rare['oversampling'].short} by oversampling alone; "
+        f"{rare[default].short} without it.",
         f"**Classes**: {classes[default].short} over {many} data sets, on the worst "
         f"{classes[default].worst}; {classes[report.RIVAL].short} by choosing among "
         f"other methods on validation samples, and {classes[report.BEST].short} with "

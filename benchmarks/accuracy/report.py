@@ -196,26 +196,28 @@ def plot_label_curves(path):
     return axes
 
 
-def complete(comparison, least=0.9, datasets=None, methods=None):
+def complete(comparison, least=0.9, datasets=None, methods=None, seeds=0.5):
     """Selects data sets and methods with complete runs.
 
-    Starts from data sets with at least half of the maximum number of seeds. Drops
-    methods that were run on less than a share of them, then data sets that lack one of
-    the remaining methods. A single seed does not count as a run.
+    Starts from data sets with enough seeds. Drops methods that were run on less than a
+    share of them, then data sets that lack one of the remaining methods. A single seed
+    does not count as a run.
 
     Args:
         comparison: `Comparison`.
         least: Float, the minimum share of data sets.
         datasets, methods: Names to choose from. Defaults to `None`: all.
+        seeds: Float, the minimum share of the maximum number of seeds.
     """
     runs = comparison.to_dataframe()
     if methods is not None:
         runs = runs[runs["method"].isin(methods)]
     if datasets is not None:
         runs = runs[runs["dataset"].isin(datasets)]
-    seeds = runs.groupby(["dataset", "method"], sort=False)["seed"].nunique()
-    seeds = seeds.unstack()
-    done = seeds[seeds[BASELINE] >= max(2, seeds[BASELINE].max() / 2)] >= 2
+    counts = runs.groupby(["dataset", "method"], sort=False)["seed"].nunique()
+    counts = counts.unstack()
+    fewest = max(2, seeds * counts[BASELINE].max())
+    done = counts[counts[BASELINE] >= fewest] >= 2
     methods = done.columns[done.mean() >= least]
     datasets = done.index[done[methods].all(axis=1)]
     chosen = runs["method"].isin(methods) & runs["dataset"].isin(datasets)
@@ -239,6 +241,11 @@ def at_better_rates(path):
             for method in ("latent mixing", BASELINE)
         )
         yield title, 100 * (ours - plain).groupby("dataset").mean().mean()
+
+
+def rare_classes(path):
+    """Returns the `Comparison` of the study `imbalance`."""
+    return complete(read(path, "balanced_accuracy"), seeds=0.3)
 
 
 def few_labels(path, *methods, size=0):
@@ -292,7 +299,7 @@ def table(comparison):
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def brief(path, metric, least=0.9, datasets=None, methods=None):
+def brief(path, metric, least=0.9, datasets=None, methods=None, seeds=0.5):
     """Returns a Markdown table with methods in rows.
 
     Columns are the minimum number of seeds on a data set; the mean change from "none"
@@ -302,7 +309,8 @@ def brief(path, metric, least=0.9, datasets=None, methods=None):
     """
     metrics = (metric, *ALSO.get(metric, ()))
     comparisons = [
-        complete(read(path, each, metric), least, datasets, methods) for each in metrics
+        complete(read(path, each, metric), least, datasets, methods, seeds)
+        for each in metrics
     ]
     means = [comparison.mean_changes() for comparison in comparisons]
     summary = comparisons[0].summary()
@@ -310,9 +318,8 @@ def brief(path, metric, least=0.9, datasets=None, methods=None):
     rows = [["method", "seeds", names[0], "worst", "without best", *names[1:]]]
     for method, row in means[0].sort_values("change", ascending=False).iterrows():
         cells = [_change(table.loc[method]) for table in means]
-        seeds = f"{row['runs']:.0f}"
         worst, rest = f"{row['worst']:+z.1f}", _without_best(summary, method)
-        rows.append([method, seeds, cells[0], worst, rest, *cells[1:]])
+        rows.append([method, f"{row['runs']:.0f}", cells[0], worst, rest, *cells[1:]])
     if RIVAL in means[0].index:
         changes = comparisons[0].mean_changes(baseline=RIVAL)
         rows[0].append(f"{names[0]}, from {RIVAL}")
