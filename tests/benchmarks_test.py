@@ -360,7 +360,7 @@ def test_each_setting_at_each_rate():
 
 def test_studies_know_their_data_and_methods():
     for study in STUDIES.values():
-        names = {re.split("[/:+@]", name)[0] for name in study.datasets}
+        names = {re.split("[/:+@~]", name)[0] for name in study.datasets}
         assert names <= set(data.LOADERS)
         assert "none" in study.methods
 

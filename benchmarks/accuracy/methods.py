@@ -130,7 +130,7 @@ CHOOSING = {
 }
 
 #: Methods for several encoders on the same samples.
-ENCODERS = {name: ALL[name] for name in ("none", "latent mixing", "mixup")}
+ENCODERS = {name: ALL[name] for name in ("none", "latent mixing")}
 
 
 #: Powers of the class shares. 0 leaves the thresholds as they are.

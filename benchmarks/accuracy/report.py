@@ -7,6 +7,7 @@ from scipy import stats
 
 from benchmarks.accuracy import stored
 from benchmarks.accuracy.studies import (
+    ENCODERS_OF_TUNING,
     FEW_LABELS,
     LABEL_CURVES,
     OF_ENCODERS,
@@ -114,6 +115,14 @@ def encoders(path):
     runs = stored.read(path).runs
     for title, names in OF_ENCODERS.items():
         yield title, table(Comparison(runs[runs["dataset"].isin(names)], "accuracy"))
+
+
+def encoders_of_tuning(path):
+    """Returns a `table` of encoders of audio and token texts, on validation samples."""
+    plain, ours = BASELINE, "latent mixing"
+    methods = [plain, f"{plain}, rate 2", ours, f"{ours}, rate 2", "mixup"]
+    comparison = stored.read(path, "accuracy")
+    return table(complete(comparison, 1.0, ENCODERS_OF_TUNING, methods))
 
 
 def choosing(path):

@@ -122,13 +122,20 @@ FEW_LABELS = (
     ),
 )
 
-#: Kinds of data to the same samples with other encoders.
+#: Kinds of data to the same samples with other encoders. For audio and token texts,
+#: the study `tuning` has them.
 OF_ENCODERS = {
-    "Images": ("mnist", "mnist/residual_2d", "mnist/vision_transformer"),
-    "Audio": ("fsdd", "fsdd/residual_1d"),
-    "Token texts": ("trec6", "trec6/masked_bilstm", "trec6/transformer"),
+    "Images": ("mnist/residual_2d", "mnist/vision_transformer"),
     "Frozen features of texts": ("trec6_sentences/linear", "trec6_sentences"),
 }
+#: Audio and token texts with other encoders, in the study `tuning`.
+ENCODERS_OF_TUNING = (
+    "fsdd",
+    "fsdd/residual_1d",
+    "trec6",
+    "trec6/masked_bilstm",
+    "trec6/transformer",
+)
 
 #: Data sets to the numbers of labels of a curve from few to many.
 LABEL_CURVES = dict.fromkeys(
