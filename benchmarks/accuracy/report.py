@@ -111,10 +111,13 @@ def context(path, networks):
 
 
 def encoders(path):
-    """Yields pairs of a kind of data and a `table` of its encoders."""
-    runs = stored.read(path).runs
+    """Yields pairs of a kind of data and a `table` of its encoders, if there are any
+    with complete runs."""
+    comparison = stored.read(path, "accuracy")
     for title, names in OF_ENCODERS.items():
-        yield title, table(Comparison(runs[runs["dataset"].isin(names)], "accuracy"))
+        found = complete(comparison, 1.0, names)
+        if len(found.runs):
+            yield title, table(found)
 
 
 def encoders_of_tuning(path):
