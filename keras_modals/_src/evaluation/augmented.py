@@ -8,6 +8,7 @@ import keras
 from keras_modals._src.evaluation.compiled import (
     check_compiled,
     compile_like,
+    compile_settings,
     knows_own_objects,
     recompile,
     scale_learning_rate,
@@ -111,6 +112,8 @@ def population_search(trial, model, population_size=8, space=_searched):
 
     from keras_modals._src import tuners
 
+    # Refuse settings that cannot be copied, which `clone_model` does as well.
+    compile_settings(model)
     if trial.monitor is None:
         trial = dataclasses.replace(trial, monitor="val_loss")
     epochs = _divisor(trial.epochs, near=3)
