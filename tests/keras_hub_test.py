@@ -449,7 +449,8 @@ def test_compare_takes_texts():
         "SMOTE": METHODS["SMOTE"],
         "input noise": METHODS["input noise"],
     }
-    arguments = {"epochs": 1, "batch_size": 8, "verbose": 0, "unlabeled": np.array(x)}
+    arguments = {"epochs": 1, "batch_size": 8, "verbose": 0}
+    arguments["unlabeled"] = np.array([f"{text} {text}" for text in x])
     data = x, np.array(y)
     result = keras_modals.compare(text_classifier, data, methods, 1, **arguments)
     assert monitors == ["val_sparse_categorical_accuracy"]
