@@ -137,7 +137,8 @@ class Outputs:
         for name, rank in self._ranks.items():
             target = targets.get(name)
             if target is not None and len(target.shape) + 1 == rank:
-                targets[name] = ops.expand_dims(target, -1)
+                # On arrays of all samples, this is a view.
+                targets[name] = target[..., None]
         return targets
 
     def masked(self, y_pred, unlabeled):
