@@ -9,15 +9,13 @@ from keras_modals._src.data.joined import JoinedData
 from keras_modals._src.data.preprocessed import as_arrays
 from keras_modals._src.labels import IGNORED, Classes
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
-from keras_modals._src.layers.mixed_mask import MixedMask
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import StepScope
 from keras_modals._src.models.arrangement import arrange, summary_lines
-from keras_modals._src.models.copying import copy_graph
 from keras_modals._src.models.fit_progress import FitProgress
 from keras_modals._src.models.functional_like import functional_like
 from keras_modals._src.models.graph import find_layers
-from keras_modals._src.models.hub_task import task_like
+from keras_modals._src.models.inference import nested_augmentations, plain_model
 from keras_modals._src.models.label_report import LabelReport, fit_arguments
 from keras_modals._src.models.preprocessing_model import PreprocessingModel
 from keras_modals._src.models.task import task_of
@@ -648,37 +646,13 @@ class ModalsModel(PreprocessingModel):
         and the result is a Functional model, which expects preprocessed inputs:
         `plain.predict(model.preprocessor(x))`.
         """
-        plain = self.task_config and task_like(self, self.task_config)
-        if plain is None:
-            plain = self._without_augmentation()
-        # Keras exports to ONNX only what has been called.
-        plain(plain.input)
-        return plain
-
-    def _without_augmentation(self):
-        def skip_augmentation(layer, *args, **kwargs):
-            if isinstance(layer, (LatentAugmentation, MixedMask)):
-                return args[0]
-            return layer(*args, **kwargs)
-
-        nested = self._nested_layers()
-        if nested:
-            raise ValueError(
-                "A `LatentAugmentation` in a nested model cannot be removed. Insert it "
-                f"in the outer model instead. Received: {nested}"
-            )
-        return copy_graph(self, lambda: skip_augmentation)
-
-    def _nested_layers(self):
-        own = {layer.name for layer in self.layers}
-        names = [layer.name for layer in self.latent_augmentations]
-        return [name for name in names if name not in own]
+        return plain_model(self)
 
     def export(self, filepath, *args, **kwargs):
         """Exports the model, as `keras.Model.export` does.
 
         The class memory is left out if possible."""
-        if self._nested_layers():
+        if nested_augmentations(self):
             return super().export(filepath, *args, **kwargs)
         return self.inference_model().export(filepath, *args, **kwargs)
 
