@@ -368,9 +368,17 @@ def test_weighted_metrics_of_class_indices(rng):
         model.compile("adam", loss, weighted_metrics=metrics)
         return model
 
-    result = keras_modals.compare(
-        build_, make_data(rng), ["label smoothing"], 1, **FAST
-    )
+    def train(trial, model):
+        model = METHODS["label smoothing"].train(trial, model, smoothing=0.2)
+        x, y = trial.validation
+        outputs = model.predict(x, verbose=0)
+        logs = model.evaluate(x, np.eye(NUM_CLASSES)[y], verbose=0, return_dict=True)
+        values = [value for name, value in logs.items() if name.endswith("accuracy")]
+        assert values == pytest.approx([np.mean(outputs.argmax(-1) == y)])
+        return model
+
+    data = make_data(rng)
+    result = keras_modals.compare(build_, data, {"smoothing": train}, 1, **FAST)
     assert result.skipped == {}
 
 

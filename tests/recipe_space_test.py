@@ -47,6 +47,27 @@ def test_it_reaches_every_part_and_comes_back_to_nothing(rng):
         np.testing.assert_allclose(logs[1][name], values, rtol=1e-5)
 
 
+@pytest.mark.parametrize("decays", [False, True])
+def test_it_scales_the_rate_of_its_own_model_only(decays):
+    """Applying it twice to a model must not multiply the rate by the factor twice."""
+    rate = keras.optimizers.schedules.CosineDecay(0.01, 100) if decays else 0.01
+    model = compile_(plain_model(), keras.optimizers.SGD(rate))
+    recipe = recipe_space(keras_tuner.HyperParameters())._replace(learning_rate=2.0)
+    for _ in range(2):
+        found = recipe.apply(model)
+        assert rate_of(found) == pytest.approx(0.02)
+        assert rate_of(model) == pytest.approx(0.01)
+    x = np.zeros((4, *model.input_shape[1:]), "float32")
+    for each in (model, found):
+        each.fit(x, np.zeros(4, "int32"), batch_size=2, epochs=30, verbose=0)
+    assert rate_of(found) == pytest.approx(2 * rate_of(model))
+    assert (rate_of(model) < 0.005) == decays
+
+
+def rate_of(model):
+    return float(array(model.optimizer.learning_rate))
+
+
 def copy_of(model):
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())

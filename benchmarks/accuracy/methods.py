@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_modals import Policy, operations
 from keras_modals._src.evaluation.augmented import augmented
-from keras_modals._src.evaluation.compiled import scale_learning_rate
 from keras_modals._src.evaluation.methods import (
     STILL,
     latents,
@@ -15,6 +14,7 @@ from keras_modals._src.evaluation.methods import (
 )
 from keras_modals._src.evaluation.scores import balanced_accuracy
 from keras_modals._src.evaluation.unlabeled import all_labels, consistent
+from keras_modals._src.models.learning_rate import scale_learning_rate
 from keras_modals.evaluation import METHODS, Method
 from keras_modals.operations import PAPER_OPERATIONS, DifferenceTransform
 from keras_modals.tuners import policy_space

@@ -11,11 +11,11 @@ from keras_modals._src.evaluation.compiled import (
     compile_settings,
     knows_own_objects,
     recompile,
-    scale_learning_rate,
 )
 from keras_modals._src.evaluation.errors import NotApplicableError
 from keras_modals._src.models.augment import augment
 from keras_modals._src.models.hub_task import preprocessor_of
+from keras_modals._src.models.learning_rate import scale_learning_rate
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.search.member_graph import START
 from keras_modals._src.search.shared_encoder_search import SharedEncoderSearch

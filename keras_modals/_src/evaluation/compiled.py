@@ -4,7 +4,7 @@ import copy
 
 import keras
 
-from keras_modals._src.models.compiling import copy_exclusions, own_objects
+from keras_modals._src.models.compiling import compile_arguments, own_objects
 from keras_modals._src.training.losses import loss_named, settings_of_loss
 
 
@@ -44,17 +44,11 @@ def recompile(model, **changes):
 def compile_like(result, model, **changes):
     """Compiles a model with the settings of another one, some of them changed.
 
-    Args:
-        result: The model to compile, which may contain the other one as a layer.
-        model: The compiled model to copy settings from. Its loss objects are shared.
-        **changes: Serialized arguments of `compile`.
+    The arguments are those of `compile_arguments`.
     """
-    settings = {**compile_settings(model), **changes}
-    arguments = keras.saving.deserialize_keras_object(settings)
-    if "loss" not in changes:
-        arguments["loss"] = model.loss
-    copy_exclusions(arguments["optimizer"], result, model)
-    compile_with(result, arguments)
+    # Refuses settings that cannot be copied.
+    compile_settings(model)
+    compile_with(result, compile_arguments(result, model, **changes))
 
 
 def compile_with(model, arguments):
@@ -131,39 +125,3 @@ def _accuracies(metrics):
         entries = metrics.values() if isinstance(metrics, dict) else metrics
         for entry in entries:
             yield from _accuracies(entry)
-
-
-def scale_learning_rate(model, factor):
-    """Multiplies a compiled model's learning rate, or its schedule, by a factor."""
-    if factor == 1.0:
-        return
-    settings = compile_settings(model)["optimizer"]
-    config = settings["config"].get("inner_optimizer", settings)["config"]
-    if not isinstance(config["learning_rate"], dict):
-        model.optimizer.learning_rate = factor * float(model.optimizer.learning_rate)
-        return
-    schedule = keras.saving.deserialize_keras_object(config["learning_rate"])
-    scaled = ScaledSchedule(schedule, factor)
-    config["learning_rate"] = keras.saving.serialize_keras_object(scaled)
-    recompile(model, optimizer=settings)
-
-
-@keras.saving.register_keras_serializable("keras_modals")
-class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate schedule, multiplied by a factor."""
-
-    def __init__(self, schedule, factor):
-        super().__init__()
-        self.schedule, self.factor = schedule, factor
-
-    def __call__(self, step):
-        return self.factor * self.schedule(step)
-
-    def get_config(self):
-        schedule = keras.saving.serialize_keras_object(self.schedule)
-        return {"schedule": schedule, "factor": self.factor}
-
-    @classmethod
-    def from_config(cls, config):
-        schedule = keras.saving.deserialize_keras_object(config["schedule"])
-        return cls(schedule, config["factor"])

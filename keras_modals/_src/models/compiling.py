@@ -1,5 +1,6 @@
 """Copying of compile settings between models."""
 
+import copy
 import inspect
 import warnings
 
@@ -9,18 +10,13 @@ import keras
 def compile_alike(result, model, **weights):
     """Compiles a model like another one, or warns if the settings cannot be copied.
 
-    Losses are those of the other model; optimizer and metrics are newly created.
-
     Args:
         result: The model to compile.
         model: The model to copy settings from.
         **weights: Weights of terms, `<kind>_weight`.
     """
     try:
-        config = dict(model.get_compile_config())
-        config.pop("loss", None)
-        with keras.saving.custom_object_scope(own_objects(model)):
-            arguments = keras.saving.deserialize_keras_object(config)
+        arguments = compile_arguments(result, model)
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         warnings.warn(
             f"The new model '{result.name}' is not compiled, because the settings of "
@@ -28,14 +24,33 @@ def compile_alike(result, model, **weights):
             stacklevel=3,
         )
         return
-    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    arguments["auto_scale_loss"] = scaled
-    copy_exclusions(arguments.get("optimizer"), result, model)
-    arguments.update(weights)
-    result.compile(**arguments, loss=getattr(model, "loss", None))
+    result.compile(**{**arguments, **weights})
     for term, other in zip(result.terms, getattr(model, "terms", ())):
         term.take_state(other)
     result.optimizer.build(result.trainable_variables)
+
+
+def compile_arguments(result, model, **changes):
+    """Returns the arguments of `compile` with which a model is compiled like another.
+
+    Losses are those of the other model; optimizer and metrics are newly created.
+
+    Args:
+        result: The model to compile, which may contain the other one as a layer.
+        model: The model to copy settings from.
+        **changes: Serialized arguments of `compile`, instead of those of `model`.
+    """
+    # Optimizers change the config that they are created from.
+    config = {**copy.deepcopy(model.get_compile_config()), **changes}
+    if "loss" not in changes:
+        config.pop("loss", None)
+    with keras.saving.custom_object_scope(own_objects(model)):
+        arguments = keras.saving.deserialize_keras_object(config)
+    arguments.setdefault("loss", getattr(model, "loss", None))
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    arguments["auto_scale_loss"] = scaled
+    copy_exclusions(arguments.get("optimizer"), result, model)
+    return arguments
 
 
 def own_objects(model):
@@ -72,7 +87,7 @@ def copy_exclusions(optimizer, result, model):
     Args:
         optimizer: The optimizer that receives them, for the model `result`, which may
             contain `model` as a layer.
-        result, model: As in `compile_alike`.
+        result, model: As in `compile_arguments`.
     """
     original = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     pattern = getattr(original, "_exclude_from_weight_decay_pattern", None)
@@ -95,7 +110,7 @@ def copy_exclusions(optimizer, result, model):
             f"The new model '{result.name}' applies weight decay to variables that the "
             "original excludes, because they were replaced by new ones. Compile it "
             "with an optimizer that excludes them by `var_names`.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -8,6 +8,7 @@ from keras_modals._src import operations as known
 from keras_modals._src.layers.policy_layer import DEFAULT_POLICY
 from keras_modals._src.models.augment import DEFAULT_WARMUP, augment
 from keras_modals._src.models.compiling import compile_alike
+from keras_modals._src.models.learning_rate import scale_learning_rate
 from keras_modals._src.policies.policy import Policy
 from keras_modals._src.terms.consistency import Consistency
 
@@ -41,9 +42,8 @@ class Recipe(
         """Returns a compiled `ModalsModel` for a compiled classifier.
 
         Args:
-            model: A compiled classifier, for `keras_modals.augment`. Unless the factor
-                `learning_rate` is 1, its learning rate must be a number, not a
-                schedule.
+            model: A compiled classifier, for `keras_modals.augment`. Neither it nor
+                its learning rate changes.
             **arguments: Further arguments of `augment`.
         """
         if not model.compiled:
@@ -51,12 +51,11 @@ class Recipe(
                 "A recipe changes the settings of a compiled model: call `compile` "
                 f"first. Received: model={model!r}"
             )
-        if self.learning_rate != 1.0:
-            rate = float(model.optimizer.learning_rate)
-            model.optimizer.learning_rate = self.learning_rate * rate
         result = augment(model, **{**self.augment, **arguments})
         terms = [keras.saving.deserialize_keras_object(term) for term in self.terms]
         compile_alike(result, model, **self.weights, terms=terms)
+        if result.compiled:
+            scale_learning_rate(result, self.learning_rate)
         return result
 
 
