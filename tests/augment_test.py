@@ -246,6 +246,16 @@ def test_refuses(rng):
         augment(plain_model(), num_views=0)
     with pytest.raises(ValueError, match="nothing is augmented"):
         augment(plain_model(), num_views=1, clean_view=True)
+    for arguments, message in (
+        ({"layer": -1}, "No layer follows `layer`.*layer=-1"),
+        ({"layer": ["latents", "head"]}, "No layer follows `layer`"),
+        ({"dropout": 1.0}, r"float in \[0, 1\).*dropout=1.0"),
+        ({"seed": "a"}, "integer of at least 0.*seed='a'"),
+        ({"gradient_to_encoder": "no"}, "Expected a boolean.*encoder='no'"),
+        ({"num_views": 2, "clean_view": "no"}, "Expected a boolean.*view='no'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            augment(plain_model(), **arguments)
 
 
 # State that no config includes ----------------------------------------------------

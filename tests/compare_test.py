@@ -1228,6 +1228,14 @@ class Batches(keras.utils.PyDataset):
         ({"monitor": 3}, "argument `monitor`.*monitor=3"),
         ({"seeds": "all"}, "argument `seeds`.*seeds='all'"),
         ({"splits": 0.2}, "splits=0.2"),
+        (
+            {"splits": (0.01, 0.01)},
+            r"too few samples.*larger `splits`.*96 samples, 32 of the rarest class",
+        ),
+        (
+            {"data": (X, np.minimum(np.arange(40), 2))},
+            r"too few samples.*leave out the rarest.*1 of the rarest class",
+        ),
         ({"splits": (0.2, float("nan"))}, "splits=.0.2, nan"),
         (
             {"sample_weight": np.ones(40)},

@@ -50,6 +50,15 @@ def check_integer(name, value, least):
     return int(value)
 
 
+def check_boolean(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected a boolean. "
+            f"Received: {name}={shown(value)}"
+        )
+    return bool(value)
+
+
 def check_choice(name, value, choices):
     if value not in choices:
         raise ValueError(

@@ -19,16 +19,28 @@ def by_strata(samples, strata, shares, seed):
     Returns:
         List of three arrays of indices.
     """
-    rest, test = train_test_split(
-        np.arange(samples), test_size=shares[1], stratify=strata, random_state=seed
-    )
-    train, validation = train_test_split(
-        rest,
-        test_size=shares[0] / (1 - shares[1]),
-        stratify=None if strata is None else strata[rest],
-        random_state=seed,
-    )
+    validation_share = shares[0] / (1 - shares[1])
+    try:
+        rest, test = _split(np.arange(samples), shares[1], strata, seed)
+        train, validation = _split(rest, validation_share, strata, seed)
+    except ValueError:
+        strata = np.zeros(samples, "int32") if strata is None else strata
+        fewest = min(np.unique(strata, return_counts=True)[1])
+        raise ValueError(
+            "There are too few samples for a training, a validation and a test part "
+            "with each class. Pass larger `splits`, leave out the rarest classes, or "
+            'pass the parts yourself, as a dict with "train", "validation" and "test". '
+            f"Received: {samples} samples, {fewest} of the rarest class, "
+            f"splits={tuple(shares)}"
+        ) from None
     return [train, validation, test]
+
+
+def _split(samples, share, strata, seed):
+    strata = None if strata is None else strata[samples]
+    return train_test_split(
+        samples, test_size=share, stratify=strata, random_state=seed
+    )
 
 
 def quantile_bins(numbers, shares):

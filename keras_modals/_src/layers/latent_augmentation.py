@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_modals._src import backend
-from keras_modals._src.arguments import check_integer
+from keras_modals._src.arguments import check_boolean, check_integer
 from keras_modals._src.labels import IGNORED, Classes, Labels, Positions
 from keras_modals._src.labels.mixing import mixed, with_rank
 from keras_modals._src.layers.gradients import scale_gradient
@@ -144,6 +144,8 @@ class LatentAugmentation(PolicyLayer):
         self._hardness = hardness.pop() if hardness else None
         #: Whether `remember` uses the samples' losses.
         self.needs_losses = self._hardness == "loss"
+        if gradient_to_encoder is not None:
+            check_boolean("gradient_to_encoder", gradient_to_encoder)
         self.gradient_to_encoder = gradient_to_encoder
         self._needs_memory = any(each.needs_memory for each in self.operations.values())
         if memory_size is not None:

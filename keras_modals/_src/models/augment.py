@@ -4,7 +4,7 @@ from functools import partial
 
 import keras
 
-from keras_modals._src.arguments import check_known, shown
+from keras_modals._src.arguments import check_bounds, check_integer, check_known, shown
 from keras_modals._src.labels import labels_of
 from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.latent_dropout import LatentDropout
@@ -106,6 +106,8 @@ def augment(
     parameters = inspect.signature(LatentAugmentation.__init__).parameters
     known = {"dtype", "name", "trainable", *parameters}
     check_known(augment, layer_arguments, known, "`LatentAugmentation`")
+    if layer_arguments.get("seed") is not None:
+        check_integer("seed", layer_arguments["seed"], 0)
     present = (
         find_layers(model, LatentAugmentation) if isinstance(model, keras.Model) else []
     )
@@ -144,6 +146,7 @@ def augment(
     if warmup_steps is None:
         warmup_steps = DEFAULT_WARMUP if _mixes(own for _, own in used) else 0
     if dropout is not None:
+        check_bounds("dropout", dropout)
         tensor, make = makers[-1]
         seed = layer_arguments.get("seed")
         makers[-1] = tensor, partial(_with_dropout, make, dropout, seed)
@@ -252,6 +255,13 @@ def _places(model, graph, calls, layer):
         raise ValueError(
             "Expected one or more different places in `layer`. "
             f"Received: layer={layer!r}"
+        )
+    used = {id(tensor) for call in graph.calls for tensor in call.inputs}
+    if not all(id(each.tensors[0]) in used for each in found):
+        raise ValueError(
+            "No layer follows `layer`, so nothing could learn from what is mixed "
+            "there. Pass a layer before the last one with weights, or leave `layer` "
+            f"out. Received: layer={layer!r}"
         )
     return found, graph.calls
 

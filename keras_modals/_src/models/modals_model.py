@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_modals._src.arguments import check_bounds, check_integer
+from keras_modals._src.arguments import check_boolean, check_bounds, check_integer
 from keras_modals._src.data.joined import JoinedData
 from keras_modals._src.data.preprocessed import as_arrays
 from keras_modals._src.labels import IGNORED, Classes
@@ -139,7 +139,9 @@ class ModalsModel(PreprocessingModel):
         name = label_output or names[0]
         shape = by_output(self.output, names)[name].shape
         self.num_views = check_integer("num_views", num_views, 1)
-        self.clean_view = self.num_views > 1 if clean_view is None else bool(clean_view)
+        if clean_view is None:
+            clean_view = self.num_views > 1
+        self.clean_view = check_boolean("clean_view", clean_view)
         if self.clean_view and self.num_views == 1:
             raise ValueError(
                 "A clean view needs at least 2 views, or nothing is augmented. "
