@@ -593,6 +593,24 @@ def test_complete_drops_rare_methods_then_data_sets_with_gaps():
     assert set(kept["dataset"]) == {f"d{index}" for index in range(1, 10)}
 
 
+def test_methods_next_to_one_have_its_data_sets_and_seeds(tmp_path):
+    file = RunFile(tmp_path / "runs.csv")
+    ran = {"none": 4, "latent mixing": 4, "MODALS": 3, "few": 2}
+    for dataset, (method, seeds) in itertools.product("ab", ran.items()):
+        for seed in range(seeds):
+            if (dataset, method) == ("b", "MODALS"):
+                continue
+            # Best where it must not count.
+            score = {3: 0.9}.get(seed, 0.6 if method == "latent mixing" else 0.5)
+            values = {(split, "accuracy"): score for split in ("validation", "test")}
+            file.append(dataset, method, seed, values)
+    means = report.next_to(file.path, "MODALS").mean_changes()
+    assert set(means["runs"]) == {3}
+    changes = {"MODALS": 0.0, "latent mixing": 10.0, report.RIVAL: 0.0}
+    changes[report.BEST] = 10.0
+    assert means["change"].to_dict() == pytest.approx(changes)
+
+
 def test_what_a_file_of_results_has_is_not_run_again(tmp_path, monkeypatch):
     calls = []
     train = METHODS["none"].train

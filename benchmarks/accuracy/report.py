@@ -57,11 +57,26 @@ RIVAL, BEST_OF_OURS, BEST = "best of the others", "best of ours", "best of all"
 CONSISTENT, CHOSEN = "consistency of 1, threshold 0.8", "best of these three"
 
 
-def read(path, metric="accuracy", chosen_by=None):
-    """Returns the `Comparison` in a file. If it includes the defaults, adds the choice
-    among methods by validation."""
-    comparison = stored.read(path, metric, chosen_by)
-    ran = set(comparison.runs["method"].str.partition("(")[0])
+def read(path, metric="accuracy", chosen_by=None, **selected):
+    """Returns the `complete` part of a file. If it includes the defaults, adds the
+    choice among its methods by validation."""
+    return _with_choices(complete(stored.read(path, metric, chosen_by), **selected))
+
+
+def next_to(path, method):
+    """Returns the part of a file with the data sets and seeds that a method was run on,
+    and with the methods that were run on all of these."""
+    pair = ["dataset", "seed"]
+    runs = stored.read(path, "accuracy").to_dataframe().drop(columns="setting")
+    pairs = runs.loc[runs["method"] == method, pair].drop_duplicates()
+    runs = runs.merge(pairs)
+    ran = runs.groupby("method")[pair].apply(lambda each: len(each.drop_duplicates()))
+    on_all = ran.index[ran == len(pairs)]
+    return _with_choices(Comparison(runs[runs["method"].isin(on_all)], "accuracy"))
+
+
+def _with_choices(comparison):
+    ran = set(comparison.runs["method"])
     if "latent mixing" not in ran:
         return comparison
     others = [method for method in OTHERS if method in ran]
@@ -71,7 +86,7 @@ def read(path, metric="accuracy", chosen_by=None):
 
 
 def print_report(path, metric):
-    print(table(complete(read(path, metric))))
+    print(table(read(path, metric)))
     print(f"\n{brief(path, metric)}")
 
 
@@ -257,7 +272,7 @@ def at_better_rates(path):
 
 def rare_classes(path):
     """Returns the `Comparison` of the study `imbalance`."""
-    return complete(read(path, "balanced_accuracy"), seeds=0.3)
+    return read(path, "balanced_accuracy", seeds=0.3)
 
 
 def few_labels(path, *methods, size=0):
@@ -311,7 +326,7 @@ def table(comparison):
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def brief(path, metric, least=0.9, datasets=None, methods=None, seeds=0.5):
+def brief(path, metric, **selected):
     """Returns a Markdown table with methods in rows.
 
     Columns are the minimum number of seeds on a data set; the mean change from "none"
@@ -320,10 +335,7 @@ def brief(path, metric, least=0.9, datasets=None, methods=None, seeds=0.5):
     the mean change from the best alternative.
     """
     metrics = (metric, *ALSO.get(metric, ()))
-    comparisons = [
-        complete(read(path, each, metric), least, datasets, methods, seeds)
-        for each in metrics
-    ]
+    comparisons = [read(path, each, metric, **selected) for each in metrics]
     means = [comparison.mean_changes() for comparison in comparisons]
     summary = comparisons[0].summary()
     names = [each.replace("_", " ") for each in metrics]
