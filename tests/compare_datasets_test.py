@@ -163,7 +163,7 @@ def test_a_split_dataset_keeps_the_shuffling_of_its_loader(rng):
 
 def test_what_cannot_be_split_is_refused(rng):
     data = tf_dataset(*make_data(rng, 60))
-    with pytest.raises(ValueError, match="create them with `take` and `skip`"):
+    with pytest.raises(ValueError, match="with `take` and `skip` before it is shuffled"):
         keras_modals.compare(build, data, **FAST)
 
 
@@ -221,7 +221,7 @@ def test_processes_are_given_functions_that_make_datasets(rng):
 # Tables -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["array", "series", "parts"])
+@pytest.mark.parametrize("kind", ["array", "series", "parts", "function"])
 def test_names_of_classes_are_numbered_in_their_order(kind, rng):
     x, y = make_data(rng, 90)
     x = pd.DataFrame(x, columns=[f"column {i}" for i in range(FEATURES)])
@@ -229,12 +229,16 @@ def test_names_of_classes_are_numbered_in_their_order(kind, rng):
     # Follow the alphabetical order of the names.
     codes = np.array([1, 0, 2])[y]
     given = {"array": names, "series": pd.Series(names), "parts": names.astype(object)}
+    given["function"] = given["parts"]
     data, expected = (x, given[kind]), (x, codes)
-    if kind == "parts":
+    if kind in ("parts", "function"):
         data, expected = (
             {part: (x[rows], labels[rows]) for part, rows in ROWS.items()}
             for labels in (given[kind], codes)
         )
+    if kind == "function":
+        parts, codes_of = data, expected
+        data, expected = lambda seed: parts, lambda seed: codes_of
     methods = ["none", "latent mixing"]
     found, coded = (
         keras_modals.compare(build, each, methods, 1, **FAST)
@@ -243,6 +247,17 @@ def test_names_of_classes_are_numbered_in_their_order(kind, rng):
     assert found.class_names == ["healthy", "sick", "unknown"]
     assert coded.class_names is None
     np.testing.assert_array_equal(numbers(found), numbers(coded))
+
+
+def test_all_seeds_must_have_the_same_names_of_classes(rng):
+    x, y = make_data(rng, 90)
+
+    def load(seed):
+        names = np.array(["sick", "healthy", "unknown" if seed else "other"])[y]
+        return {part: (x[rows], names[rows]) for part, rows in ROWS.items()}
+
+    with pytest.raises(ValueError, match="'unknown', which the first seed lacks"):
+        keras_modals.compare(build, load, ["none"], 2, **FAST)
 
 
 ROWS = {"train": slice(0, 50), "validation": slice(50, 70), "test": slice(70, 90)}

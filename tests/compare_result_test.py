@@ -77,6 +77,18 @@ def test_says_how_many_trainings_there_are_before_the_first(rng, capsys):
     assert lines[-1].endswith(" left")
 
 
+def test_says_of_how_many_settings_methods_choose(rng, capsys):
+    def train(trial, model, value):
+        return trial.fit(model)
+
+    methods = {"a": Method(train, ({"value": 1}, {"value": 2}))}
+    keras_modals.compare(build, make_data(rng), methods, 1, **{**FAST, "verbose": 2})
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(
+        "3 trainings of 2 epochs: 2 methods with 3 settings, 1 seed, about"
+    )
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 50])
 @pytest.mark.parametrize("length", [1, 15, 33, 400])
 @pytest.mark.parametrize("is_dataset", [True, False])

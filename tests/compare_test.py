@@ -1198,10 +1198,6 @@ class Batches(keras.utils.PyDataset):
         ({"data": np.zeros(3)}, "argument `data`"),
         ({"data": {"train": (np.zeros(3), np.zeros(3))}}, "must have.*validation"),
         ({"data": (np.zeros((4, 8)), np.zeros(3))}, "\\[4\\] inputs and 3 targets"),
-        (
-            {"data": lambda seed: dict.fromkeys(PARTS, (X[:2], np.array(["a", "b"])))},
-            "Labels must be numbers",
-        ),
         ({"data": (np.zeros((2, 8)), np.array([0.5, 1]))}, r"Values\(\)`.*0\.5"),
         ({"data": (np.zeros((2, 8)), np.array([[0.5], [1]]))}, r"Values\(\)`.*0\.5"),
         ({"data": {**SPLIT, "test_id": np.arange(2)}}, "2 entries for 3 samples"),
@@ -1210,7 +1206,10 @@ class Batches(keras.utils.PyDataset):
         ({"seeds": [1, 1]}, "seeds=\\[1, 1\\]"),
         ({"layer": "latnets"}, "No such layer: latnets"),
         ({"validation_split": 0.1}, "validation_split=0.1"),
-        ({"data": (np.zeros((40, 8)), np.arange(40) % 4)}, "have 4 classes"),
+        (
+            {"data": (np.zeros((40, 8)), np.arange(40) % 4)},
+            r"largest label is 3, so there are 4 classes.*\(None, 3\)",
+        ),
         ({"build_fn": None}, "build_fn=None"),
         ({"build_fn": lambda hp: build()}, "without arguments.*build_fn=<function"),
         (
@@ -1227,6 +1226,14 @@ class Batches(keras.utils.PyDataset):
         ({"layer": 3}, "argument `layer`.*layer=3"),
         ({"monitor": 3}, "argument `monitor`.*monitor=3"),
         ({"seeds": "all"}, "argument `seeds`.*seeds='all'"),
+        (
+            {"data": (X, Y + 1)},
+            r"largest label is 3, .* if labels start at 1, subtract 1",
+        ),
+        (
+            {"data": ({"city": np.array(["a"] * 40), "age": X[:, 0]}, Y)},
+            r"encode strings.*Received: data, entry 'city'",
+        ),
         ({"splits": 0.2}, "splits=0.2"),
         (
             {"splits": (0.01, 0.01)},

@@ -251,7 +251,7 @@ def test_labels_are_checked_before_the_training():
     for method in (model.fit, model.train_on_batch):
         with pytest.raises(ValueError, match=r"in \[0, 2\).*Received: a label of 2"):
             method(x, [*y[:-1], 2])
-        with pytest.raises(ValueError, match="Encode class names first"):
+        with pytest.raises(ValueError, match="Number class names first"):
             method(x, x)
 
 

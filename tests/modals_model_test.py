@@ -753,6 +753,13 @@ def test_refuses_labels_before_the_first_step(labels, message, rng):
 
 @pytest.mark.slow
 @pytest.mark.backend
+def test_labels_that_start_at_1_are_said_to(rng):
+    x, y = make_data(rng)
+    model = keras_modals.augment(compile_(plain_model()))
+    with pytest.raises(ValueError, match=r"Do labels start at 1.*a label of 3"):
+        model.fit(x, y + 1, verbose=0)
+
+
 def test_labels_out_of_range_in_a_stream_touch_no_memory(rng):
     x, y = make_data(rng)
     model = modals_model(policy=STRONG)

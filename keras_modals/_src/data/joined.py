@@ -7,6 +7,7 @@ from keras_modals._src.data.sources import (
     StreamSource,
     are_arrays,
     concatenated,
+    to_numpy,
 )
 
 
@@ -84,6 +85,7 @@ class JoinedData(keras.utils.PyDataset):
         _check_source("labeled", labeled)
         _check_source("unlabeled", unlabeled)
         if isinstance(labeled, tuple) and are_arrays(labeled):
+            _check_labels(labeled[1:2])
             source = ArraySource(labeled, shuffle, (seed, 0))
             batch_size = min(batch_size, source.count)
             num_batches = num_batches or -(-source.count // batch_size)
@@ -149,6 +151,16 @@ def _check_source(name, given):
             f"Invalid value received for argument `{name}`. Expected {expected}, or a "
             "stream of batches. Convert lists with `np.array(x)`. "
             f"Received: {name}={shown(given)}"
+        )
+
+
+def _check_labels(targets):
+    kinds = {to_numpy(leaf).dtype.kind for leaf in keras.tree.flatten(targets)}
+    if kinds & set("USO"):
+        raise ValueError(
+            "Labels must be numbers. Number class names first, with "
+            "`np.unique(y, return_inverse=True)[1]`. "
+            f"Received: labeled={shown(targets[0])}"
         )
 
 

@@ -8,32 +8,59 @@ from keras_modals._src.evaluation.data_checks import PARTS
 from keras_modals._src.evaluation.samples import is_dataset
 
 
-def with_numbers(data):
+def with_numbers(data, seed):
     """Replaces class names by their indices in sorted order.
 
     Args:
-        data: A pair `(x, y)`, or a dict of pairs and other entries; other data are
-            returned unchanged.
+        data: A pair `(x, y)`, a dict of pairs and other entries, or a function of a
+            seed that returns such a dict; other data are returned unchanged.
+        seed: Integer, the seed whose data have the names, if `data` is a function.
 
     Returns:
         The data, and the list of names, or `None` if labels are not names.
     """
-    pairs = data if isinstance(data, Mapping) else {"all": data}
-    names = {
-        part: np.asarray(pair[1]).reshape(-1)
-        for part, pair in pairs.items()
-        if part in (*PARTS, "all") and _has_names(pair)
-    }
-    if len(names) < len({*PARTS, "all"} & pairs.keys()):
-        # A mix of names and numbers is refused when labels are checked.
+    if not callable(data) or is_dataset(data):
+        classes = _names(data)
+        return data if classes is None else _numbered(data, classes), classes
+    parts = data(seed)
+    classes = _names(parts) if isinstance(parts, Mapping) else None
+    if classes is None:
         return data, None
-    classes = np.unique(np.concatenate(list(names.values())))
-    numbers = {
-        part: (pairs[part][0], np.searchsorted(classes, labels))
-        for part, labels in names.items()
-    }
-    coded = {**data, **numbers} if isinstance(data, Mapping) else numbers["all"]
-    return coded, classes.tolist()
+    return lambda seed: _numbered(data(seed), classes), classes
+
+
+def _names(data):
+    """Returns the sorted list of class names, or `None` if labels are not names."""
+    pairs = _pairs(data)
+    if not pairs or not all(map(_has_names, pairs.values())):
+        # A mix of names and numbers is refused when labels are checked.
+        return None
+    return np.unique(np.concatenate([_flat(pair) for pair in pairs.values()])).tolist()
+
+
+def _numbered(data, classes):
+    numbered = {}
+    for part, pair in _pairs(data).items():
+        names = _flat(pair)
+        unknown = np.setdiff1d(names, classes)
+        if unknown.size:
+            raise ValueError(
+                "The data of all seeds must have the same classes. Received: the class "
+                f"{str(unknown[0])!r}, which the first seed lacks"
+            )
+        numbered[part] = pair[0], np.searchsorted(classes, names)
+    return {**data, **numbered} if isinstance(data, Mapping) else numbered["all"]
+
+
+def _pairs(data):
+    """Returns a dict of the pairs with labels."""
+    if not isinstance(data, Mapping):
+        return {"all": data}
+    return {part: data[part] for part in PARTS if part in data}
+
+
+def _flat(pair):
+    return np.asarray(pair[1]).reshape(-1).astype(str)
 
 
 def _has_names(pair):

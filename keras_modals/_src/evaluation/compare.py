@@ -101,8 +101,9 @@ def compare(
             (`"latent mixing tuned"`): 12 trainings in all for each seed.
         seeds: Integer, the number of seeds, or a sequence of integers. Defaults to `5`,
             which is enough for large differences. Smaller ones may need more.
-        epochs, batch_size: Integers, as in `fit`, for each training. Default to `30`
-            and `32`. Datasets keep their own batches.
+        epochs: Integer, the number of epochs of each training. Defaults to `30`.
+        batch_size: Integer, as in `fit`. Datasets keep their own batches. Defaults to
+            `32`.
         n_jobs: Integer, the number of trainings that run in parallel, each in its own
             process; `-1` uses all cores. Defaults to `None`: one training at a time, in
             this process, or the number set by `joblib.parallel_config`. With joblib's
@@ -199,7 +200,7 @@ def compare(
             check_name(argument, value)
     check_name("dataset", dataset)
     data = check_data(data, splits)
-    data, class_names = with_numbers(data)
+    data, class_names = with_numbers(data, seeds[0])
     starts: dict[int, int] = {}
     model = build(build_fn, seeds[0], starts)
     parameters = inspect.signature(model.fit).parameters

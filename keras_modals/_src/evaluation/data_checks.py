@@ -102,8 +102,9 @@ def _check_can_be_split(dataset):
             "Only datasets with an index can be split: a `PyDataset` of three or more "
             "batches, or a `DataLoader` of a map-style dataset without a custom "
             "sampler. Otherwise pass a dict of datasets with the keys "
-            '"train", "validation" and "test"; for a `tf.data.Dataset`, create them '
-            "with `take` and `skip` before shuffling. "
+            '"train", "validation" and "test"; divide a `tf.data.Dataset` with `take` '
+            "and `skip` before it is shuffled, a folder of images with "
+            "`validation_split`. "
             f"Received: data={described(dataset)}"
         )
 
@@ -280,15 +281,23 @@ def _check_dtype(name, array):
 
 
 def check_numbers(name, structure):
-    for array in map(np.asarray, keras.tree.flatten(structure)):
+    for path, leaf in keras.tree.flatten_with_path(structure):
+        array = np.asarray(leaf)
         if _are_strings(array):
-            _refuse_dtype(name, array)
+            entry = f", entry {path[-1]!r}" if path else ""
+            _refuse_dtype(name + entry, array)
 
 
 def _refuse_dtype(name, array):
+    remedy = "use `x.astype('float32')`, or encode dates as numbers"
+    if any(isinstance(each, str | bytes) for each in array[:1].flat):
+        remedy = (
+            "encode strings, in a DataFrame with `pd.get_dummies(x, dtype='float32')`, "
+            "sentences with a `TextVectorization` layer"
+        )
     raise ValueError(
-        "Invalid value received for argument `data`. Expected numeric inputs: use "
-        "`x.astype('float32')`, or encode words and dates as numbers. For a model with "
-        "an input for each column of a DataFrame, pass `dict(x)`. "
-        f"Received: {name} with inputs of dtype {array.dtype}"
+        "Invalid value received for argument `data`. Expected numeric inputs: "
+        f"{remedy}. Columns of several dtypes become one array: convert them with "
+        "`x.astype('float32')`, or give the model an input for each and pass "
+        f"`dict(x)`. Received: {name} with inputs of dtype {array.dtype}"
     )

@@ -49,11 +49,14 @@ class Progress:
                 duration = format_duration(seconds * trainings / self._n_jobs)
                 about = f", about {duration}"
             number = len({task.method for task in tasks})
+            settings = len({(task.method, task.run) for task in tasks})
+            chosen = f" with {settings} settings" if settings > number else ""
             seeds = len({task.seed for task in tasks})
             each = self._experiment.epochs
             self._print(
                 f"{_counted(trainings, 'training')} of {_counted(each, 'epoch')}: "
-                f"{_counted(number, 'method')}, {_counted(seeds, 'seed')}{about}"
+                f"{_counted(number, 'method')}{chosen}, {_counted(seeds, 'seed')}"
+                f"{about}"
             )
             least = 3 * DEFAULT_WARMUP
             if steps is not None and steps < least and set(methods) != {BASELINE}:

@@ -94,5 +94,5 @@ def _digits(means):
 
 def _with_error(number, error, digits, sign=""):
     """Formats a number and its error, which is NaN for a single seed."""
-    number = f"{number:{sign}6.{digits}f}"
+    number = f"{number:{sign}z6.{digits}f}"
     return number if np.isnan(error) else f"{number} ± {error:.{digits}f}"

@@ -169,8 +169,8 @@ class Classes(Labels):
         targets = np.asarray(targets)
         if targets.dtype.kind not in "biuf":
             raise ValueError(
-                "Labels must be numbers: class indices or one-hot rows. Encode class "
-                "names first, for example with `keras.layers.StringLookup`. "
+                "Labels must be numbers: class indices or one-hot rows. Number class "
+                "names first, with `np.unique(y, return_inverse=True)[1]`. "
                 f"Received: labels of dtype {targets.dtype}"
             )
         if not np.all(np.isfinite(targets)):
@@ -198,12 +198,18 @@ class Classes(Labels):
                 raise ValueError(f"{HINGE} Received: labels of -1 and 1")
             raise ValueError(
                 f"Class labels must be in [0, {self.num_classes}), since "
-                f"`LatentAugmentation` was given num_classes={self.num_classes}. A "
-                "sample without a label has the index -1, which the loss must ignore: "
-                "use `SparseCategoricalCrossentropy(ignore_class=-1)`. If a custom "
-                "loss ignores another index, pass `labels=Classes(n, ignore_class)`. "
+                f"there are num_classes={self.num_classes}. {self._advice(targets)} "
                 f"Received: a label of {value}"
             )
+
+    def _advice(self, targets):
+        if targets.min() == 1 and targets.max() == self.num_classes:
+            return "Do labels start at 1? Subtract 1: the first class is 0."
+        return (
+            "A sample without a label has the index -1, which the loss must ignore: "
+            "use `SparseCategoricalCrossentropy(ignore_class=-1)`. If a custom loss "
+            "ignores another index, pass `labels=Classes(n, ignore_class)`."
+        )
 
     def _shape_message(self, shape):
         per_position = ""

@@ -54,7 +54,8 @@ class ClassKind(Kind):
         classes = Classes.of_arrays(targets).num_classes
         if classes > self.labels.num_classes:
             raise ValueError(
-                f"The labels have {classes} classes. "
+                f"The largest label is {classes - 1}, so there are {classes} classes. "
+                "Give the model's output that width; if labels start at 1, subtract 1. "
                 f"Received: a model with the output shape {self.shape}"
             )
 
