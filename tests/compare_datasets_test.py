@@ -163,7 +163,7 @@ def test_a_split_dataset_keeps_the_shuffling_of_its_loader(rng):
 
 def test_what_cannot_be_split_is_refused(rng):
     data = tf_dataset(*make_data(rng, 60))
-    with pytest.raises(ValueError, match="with `take` and `skip` before it is shuffled"):
+    with pytest.raises(ValueError, match="`skip` before it is shuffled"):
         keras_modals.compare(build, data, **FAST)
 
 
@@ -246,7 +246,8 @@ def test_names_of_classes_are_numbered_in_their_order(kind, rng):
     )
     assert found.class_names == ["healthy", "sick", "unknown"]
     assert coded.class_names is None
-    np.testing.assert_array_equal(numbers(found), numbers(coded))
+    found, coded = (each.runs.query("split == 'test'") for each in (found, coded))
+    np.testing.assert_array_equal(found["value"], coded["value"])
 
 
 def test_all_seeds_must_have_the_same_names_of_classes(rng):

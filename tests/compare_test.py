@@ -382,6 +382,34 @@ def test_weighted_metrics_of_class_indices(rng):
     assert result.skipped == {}
 
 
+class OldCompile(keras.Model):
+    """Overrides `compile` with the arguments of Keras 3.0."""
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+    ):
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics)
+
+
+def test_methods_compile_a_model_that_overrides_compile(rng):
+    def build_():
+        model = plain_model()
+        return compile_(OldCompile(model.input, model.output))
+
+    result = keras_modals.compare(
+        build_, make_data(rng), ["label smoothing"], 1, **FAST
+    )
+    assert result.summary().loc[("data", "label smoothing"), "runs"] == 1
+
+
 def test_a_method_must_return_a_model(rng):
     methods = {"history": lambda trial, model: trial.fit(model).history}
     with pytest.warns(UserWarning, match="must return the trained model"):
@@ -1208,7 +1236,7 @@ class Batches(keras.utils.PyDataset):
         ({"validation_split": 0.1}, "validation_split=0.1"),
         (
             {"data": (np.zeros((40, 8)), np.arange(40) % 4)},
-            r"largest label is 3, so there are 4 classes.*\(None, 3\)",
+            r"have 4 classes.*width; if labels start at 1.*\(None, 3\)",
         ),
         ({"build_fn": None}, "build_fn=None"),
         ({"build_fn": lambda hp: build()}, "without arguments.*build_fn=<function"),
@@ -1228,16 +1256,20 @@ class Batches(keras.utils.PyDataset):
         ({"seeds": "all"}, "argument `seeds`.*seeds='all'"),
         (
             {"data": (X, Y + 1)},
-            r"largest label is 3, .* if labels start at 1, subtract 1",
+            r"have 4 classes.*; if labels start at 1, subtract 1\.",
         ),
         (
             {"data": ({"city": np.array(["a"] * 40), "age": X[:, 0]}, Y)},
             r"encode strings.*Received: data, entry 'city'",
         ),
+        (
+            {"data": (X, np.eye(4)[np.arange(40) % 4])},
+            r"have 4 classes.*that width\. Received",
+        ),
         ({"splits": 0.2}, "splits=0.2"),
         (
             {"splits": (0.01, 0.01)},
-            r"too few samples.*larger `splits`.*96 samples, 32 of the rarest class",
+            r"too few samples.*other `splits`.*96 samples, 32 of the rarest class",
         ),
         (
             {"data": (X, np.minimum(np.arange(40), 2))},

@@ -751,8 +751,6 @@ def test_refuses_labels_before_the_first_step(labels, message, rng):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.slow
-@pytest.mark.backend
 def test_labels_that_start_at_1_are_said_to(rng):
     x, y = make_data(rng)
     model = keras_modals.augment(compile_(plain_model()))
@@ -760,6 +758,8 @@ def test_labels_that_start_at_1_are_said_to(rng):
         model.fit(x, y + 1, verbose=0)
 
 
+@pytest.mark.slow
+@pytest.mark.backend
 def test_labels_out_of_range_in_a_stream_touch_no_memory(rng):
     x, y = make_data(rng)
     model = modals_model(policy=STRONG)

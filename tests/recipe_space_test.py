@@ -64,6 +64,35 @@ def test_it_scales_the_rate_of_its_own_model_only(decays):
     assert (rate_of(model) < 0.005) == decays
 
 
+def test_it_scales_no_function():
+    recipe = recipe_space(keras_tuner.HyperParameters())._replace(learning_rate=2.0)
+    model = compile_(plain_model(), keras.optimizers.SGD(always))
+    with pytest.raises(ValueError, match=r"\.LearningRateSchedule` in place of a func"):
+        recipe.apply(model)
+
+
+@keras.saving.register_keras_serializable("tests")
+def always():
+    return 0.01
+
+
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that is not registered."""
+
+    def __call__(self, step):
+        return 0.01 * 0.5 ** keras.ops.cast(step, "float32")
+
+    def get_config(self):
+        return {}
+
+
+def test_what_is_scaled_can_be_copied():
+    recipe = recipe_space(keras_tuner.HyperParameters())._replace(learning_rate=2.0)
+    model = recipe.apply(compile_(plain_model(), keras.optimizers.SGD(Halving())))
+    search = keras_modals.SharedEncoderSearch(model, population_size=2)
+    assert rate_of(search) == pytest.approx(0.02)
+
+
 def rate_of(model):
     return float(array(model.optimizer.learning_rate))
 

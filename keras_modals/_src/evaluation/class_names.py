@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import keras
 import numpy as np
 
 from keras_modals._src.evaluation.data_checks import PARTS
@@ -22,6 +23,8 @@ def with_numbers(data, seed):
     if not callable(data) or is_dataset(data):
         classes = _names(data)
         return data if classes is None else _numbered(data, classes), classes
+    # As before each seed's runs.
+    keras.utils.set_random_seed(seed)
     parts = data(seed)
     classes = _names(parts) if isinstance(parts, Mapping) else None
     if classes is None:

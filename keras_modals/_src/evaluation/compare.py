@@ -87,7 +87,8 @@ def compare(
               such a pair. An optional array `"test_id"` identifies the test samples.
               Pass it if their inputs differ between seeds, for example because they are
               scaled or encoded again for each seed.
-            - `fn(seed)` that returns such a dict.
+            - `fn(seed)` that returns such a dict. Class names are those of the first
+              seed.
 
             Instead of a pair, you can pass a dataset of batches that `fit` accepts: a
             `tf.data.Dataset`, a `keras.utils.PyDataset` or a PyTorch `DataLoader`. It
@@ -240,7 +241,7 @@ def compare(
         shares_datasets=not callable(data),
         starts=starts,
     )
-    settings = settings_of(experiment, data, splits, labels, unlabeled)
+    settings = settings_of(experiment, data, splits, labels, unlabeled, class_names)
     file = RunFile(path)
     number = check_settings(file, dataset, settings)
     finished = file.finished(dataset, _needed(metric))

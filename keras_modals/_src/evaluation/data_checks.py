@@ -290,10 +290,11 @@ def check_numbers(name, structure):
 
 def _refuse_dtype(name, array):
     remedy = "use `x.astype('float32')`, or encode dates as numbers"
-    if any(isinstance(each, str | bytes) for each in array[:1].flat):
+    if any(isinstance(each, str | bytes) for each in array.flat):
         remedy = (
-            "encode strings, in a DataFrame with `pd.get_dummies(x, dtype='float32')`, "
-            "sentences with a `TextVectorization` layer"
+            "encode strings before you split the data, in a DataFrame with "
+            "`pd.get_dummies(x).astype('float32')`, sentences with a "
+            "`TextVectorization` layer"
         )
     raise ValueError(
         "Invalid value received for argument `data`. Expected numeric inputs: "

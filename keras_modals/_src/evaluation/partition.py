@@ -24,14 +24,15 @@ def by_strata(samples, strata, shares, seed):
         rest, test = _split(np.arange(samples), shares[1], strata, seed)
         train, validation = _split(rest, validation_share, strata, seed)
     except ValueError:
-        strata = np.zeros(samples, "int32") if strata is None else strata
-        fewest = min(np.unique(strata, return_counts=True)[1])
+        rarest = ""
+        if strata is not None:
+            fewest = np.unique(strata, return_counts=True)[1].min()
+            rarest = f", {fewest} of the rarest class"
         raise ValueError(
             "There are too few samples for a training, a validation and a test part "
-            "with each class. Pass larger `splits`, leave out the rarest classes, or "
+            "with each class. Pass other `splits`, leave out the rarest classes, or "
             'pass the parts yourself, as a dict with "train", "validation" and "test". '
-            f"Received: {samples} samples, {fewest} of the rarest class, "
-            f"splits={tuple(shares)}"
+            f"Received: {samples} samples{rarest}, splits={tuple(shares)}"
         ) from None
     return [train, validation, test]
 

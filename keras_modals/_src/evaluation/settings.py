@@ -13,7 +13,7 @@ from keras_modals._src.evaluation.samples import checksum, is_dataset
 from keras_modals._src.evaluation.splits import is_split
 
 
-def settings_of(experiment, data, splits, labels, unlabeled):
+def settings_of(experiment, data, splits, labels, unlabeled, class_names):
     """Returns a dict of the settings that distinguish the runs of this call."""
     settings = {
         "epochs": experiment.epochs,
@@ -30,6 +30,8 @@ def settings_of(experiment, data, splits, labels, unlabeled):
         settings["splits"] = [float(share) for share in splits]
     if not callable(data):
         settings["data"] = _number_of(data)
+    elif class_names is not None:
+        settings["class_names"] = class_names
     if unlabeled is not None:
         settings["unlabeled"] = _number_of(unlabeled)
     if experiment.fit_arguments:

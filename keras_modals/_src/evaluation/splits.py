@@ -85,7 +85,9 @@ def _check_loaded(parts, kind, strings):
     for part in INPUTS:
         samples = parts.get(part)
         if not (strings or samples is None or is_dataset(samples)):
-            check_numbers(f"data[{part!r}]", samples)
+            is_pair = part in PARTS or isinstance(samples, tuple)
+            inputs = samples[0] if is_pair else samples
+            check_numbers(f"data[{part!r}]", inputs)
     return parts
 
 

@@ -145,7 +145,9 @@ class LatentAugmentation(PolicyLayer):
         #: Whether `remember` uses the samples' losses.
         self.needs_losses = self._hardness == "loss"
         if gradient_to_encoder is not None:
-            check_boolean("gradient_to_encoder", gradient_to_encoder)
+            gradient_to_encoder = check_boolean(
+                "gradient_to_encoder", gradient_to_encoder
+            )
         self.gradient_to_encoder = gradient_to_encoder
         self._needs_memory = any(each.needs_memory for each in self.operations.values())
         if memory_size is not None:

@@ -107,7 +107,8 @@ def augment(
     known = {"dtype", "name", "trainable", *parameters}
     check_known(augment, layer_arguments, known, "`LatentAugmentation`")
     if layer_arguments.get("seed") is not None:
-        check_integer("seed", layer_arguments["seed"], 0)
+        seed = check_integer("seed", layer_arguments["seed"], 0)
+        layer_arguments["seed"] = seed
     present = (
         find_layers(model, LatentAugmentation) if isinstance(model, keras.Model) else []
     )
@@ -259,9 +260,9 @@ def _places(model, graph, calls, layer):
     used = {id(tensor) for call in graph.calls for tensor in call.inputs}
     if not all(id(each.tensors[0]) in used for each in found):
         raise ValueError(
-            "No layer follows `layer`, so nothing could learn from what is mixed "
-            "there. Pass a layer before the last one with weights, or leave `layer` "
-            f"out. Received: layer={layer!r}"
+            "No layer follows `layer`, so the model would not use what is mixed there. "
+            "Pass a layer before the last one with weights, or leave `layer` out. "
+            f"Received: layer={layer!r}"
         )
     return found, graph.calls
 

@@ -48,7 +48,8 @@ def compile_arguments(result, model, **changes):
         arguments = keras.saving.deserialize_keras_object(config)
     arguments.setdefault("loss", getattr(model, "loss", None))
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    arguments["auto_scale_loss"] = scaled
+    if result.dtype_policy.name == "mixed_float16" and not scaled:
+        arguments["auto_scale_loss"] = False
     copy_exclusions(arguments.get("optimizer"), result, model)
     return arguments
 
@@ -61,10 +62,13 @@ def own_objects(model):
     """
     compiled = getattr(model, "_compile_metrics", None)
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    schedule = getattr(optimizer, "_learning_rate", None)
     used = keras.tree.flatten(
         [
             optimizer,
-            getattr(optimizer, "_learning_rate", None),
+            schedule,
+            # That of a `ScaledSchedule`.
+            getattr(schedule, "schedule", None),
             getattr(compiled, "_user_metrics", None),
             getattr(compiled, "_user_weighted_metrics", None),
             list(model.metrics),

@@ -16,6 +16,12 @@ def scale_learning_rate(model, factor):
         return
     with keras.saving.custom_object_scope(own_objects(model)):
         schedule = keras.saving.deserialize_keras_object(config["learning_rate"])
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        raise ValueError(
+            "Only a number or a schedule can be multiplied: use a "
+            "`keras.optimizers.schedules.LearningRateSchedule` in place of a function. "
+            f"Received: learning_rate={schedule!r}"
+        )
     scaled = ScaledSchedule(schedule, factor)
     config["learning_rate"] = keras.saving.serialize_keras_object(scaled)
     model.compile(**compile_arguments(model, model, optimizer=settings))

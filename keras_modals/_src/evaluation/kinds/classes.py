@@ -53,9 +53,11 @@ class ClassKind(Kind):
             return
         classes = Classes.of_arrays(targets).num_classes
         if classes > self.labels.num_classes:
+            advice = "Give the model's output that width"
+            if targets.ndim == 1 or targets.shape[-1] == 1:
+                advice += "; if labels start at 1, subtract 1"
             raise ValueError(
-                f"The largest label is {classes - 1}, so there are {classes} classes. "
-                "Give the model's output that width; if labels start at 1, subtract 1. "
+                f"The labels have {classes} classes. {advice}. "
                 f"Received: a model with the output shape {self.shape}"
             )
 
