@@ -256,6 +256,12 @@ def test_refuses(rng):
     ):
         with pytest.raises(ValueError, match=message):
             augment(plain_model(), **arguments)
+    # Between logits and softmax, moved latents train nothing next to a clean view.
+    noise = {"layer": 2, "policy": Policy.single("gaussian_noise", 0.3)}
+    with pytest.raises(ValueError, match=r"none of these has weights.*\['latent_augm"):
+        augment(sequential(), **noise, num_views=2)
+    for arguments in ({}, {"num_views": 2, "gradient_to_encoder": True}):
+        augment(sequential(), **noise, **arguments)
 
 
 # State that no config includes ----------------------------------------------------

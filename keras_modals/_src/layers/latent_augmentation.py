@@ -247,11 +247,11 @@ class LatentAugmentation(PolicyLayer):
         is_balanced = self.partners is not None and self.partners[0] == "balanced"
         return self._needs_memory or is_balanced
 
-    def trains_encoder(self, rows):
+    def trains_encoder(self, has_clean_view):
         """Whether moved latents send gradients to the encoder."""
         if self.gradient_to_encoder is not None:
             return self.gradient_to_encoder
-        return not (self.keeps_labels and rows.has_clean_view)
+        return not (self.keeps_labels and has_clean_view)
 
     # Call ----------------------------------------------------------------
 
@@ -454,7 +454,7 @@ class LatentAugmentation(PolicyLayer):
             Pair of the outputs, `(rows, features)`, and a boolean mask of the rows
             moved by an operation that keeps the label; `None` without such operations.
         """
-        trains_encoder = self.trains_encoder(rows)
+        trains_encoder = self.trains_encoder(rows.has_clean_view)
         samples = rows.tile_moved(latents) if moved is None else moved
         moved, source = samples, latents
         if not trains_encoder:

@@ -23,12 +23,14 @@ class Arrangement:
         leaders: List of the first layer of each level.
         reached: List of booleans, one for each of `model.outputs`: whether its rows are
             augmented.
+        with_head: Set of the names of layers that layers with weights follow.
     """
 
     layers: list
     places: dict
     leaders: list
     reached: list
+    with_head: set
 
 
 Node = namedtuple("Node", ["operation", "inputs", "masks", "outputs"])
@@ -86,7 +88,7 @@ def arrange(model, num_views=1):
     if num_views > 1:
         _check_views(nodes, seen, layers, places)
     reached = [each in seen for each in outputs]
-    return Arrangement(layers, places, leaders, reached)
+    return Arrangement(layers, places, leaders, reached, _with_head(nodes))
 
 
 def _ends(nodes, outputs, starts, count):
@@ -102,6 +104,20 @@ def _ends(nodes, outputs, starts, count):
         for each in node.inputs:
             until[each] = min(until.get(each, count), after)
     return ends
+
+
+def _with_head(nodes):
+    """Names of the layers that layers with weights follow."""
+    names: set[str] = set()
+    leads: set[int] = set()
+    for node in reversed(nodes):
+        is_own = isinstance(node.operation, LatentAugmentation)
+        leads_on = any(each in leads for each in node.outputs)
+        leads_on |= bool(not is_own and getattr(node.operation, "weights", None))
+        if leads_on:
+            names.update(layer.name for layer in _augmenting(node))
+            leads.update(node.inputs)
+    return names
 
 
 def _mixes_at(places, layer, level):

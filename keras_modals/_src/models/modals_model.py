@@ -189,6 +189,19 @@ class ModalsModel(PreprocessingModel):
                     f"the partners of samples. Give all one `{argument}`. "
                     f"Received: {sorted(values, key=str)}"
                 )
+        idle = [
+            each.name
+            for each in arrangement.layers
+            if each.keeps_labels
+            and not each.trains_encoder(self.clean_view)
+            and each.name not in arrangement.with_head
+        ]
+        if idle:
+            raise ValueError(
+                "Operations that keep labels train the layers after them here, and "
+                "none of these has weights. Insert the layer earlier, or pass "
+                f"`gradient_to_encoder=True`. Received: {idle}"
+            )
         moving = [each.name for each in arrangement.layers if each.keeps_labels]
         if self.clean_view and len(moving) > 1:
             raise ValueError(
