@@ -281,7 +281,9 @@ def few_labels(path, *methods, size=0):
     and the plain model, and other methods."""
     own = [BASELINE, "latent mixing", CONSISTENT]
     comparison = stored.read(path, "accuracy").with_choice(CHOSEN, own)
-    return complete(comparison, 0.6, FEW_LABELS[size], [*own, CHOSEN, *methods])
+    return complete(
+        comparison, 0.6, FEW_LABELS[size], [*own, CHOSEN, *methods], seeds=0.2
+    )
 
 
 def _without_best(summary, method):

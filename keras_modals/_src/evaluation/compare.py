@@ -119,7 +119,7 @@ def compare(
             `keras_modals.augment`.
         label_output: String, the name of the output to compare if the model has several
             outputs. Targets are then in a dict or list, as in `fit`. The other outputs
-            are trained as well.
+            are also trained.
         metric: String, the score to compare. All scores are stored. Defaults to `None`,
             the first score for the kind of labels:
 
