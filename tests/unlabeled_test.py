@@ -712,10 +712,10 @@ def test_joined_samples_are_not_evaluated(rng):
         (lambda x, y: ((x[:16], y.tolist()), x[16:]), "`labeled`. Expected a tuple"),
         (lambda x, y: ((x[:16], y), x[16:].tolist()), "`unlabeled`. Expected arrays"),
         (lambda x, y: ((x[:16], y), None), "`unlabeled`. Expected arrays"),
-        (lambda x, y: ((x[:16], y.astype(str)), x[16:]), r"Number class.*np\.unique"),
+        (lambda x, y: ((x[:16], y.astype(str)), x[16:]), r"numeric labels.*np\.unique"),
         (
             lambda x, y: ((x[:16], y.astype(str).astype(object)), x[16:]),
-            r"Labels must be numbers.*np\.unique",
+            r"numeric labels.*np\.unique",
         ),
     ],
 )

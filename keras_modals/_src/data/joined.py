@@ -85,7 +85,7 @@ class JoinedData(keras.utils.PyDataset):
         _check_source("labeled", labeled)
         _check_source("unlabeled", unlabeled)
         if isinstance(labeled, tuple) and are_arrays(labeled):
-            _check_labels(labeled[1:2])
+            _check_labels(labeled[1] if len(labeled) > 1 else None)
             source = ArraySource(labeled, shuffle, (seed, 0))
             batch_size = min(batch_size, source.count)
             num_batches = num_batches or -(-source.count // batch_size)
@@ -121,11 +121,7 @@ class JoinedData(keras.utils.PyDataset):
     def __getitem__(self, index):
         batch = self._labeled(self.epoch, index)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        if not hasattr(y, "shape") or y.dtype.kind not in "biuf":
-            raise ValueError(
-                "Expected labeled samples as a tuple `(x, y)` of arrays, with one "
-                f"array of numeric labels. Received: labels {y!r}"
-            )
+        _check_labels(y)
         others = self._unlabeled(self.epoch * self._num_batches + index)
         _check_alike(x, others)
         count = len(keras.tree.flatten(others)[0])
@@ -154,13 +150,13 @@ def _check_source(name, given):
         )
 
 
-def _check_labels(targets):
-    kinds = {to_numpy(leaf).dtype.kind for leaf in keras.tree.flatten(targets)}
-    if kinds & set("USO"):
+def _check_labels(y):
+    is_array = hasattr(y, "shape")
+    if not is_array or to_numpy(y).dtype.kind not in "biuf":
         raise ValueError(
-            "Labels must be numbers. Number class names first, with "
-            "`np.unique(y, return_inverse=True)[1]`. "
-            f"Received: labeled={shown(targets[0])}"
+            "Expected labeled samples as a tuple `(x, y)` of arrays, with one array of "
+            "numeric labels. Number class names with "
+            f"`np.unique(y, return_inverse=True)[1]`. Received: labels {shown(y)}"
         )
 
 
