@@ -58,8 +58,8 @@ CONSISTENT, CHOSEN = "consistency of 1, threshold 0.8", "best of these three"
 
 
 def read(path, metric="accuracy", chosen_by=None, **selected):
-    """Returns the `complete` part of a file. If it includes the defaults, adds the
-    choice among its methods by validation."""
+    """Returns the `complete` part of a file. If it includes the defaults and other
+    methods, adds the choice among these by validation."""
     return _with_choices(complete(stored.read(path, metric, chosen_by), **selected))
 
 
@@ -77,9 +77,9 @@ def next_to(path, method):
 
 def _with_choices(comparison):
     ran = set(comparison.runs["method"])
-    if "latent mixing" not in ran:
-        return comparison
     others = [method for method in OTHERS if method in ran]
+    if "latent mixing" not in ran or len(others) < 2:
+        return comparison
     ours = [method for method in OURS if method in ran]
     comparison = comparison.with_choice(RIVAL, others)
     return comparison.with_choice(BEST, [*ours, *others])
