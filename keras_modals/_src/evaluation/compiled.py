@@ -1,5 +1,6 @@
 """Copies the compile settings of a model from `build_fn` to another model."""
 
+import contextlib
 import copy
 
 import keras
@@ -23,9 +24,17 @@ def compile_settings(model):
     """Returns the compile settings of a model, if they can be copied."""
     check_compiled(model)
     settings = model.get_compile_config()
-    try:
+    with _copying():
         # Optimizers change the config that they are created from.
         keras.saving.deserialize_keras_object(copy.deepcopy(settings))
+    return settings
+
+
+@contextlib.contextmanager
+def _copying():
+    """Says what to register if settings cannot be copied."""
+    try:
+        yield
     except (TypeError, ValueError) as error:
         raise ValueError(
             "The compile settings of the model from `build_fn` cannot be copied to the "
@@ -33,7 +42,6 @@ def compile_settings(model):
             "`@keras.saving.register_keras_serializable()`. "
             f"Received: {str(error).partition('. ')[0]}"
         ) from None
-    return settings
 
 
 def recompile(model, **changes):
@@ -46,9 +54,10 @@ def compile_like(result, model, **changes):
 
     The arguments are those of `compile_arguments`.
     """
-    # Refuses settings that cannot be copied.
-    compile_settings(model)
-    compile_with(result, compile_arguments(result, model, **changes))
+    check_compiled(model)
+    with _copying():
+        arguments = compile_arguments(result, model, **changes)
+    compile_with(result, arguments)
 
 
 def compile_with(model, arguments):
