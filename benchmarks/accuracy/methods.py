@@ -14,6 +14,11 @@ from keras_modals._src.evaluation.methods import (
 )
 from keras_modals._src.evaluation.scores import balanced_accuracy
 from keras_modals._src.evaluation.unlabeled import all_labels, consistent
+from keras_modals._src.models.fresh_statistics import (
+    inputs_for,
+    normalizations,
+    replace_statistics,
+)
 from keras_modals._src.models.learning_rate import scale_learning_rate
 from keras_modals.evaluation import METHODS, Method
 from keras_modals.operations import PAPER_OPERATIONS, DifferenceTransform
@@ -255,9 +260,21 @@ UNLABELED = {
     },
 }
 
+
+def fresh_statistics(trial, model):
+    """Trains as usual, with the statistics of batch normalization that a `ModalsModel`
+    has."""
+    arguments = {"x": trial.arrays[0], "batch_size": trial.batch_size}
+    batches, layers = inputs_for(arguments), normalizations(model)
+    replace = keras.callbacks.LambdaCallback()
+    replace.on_test_begin = lambda _: replace_statistics(model, layers, batches)
+    return trial.fit(model, callbacks=[replace])
+
+
 #: Candidates for the package's defaults, in the study `tuning`.
 CANDIDATES = {
     "none": METHODS["none"],
+    "none, fresh statistics": Method(fresh_statistics),
     "none, rate 2": Method(latents(**STILL), ({"learning_rate": 2.0},)),
     "label smoothing": Method(METHODS["label smoothing"].train, ({"smoothing": 0.1},)),
     "dropout": Method(latents(**STILL), ({"dropout": 0.3},)),

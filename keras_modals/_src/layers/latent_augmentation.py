@@ -259,6 +259,8 @@ class LatentAugmentation(PolicyLayer):
         if not training:
             return latents
         scope = current_scope()
+        if scope is not None and scope.labels is None:
+            return latents
         if isinstance(latents, dict):
             if scope is not None:
                 raise ValueError(

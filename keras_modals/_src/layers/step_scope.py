@@ -61,8 +61,8 @@ class StepScope:
     """One training step of one replica.
 
     Args:
-        labels: The `BatchLabels` of the step; `None` at inference.
-        rows: The `RowMap` of the step; `None` at inference.
+        labels: The `BatchLabels` of the step; `None` to augment nothing.
+        rows: The `RowMap` of the step; `None` to augment nothing.
         mixing: The `StepMixing`; `None` if no layer mixes.
         places: Dict from the names of the model's layers to their `Place`.
         strength: Float32 scalar that the layers' probabilities are multiplied by;

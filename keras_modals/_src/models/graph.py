@@ -181,6 +181,19 @@ def _all_layers(model):
             yield from _all_layers(layer)
 
 
+def attributes(layer):
+    """Returns the values that a layer holds, also those inside lists and dicts."""
+    return _leaves(vars(layer))
+
+
+def _leaves(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [leaf for each in value for leaf in _leaves(each)]
+    return [value]
+
+
 def plain(model):
     """Returns the same graph and layers as a plain Functional `keras.Model`."""
     if isinstance(model, keras.Sequential):

@@ -69,20 +69,24 @@ class LabelReport(keras.callbacks.Callback):
             )
 
 
-def fit_arguments(model, own, *args, **kwargs):
-    """Binds arguments of `keras.Model.fit` and prepends our own callbacks."""
+def fit_arguments(model, *args, **kwargs):
+    """Returns the arguments of `keras.Model.fit`, by name."""
     signature = inspect.signature(keras.Model.fit)
     arguments = signature.bind(model, *args, **kwargs).arguments
     arguments.pop("self")
+    return arguments
+
+
+def add_callbacks(arguments, first=(), last=()):
+    """Adds our own callbacks before and after others to arguments of `fit`."""
     callbacks = arguments.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):
         # Before its own, which read the logs, and once.
-        types = [type(callback) for callback in own]
+        types = [type(callback) for callback in (*first, *last)]
         kept = [each for each in callbacks.callbacks if type(each) not in types]
-        callbacks.callbacks[:] = [*own, *kept]
-        for callback in own:
+        callbacks.callbacks[:] = [*first, *kept, *last]
+        for callback in (*first, *last):
             callback.set_params(callbacks.params)
     else:
         given = [] if callbacks is None else keras.tree.flatten(callbacks)
-        arguments["callbacks"] = [*own, *given]
-    return arguments
+        arguments["callbacks"] = [*first, *given, *last]

@@ -13,10 +13,15 @@ from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import StepScope
 from keras_modals._src.models.arrangement import arrange, summary_lines
 from keras_modals._src.models.fit_progress import FitProgress
+from keras_modals._src.models.fresh_statistics import FreshStatistics
 from keras_modals._src.models.functional_like import functional_like
 from keras_modals._src.models.graph import find_layers
 from keras_modals._src.models.inference import nested_augmentations, plain_model
-from keras_modals._src.models.label_report import LabelReport, fit_arguments
+from keras_modals._src.models.label_report import (
+    LabelReport,
+    add_callbacks,
+    fit_arguments,
+)
 from keras_modals._src.models.preprocessing_model import PreprocessingModel
 from keras_modals._src.models.task import task_of
 from keras_modals._src.policies.policy import Policy
@@ -535,8 +540,14 @@ class ModalsModel(PreprocessingModel):
                 "`consistency_weight`, or fit on labeled samples only. "
                 f"Received: x={x!r}"
             )
+        arguments = fit_arguments(self, x, y, *args, **kwargs)
+        statistics = FreshStatistics(self, arguments)
         own = [LabelReport(self), FitProgress(self, x)]
-        arguments = fit_arguments(self, own, x, y, *args, **kwargs)
+        if statistics.weights_are_averaged:
+            # After callbacks that swap averaged weights in.
+            add_callbacks(arguments, own, [statistics])
+        else:
+            add_callbacks(arguments, [*own, statistics])
         validation = arguments.get("validation_data")
         if isinstance(validation, JoinedData):
             self._check_evaluated(validation)
@@ -544,7 +555,11 @@ class ModalsModel(PreprocessingModel):
             # Keras will evaluate on a stream made from it.
             x, y, _ = keras.utils.unpack_x_y_sample_weight(validation)
             self._check_evaluated(x, y)
-        return super().fit(**arguments)
+        history = super().fit(**arguments)
+        if statistics.weights_are_averaged:
+            # Keras has replaced the weights by their averages.
+            statistics.replace()
+        return history
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Evaluates the model, as `keras.Model.evaluate` does.

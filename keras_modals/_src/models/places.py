@@ -4,6 +4,8 @@ from collections import namedtuple
 
 import keras
 
+from keras_modals._src.models.graph import attributes
+
 Found = namedtuple("Found", ["tensors", "why"])
 Found.__doc__ = """A place for augmentation.
 
@@ -366,16 +368,7 @@ def _has_embedding(layer):
         return True
     if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model):
         return False
-    return any(_has_embedding(each) for each in _leaves(list(vars(layer).values())))
-
-
-def _leaves(value):
-    """The leaves of lists and dicts, including those of Keras."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [leaf for each in value for leaf in _leaves(each)]
-    return [value]
+    return any(_has_embedding(each) for each in attributes(layer))
 
 
 def _weights(operation):

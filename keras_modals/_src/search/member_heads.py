@@ -75,7 +75,7 @@ class MemberHeads(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         scope = current_scope()
-        if scope is None:
+        if scope is None or (training and scope.rows is None):
             outputs, _, losses = self._call_one(0, inputs, bool(training))
             self._add_losses([losses])
             return self._activated(outputs, members=1)

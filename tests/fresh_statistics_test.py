@@ -1,0 +1,245 @@
+"""Statistics of batch normalization after a training with mixed samples."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from portable import array
+
+from keras_modals import Policy, SharedEncoderSearch, augment
+from keras_modals._src.models.fresh_statistics import FreshStatistics
+
+pytestmark = pytest.mark.backend
+
+ROWS, FEATURES, NUM_CLASSES = 48, 5, 3
+STILL = Policy({"class_mixing": (0.0, 0.5)}, operation_counts=(0.0, 1.0))
+
+
+class Block(layers.Layer):
+    """A layer with a normalization inside, in a dict inside a list."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = [{"norm": layers.BatchNormalization(name="norm")}]
+
+    def build(self, shape):
+        self.parts[0]["norm"].build(shape)
+
+    def call(self, inputs, training=None):
+        return self.parts[0]["norm"](inputs, training=training)
+
+
+def nested():
+    norm = layers.BatchNormalization(name="norm")
+    return keras.Sequential([keras.Input((8,)), norm, layers.ReLU()])
+
+
+def model_of(*inside, dropout=0.0):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            layers.Dense(8, name="before"),
+            *(inside or [layers.BatchNormalization(name="norm")]),
+            # Without a seed, PyTorch's own generator draws.
+            layers.Dropout(dropout, seed=1),
+            layers.Dense(NUM_CLASSES, "softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture
+def samples(rng):
+    x = rng.normal(2.0, 3.0, size=(ROWS, FEATURES)).astype("float32")
+    return x, np.arange(ROWS) % NUM_CLASSES
+
+
+def statistics(model):
+    """The moving mean and variance of the layer "norm"."""
+    found = {
+        variable.path.rpartition("/")[2]: array(variable)
+        for variable in model.non_trainable_variables
+        if "norm" in variable.path
+    }
+    return found["moving_mean"], found["moving_variance"]
+
+
+def expected(model, x):
+    """Mean and variance of what the normalization receives at inference."""
+    kernel, bias = map(array, model.get_layer("before").weights)
+    hidden = x @ kernel + bias
+    return hidden.mean(axis=0), hidden.var(axis=0)
+
+
+def assert_fresh(model, x):
+    for value, right in zip(statistics(model), expected(model, x), strict=True):
+        np.testing.assert_allclose(value, right, rtol=1e-4, atol=1e-4)
+
+
+def as_stream(kind, x, y):
+    """The samples as one batch."""
+    if kind == "tf.data":
+        tf = pytest.importorskip("tensorflow")
+        return tf.data.Dataset.from_tensors((x, y))
+    if kind == "DataLoader":
+        utils = pytest.importorskip("torch").utils.data
+        rows = [(x[i], y[i]) for i in range(len(x))]
+        return utils.DataLoader(rows, batch_size=len(x))
+
+    class OneBatch(keras.utils.PyDataset):
+        epochs = 0
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return x, y
+
+        def on_epoch_end(self):
+            self.epochs += 1
+
+    return OneBatch()
+
+
+@pytest.mark.parametrize("inside", [layers.BatchNormalization, Block, nested])
+def test_they_are_those_of_the_final_weights_and_clean_samples(samples, inside):
+    x, y = samples
+    part = inside() if inside is not layers.BatchNormalization else inside(name="norm")
+    model = augment(model_of(part), warmup_steps=0)
+    model.fit(x, y, batch_size=ROWS, epochs=3, verbose=0)
+    assert_fresh(model, x)
+
+
+def test_they_are_means_over_batches(samples):
+    x, y = samples
+    model = augment(model_of(), warmup_steps=0)
+    model.fit(x, y, batch_size=ROWS // 4, epochs=2, verbose=0)
+    mean, variance = expected(model, x)
+    np.testing.assert_allclose(statistics(model)[0], mean, rtol=1e-4, atol=1e-4)
+    # The variances within batches leave out that among the batches' means.
+    assert np.all(statistics(model)[1] < variance)
+    assert np.all(statistics(model)[1] > 0.5 * variance)
+
+
+@pytest.mark.parametrize("kind", ["PyDataset", "tf.data", "DataLoader"])
+def test_streams(samples, kind):
+    stream, plain = as_stream(kind, *samples), as_stream(kind, *samples)
+    model = augment(model_of(), warmup_steps=0)
+    model.fit(stream, epochs=3, shuffle=False, verbose=0)
+    assert_fresh(model, samples[0])
+    # Reading the stream again is not an epoch.
+    model_of().fit(plain, epochs=3, shuffle=False, verbose=0)
+    assert getattr(stream, "epochs", 3) == getattr(plain, "epochs", 3)
+
+
+def test_samples_split_off_for_validation_have_no_part(samples):
+    x, y = samples
+    model = augment(model_of(), warmup_steps=0)
+    model.fit(x, y, batch_size=ROWS, validation_split=0.25, epochs=2, verbose=0)
+    assert_fresh(model, x[: ROWS * 3 // 4])
+
+
+def test_a_generator_cannot_be_read_twice(samples):
+    batches = (samples for _ in range(4))
+    model = augment(model_of(), warmup_steps=0)
+    with pytest.warns(UserWarning, match="generator cannot be read twice"):
+        model.fit(batches, steps_per_epoch=3, shuffle=False, verbose=0)
+    moved, _ = statistics(model)
+    # The moving average, which starts at 0.
+    assert np.all(np.abs(moved) < 0.05 * np.abs(expected(model, samples[0])[0]) + 0.05)
+
+
+def test_validation_and_stored_weights_use_them(samples, tmp_path):
+    x, y = samples
+    path = str(tmp_path / "best.weights.h5")
+    model = augment(model_of(), warmup_steps=0)
+    checkpoint = keras.callbacks.ModelCheckpoint(path, save_weights_only=True)
+    history = model.fit(
+        *(x, y, ROWS),
+        epochs=3,
+        validation_data=(x, y),
+        callbacks=[checkpoint],
+        verbose=0,
+    )
+    loss, accuracy = model.evaluate(x, y, batch_size=ROWS, verbose=0)
+    assert history.history["val_loss"][-1] == pytest.approx(loss, rel=1e-5)
+    assert history.history["val_accuracy"][-1] == pytest.approx(accuracy)
+    model.load_weights(path)
+    assert_fresh(model, x)
+
+
+def test_training_is_not_changed(samples, monkeypatch):
+    def losses():
+        model = augment(model_of(dropout=0.5), warmup_steps=0)
+        history = model.fit(*samples, batch_size=16, epochs=4, verbose=0)
+        return history.history["loss"], model
+
+    fresh, model = losses()
+    momentum = model.get_layer("norm").momentum
+    monkeypatch.setattr(FreshStatistics, "replace", lambda self: None)
+    lagging, _ = losses()
+    assert fresh == lagging
+    assert momentum == 0.99
+
+
+def test_a_policy_that_moves_nothing_leaves_moving_averages(samples):
+    plain = model_of(dropout=0.5)
+    model = augment(plain, policy=STILL)
+    history = [
+        each.fit(*samples, batch_size=16, epochs=2, shuffle=False, verbose=0).history
+        for each in (plain, model)
+    ]
+    assert history[0]["loss"] == pytest.approx(history[1]["loss"], rel=1e-5)
+    for value, right in zip(statistics(model), statistics(plain), strict=True):
+        np.testing.assert_allclose(value, right, rtol=1e-5, atol=1e-6)
+
+
+def test_frozen_statistics_stay(samples):
+    norm = layers.BatchNormalization(name="norm", trainable=False)
+    model = augment(model_of(norm), warmup_steps=0)
+    before = statistics(model)
+    model.fit(*samples, batch_size=16, epochs=2, verbose=0)
+    for value, right in zip(statistics(model), before, strict=True):
+        np.testing.assert_array_equal(value, right)
+
+
+def test_raw_samples_are_preprocessed(samples):
+    pytest.importorskip("tensorflow")
+    x, y = samples
+    model = augment(model_of(), warmup_steps=0)
+    model.preprocessor = lambda raw: raw * 2.0
+    model.fit(x, y, batch_size=ROWS, epochs=2, verbose=0)
+    assert_fresh(model, 2.0 * x)
+
+
+def test_a_search_replaces_those_of_its_encoder(samples):
+    x, y = samples
+    policy = Policy({"class_mixing": (0.5, 0.5)}, operation_counts=(0.0, 1.0))
+    model = augment(model_of(), "head", policy=policy, warmup_steps=0)
+    search = SharedEncoderSearch(model, 2, seed=0)
+    search.fit(x, y, batch_size=ROWS, epochs=2, validation_data=(x, y), verbose=0)
+    assert_fresh(search, x)
+    assert_fresh(search.best_model(), x)
+
+
+@pytest.mark.parametrize("swaps", [False, True])
+def test_averaged_weights_have_their_own(samples, swaps):
+    x, y = samples
+    plain = model_of()
+    optimizer = keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.5)
+    plain.compile(optimizer, "sparse_categorical_crossentropy")
+    model = augment(plain, warmup_steps=0)
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if swaps else []
+    history = model.fit(
+        *(x, y, ROWS),
+        epochs=3,
+        validation_data=(x, y),
+        callbacks=callbacks,
+        verbose=0,
+    )
+    assert_fresh(model, x)
+    if swaps:
+        loss = model.evaluate(x, y, batch_size=ROWS, verbose=0)
+        assert history.history["val_loss"][-1] == pytest.approx(loss, rel=1e-5)
