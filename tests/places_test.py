@@ -15,9 +15,9 @@ from places import PLACES, TENSORFLOW_ONLY, compile_as
 from portable import BACKEND
 
 import keras_modals
-from keras_modals._src.models.augment import _find_head
 from keras_modals._src.models.graph import Graph, plain
 from keras_modals._src.models.places import find_places, leading_to, signals
+from keras_modals._src.models.selected_places import find_head
 
 pytest.importorskip("tensorflow", reason="streams are `tf.data.Dataset`s")
 
@@ -293,7 +293,7 @@ def _check_paths(model):
     """Checks that all paths from the inputs to the head include a place's tensors."""
     graph = Graph(plain(model))
     calls = leading_to(graph, graph.outputs[0])
-    head = _find_head(graph, calls)
+    head = find_head(graph, calls)
     for place in find_places(graph, calls, head):
         without = {id(tensor) for tensor in place.tensors}
         reached = {id(tensor) for tensor in graph.inputs} - without

@@ -26,7 +26,7 @@ from keras_modals._src.evaluation.run_queue import RunQueue
 from keras_modals._src.evaluation.runs import SETTINGS, TEST_SAMPLES, RunFile
 from keras_modals._src.evaluation.settings import check_settings, settings_of
 from keras_modals._src.evaluation.splits import make_loader, takes_strings
-from keras_modals._src.models.augment import WORDS
+from keras_modals._src.models.selected_places import WORDS
 
 DEFAULT_METHODS = (
     "none",

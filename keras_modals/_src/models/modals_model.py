@@ -532,7 +532,13 @@ class ModalsModel(PreprocessingModel):
         """Trains the model, as `keras.Model.fit` does.
 
         Samples without a class are not augmented. If there are any, the logs contain
-        their share as `ignored_labels`."""
+        their share as `ignored_labels`.
+
+        Moving averages of `keras.layers.BatchNormalization` lag behind weights that
+        augmentation changes to the end. If a policy moves samples, they are replaced
+        after each epoch, before validation, by means over ten batches of clean training
+        samples. For a generator, a warning is issued instead.
+        """
         self._check_labels(x, y)
         if isinstance(x, JoinedData) and not self.reads_unlabeled:
             raise ValueError(
