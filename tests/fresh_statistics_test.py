@@ -6,10 +6,14 @@ import pytest
 from keras import layers
 from portable import array
 
-from keras_modals import Policy, SharedEncoderSearch, augment
+from keras_modals import (
+    ModalsModel,
+    Policy,
+    SharedEncoderSearch,
+    augment,
+    join_unlabeled,
+)
 from keras_modals._src.models.fresh_statistics import FreshStatistics
-
-pytestmark = pytest.mark.backend
 
 ROWS, FEATURES, NUM_CLASSES = 48, 5, 3
 STILL = Policy({"class_mixing": (0.0, 0.5)}, operation_counts=(0.0, 1.0))
@@ -21,6 +25,8 @@ class Block(layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.parts = [{"norm": layers.BatchNormalization(name="norm")}]
+        # Never built.
+        self.unused = layers.BatchNormalization()
 
     def build(self, shape):
         self.parts[0]["norm"].build(shape)
@@ -103,6 +109,7 @@ def as_stream(kind, x, y):
     return OneBatch()
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("inside", [layers.BatchNormalization, Block, nested])
 def test_they_are_those_of_the_final_weights_and_clean_samples(samples, inside):
     x, y = samples
@@ -123,6 +130,7 @@ def test_they_are_means_over_batches(samples):
     assert np.all(statistics(model)[1] > 0.5 * variance)
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("kind", ["PyDataset", "tf.data", "DataLoader"])
 def test_streams(samples, kind):
     stream, plain = as_stream(kind, *samples), as_stream(kind, *samples)
@@ -144,13 +152,14 @@ def test_samples_split_off_for_validation_have_no_part(samples):
 def test_a_generator_cannot_be_read_twice(samples):
     batches = (samples for _ in range(4))
     model = augment(model_of(), warmup_steps=0)
-    with pytest.warns(UserWarning, match="generator cannot be read twice"):
+    with pytest.warns(UserWarning, match="can read the samples twice"):
         model.fit(batches, steps_per_epoch=3, shuffle=False, verbose=0)
     moved, _ = statistics(model)
     # The moving average, which starts at 0.
     assert np.all(np.abs(moved) < 0.05 * np.abs(expected(model, samples[0])[0]) + 0.05)
 
 
+@pytest.mark.backend
 def test_validation_and_stored_weights_use_them(samples, tmp_path):
     x, y = samples
     path = str(tmp_path / "best.weights.h5")
@@ -214,6 +223,7 @@ def test_raw_samples_are_preprocessed(samples):
     assert_fresh(model, 2.0 * x)
 
 
+@pytest.mark.backend
 def test_a_search_replaces_those_of_its_encoder(samples):
     x, y = samples
     policy = Policy({"class_mixing": (0.5, 0.5)}, operation_counts=(0.0, 1.0))
@@ -224,6 +234,7 @@ def test_a_search_replaces_those_of_its_encoder(samples):
     assert_fresh(search.best_model(), x)
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("swaps", [False, True])
 def test_averaged_weights_have_their_own(samples, swaps):
     x, y = samples
@@ -243,3 +254,107 @@ def test_averaged_weights_have_their_own(samples, swaps):
     if swaps:
         loss = model.evaluate(x, y, batch_size=ROWS, verbose=0)
         assert history.history["val_loss"][-1] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_stored_epoch_has_them_without_validation(samples, tmp_path):
+    x, y = samples
+    path = str(tmp_path / "last.weights.h5")
+    plain = model_of()
+    optimizer = keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.5)
+    plain.compile(optimizer, "sparse_categorical_crossentropy")
+    model = augment(plain, warmup_steps=0)
+    callbacks = [
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        keras.callbacks.ModelCheckpoint(path, save_weights_only=True),
+    ]
+    model.fit(x, y, ROWS, epochs=2, callbacks=callbacks, verbose=0)
+    model.load_weights(path)
+    assert_fresh(model, x)
+
+
+@pytest.mark.backend
+def test_each_call_of_a_shared_layer_counts(samples):
+    x, y = samples
+    one, other = keras.Input((FEATURES,)), keras.Input((FEATURES,))
+    before = layers.Dense(8, name="before")
+    norm = layers.BatchNormalization(name="norm")
+    hidden = layers.Add()([norm(before(one)), norm(before(other))])
+    model = keras.Model([one, other], layers.Dense(NUM_CLASSES, "softmax")(hidden))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model = augment(model, "head", warmup_steps=0)
+    model.fit([x, x + 10.0], y, batch_size=ROWS, epochs=2, verbose=0)
+    pairs = zip(expected(model, x), expected(model, x + 10.0), strict=True)
+    for value, pair in zip(statistics(model), pairs, strict=True):
+        np.testing.assert_allclose(value, np.mean(pair, axis=0), rtol=1e-4, atol=1e-4)
+
+
+def test_batches_count_by_their_rows(samples):
+    x, y = samples
+
+    class Uneven(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            rows = slice(0, 40) if index == 0 else slice(40, None)
+            return x[rows], y[rows]
+
+    model = augment(model_of(), warmup_steps=0)
+    model.fit(Uneven(), epochs=2, verbose=0)
+    mean, _ = expected(model, x)
+    np.testing.assert_allclose(statistics(model)[0], mean, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("inside", [layers.BatchNormalization, layers.ReLU])
+def test_streams_of_joined_data_do_not_advance(samples, inside):
+    x, y = samples
+    parts = np.split(x, 3), np.split(y, 3)
+    data = join_unlabeled(list(zip(*parts, strict=True)), x, seed=0)
+    seen, take = [], data._labeled
+
+    def watched(*place):
+        seen.append(take(*place))
+        return seen[-1]
+
+    data._labeled = watched
+    model = augment(model_of(inside()), warmup_steps=0)
+    model.compile("adam", "sparse_categorical_crossentropy", consistency_weight=1.0)
+    model.fit(data, epochs=2, shuffle=False, verbose=0)
+    for index, (inputs, _) in enumerate(seen):
+        np.testing.assert_array_equal(inputs, parts[0][index % 3])
+
+
+@pytest.mark.parametrize("kind", ["optional input", "sparse matrix"])
+def test_rare_kinds_of_data(samples, kind):
+    x, y = samples
+    model = model_of()
+    if kind == "optional input":
+        inputs = {
+            "given": keras.Input((FEATURES,), name="given"),
+            "lacking": keras.Input((1,), name="lacking", optional=True),
+        }
+        hidden = layers.Dense(8, name="before")(inputs["given"])
+        hidden = layers.BatchNormalization(name="norm")(hidden)
+        model = keras.Model(inputs, layers.Dense(NUM_CLASSES, "softmax")(hidden))
+        model.compile("adam", "sparse_categorical_crossentropy")
+        data = {"given": x, "lacking": None}
+    else:
+        data = pytest.importorskip("scipy.sparse").csr_matrix(x)
+    model = augment(model, "head", warmup_steps=0)
+    model.fit(data, y, batch_size=ROWS, epochs=2, verbose=0)
+    assert_fresh(model, x)
+
+
+def test_validation_data_take_precedence_over_a_split(samples):
+    x, y = samples
+    model = augment(model_of(), warmup_steps=0)
+    given = {"validation_split": 0.25, "validation_data": (x, y)}
+    model.fit(x, y, batch_size=ROWS, epochs=2, verbose=0, **given)
+    assert_fresh(model, x)
+
+
+def test_a_model_that_is_not_compiled_says_so(samples):
+    compiled = augment(model_of(), warmup_steps=0)
+    model = ModalsModel(compiled.input, compiled.output)
+    with pytest.raises(ValueError, match="compile"):
+        model.fit(*samples, verbose=0)

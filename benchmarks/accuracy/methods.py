@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_modals import Policy, operations
+from keras_modals._src.data.training_inputs import training_inputs
 from keras_modals._src.evaluation.augmented import augmented
 from keras_modals._src.evaluation.methods import (
     STILL,
@@ -16,7 +17,7 @@ from keras_modals._src.evaluation.methods import (
 from keras_modals._src.evaluation.scores import balanced_accuracy
 from keras_modals._src.evaluation.unlabeled import all_labels, consistent
 from keras_modals._src.models.fresh_statistics import (
-    inputs_for,
+    BATCHES,
     normalizations,
     replace_statistics,
 )
@@ -279,8 +280,9 @@ def with_fresh_statistics(method):
 
     def train(trial, model, **setting):
         data = {"x": trial.arrays[0], "batch_size": trial.batch_size}
-        callbacks = {"callbacks": [_FreshStatistics(inputs_for(data))]}
-        return method.train(replace(trial, fit_arguments=callbacks), model, **setting)
+        callback = _FreshStatistics(training_inputs(data, BATCHES))
+        trial = replace(trial, fit_arguments={"callbacks": [callback]})
+        return method.train(trial, model, **setting)
 
     return Method(train, method.grid, method.trainings)
 

@@ -21,6 +21,7 @@
 - `gather(tensors)`: gathers tensors of one replica's samples from all replicas.
 - `many_models()`: a context in which many models may trace functions without a
   warning.
+- `without_gradients()`: a context in which a call keeps nothing for gradients.
 """
 
 import keras
@@ -48,3 +49,4 @@ segment_sum = _backend.segment_sum
 take_rows = _backend.take_rows
 tile_rows = _backend.tile_rows
 uniform = _backend.uniform
+without_gradients = _backend.without_gradients

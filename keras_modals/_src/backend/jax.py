@@ -18,6 +18,7 @@ from keras_modals._src.backend.generic import slice_rows as slice_rows
 from keras_modals._src.backend.generic import take_rows as take_rows
 from keras_modals._src.backend.generic import tile_rows as tile_rows
 from keras_modals._src.backend.generic import uniform as uniform
+from keras_modals._src.backend.generic import without_gradients as without_gradients
 
 
 def put_rows(variable, indices, rows, after=()):

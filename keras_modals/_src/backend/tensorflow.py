@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from keras_modals._src.backend.generic import branch_index as branch_index
+from keras_modals._src.backend.generic import without_gradients as without_gradients
 
 
 def take_rows(table, indices):

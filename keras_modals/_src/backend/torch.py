@@ -30,6 +30,10 @@ def take_rows(table, indices):
     return values[indices.long()]
 
 
+def without_gradients():
+    return torch.no_grad()
+
+
 def put_rows(variable, indices, rows, after=()):
     with torch.no_grad():
         variable.value[indices.long()] = rows.to(variable.value.dtype)

@@ -81,6 +81,8 @@ class JoinedData(keras.utils.PyDataset):
         super().__init__()
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
+        sources = labeled, unlabeled
+        self._arguments = *sources, batch_size, per_batch, num_batches, shuffle, seed
         check_integer("seed", seed, 0)
         _check_source("labeled", labeled)
         _check_source("unlabeled", unlabeled)
@@ -134,6 +136,10 @@ class JoinedData(keras.utils.PyDataset):
 
     def on_epoch_end(self):
         self.epoch += 1
+
+    def anew(self):
+        """Returns the same data from the start of its streams."""
+        return JoinedData(*self._arguments)
 
 
 def _check_source(name, given):

@@ -1,6 +1,5 @@
 """Report on the labels of an epoch, since streams cannot be checked before."""
 
-import inspect
 import warnings
 
 import keras
@@ -67,26 +66,3 @@ class LabelReport(keras.callbacks.Callback):
                 "at least 2.",
                 stacklevel=2,
             )
-
-
-def fit_arguments(model, *args, **kwargs):
-    """Returns the arguments of `keras.Model.fit`, by name."""
-    signature = inspect.signature(keras.Model.fit)
-    arguments = signature.bind(model, *args, **kwargs).arguments
-    arguments.pop("self")
-    return arguments
-
-
-def add_callbacks(arguments, first=(), last=()):
-    """Adds our own callbacks before and after others to arguments of `fit`."""
-    callbacks = arguments.get("callbacks")
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        # Before its own, which read the logs, and once.
-        types = [type(callback) for callback in (*first, *last)]
-        kept = [each for each in callbacks.callbacks if type(each) not in types]
-        callbacks.callbacks[:] = [*first, *kept, *last]
-        for callback in (*first, *last):
-            callback.set_params(callbacks.params)
-    else:
-        given = [] if callbacks is None else keras.tree.flatten(callbacks)
-        arguments["callbacks"] = [*first, *given, *last]

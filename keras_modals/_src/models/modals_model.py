@@ -12,16 +12,13 @@ from keras_modals._src.layers.latent_augmentation import LatentAugmentation
 from keras_modals._src.layers.step_mixing import StepMixing
 from keras_modals._src.layers.step_scope import StepScope
 from keras_modals._src.models.arrangement import arrange, summary_lines
+from keras_modals._src.models.fit_arguments import add_callbacks, fit_arguments
 from keras_modals._src.models.fit_progress import FitProgress
 from keras_modals._src.models.fresh_statistics import FreshStatistics
 from keras_modals._src.models.functional_like import functional_like
 from keras_modals._src.models.graph import find_layers
 from keras_modals._src.models.inference import nested_augmentations, plain_model
-from keras_modals._src.models.label_report import (
-    LabelReport,
-    add_callbacks,
-    fit_arguments,
-)
+from keras_modals._src.models.label_report import LabelReport
 from keras_modals._src.models.preprocessing_model import PreprocessingModel
 from keras_modals._src.models.task import task_of
 from keras_modals._src.policies.policy import Policy
@@ -537,7 +534,8 @@ class ModalsModel(PreprocessingModel):
         Moving averages of `keras.layers.BatchNormalization` lag behind weights that
         augmentation changes to the end. If a policy moves samples, they are replaced
         after each epoch, before validation, by means over ten batches of clean training
-        samples. For a generator, a warning is issued instead.
+        samples, which are read when training begins. If samples cannot be read twice,
+        as from a generator, a warning is issued instead.
         """
         self._check_labels(x, y)
         if isinstance(x, JoinedData) and not self.reads_unlabeled:
@@ -548,12 +546,8 @@ class ModalsModel(PreprocessingModel):
             )
         arguments = fit_arguments(self, x, y, *args, **kwargs)
         statistics = FreshStatistics(self, arguments)
-        own = [LabelReport(self), FitProgress(self, x)]
-        if statistics.weights_are_averaged:
-            # After callbacks that swap averaged weights in.
-            add_callbacks(arguments, own, [statistics])
-        else:
-            add_callbacks(arguments, [*own, statistics])
+        own = LabelReport(self), FitProgress(self, x)
+        add_callbacks(arguments, *own, swapped=[statistics])
         validation = arguments.get("validation_data")
         if isinstance(validation, JoinedData):
             self._check_evaluated(validation)

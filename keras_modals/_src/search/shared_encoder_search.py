@@ -10,7 +10,7 @@ from keras_modals._src.layers.step_scope import StepScope, current_scope
 from keras_modals._src.models.assignment import assign
 from keras_modals._src.models.compiling import compile_alike
 from keras_modals._src.models.copying import copy_values, split
-from keras_modals._src.models.label_report import add_callbacks, fit_arguments
+from keras_modals._src.models.fit_arguments import add_callbacks, fit_arguments
 from keras_modals._src.models.modals_model import ModalsModel
 from keras_modals._src.population.explore import pba_explore
 from keras_modals._src.population.levels import Levels
@@ -299,7 +299,7 @@ class SharedEncoderSearch(ModalsModel):
     def fit(self, x=None, y=None, *args, **kwargs):
         """Trains and searches, as `keras.Model.fit` does. Requires validation data."""
         arguments = fit_arguments(self, x, y, *args, **kwargs)
-        add_callbacks(arguments, [_EndEpoch(self)])
+        add_callbacks(arguments, _EndEpoch(self))
         check_validation(arguments)
         return super().fit(**arguments)
 
